@@ -1,0 +1,285 @@
+"""Settings of each scalarizer: who chooses the weights, and how.
+
+One frozen dataclass per scalarizer, discriminated by ``name``. ``SCALARIZER_CONFIGS`` is the one
+list; ``core.scalarizers.SCALARIZERS`` holds the matching mathematics under the same names.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, Strict, model_validator
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=False)
+
+Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Strict(), Field(ge=0, le=1)]
+Count = Annotated[int, Strict(), Field(ge=1)]
+Bool = Annotated[bool, Strict()]
+Weights = dict[str, NonNegative]
+
+
+def _known(weights: Weights, names: tuple[str, ...], key: str) -> None:
+    """Refuse weights for objectives that the run does not have, and weights that are all zero."""
+    unknown = sorted(set(weights) - set(names))
+    if unknown:
+        raise ValueError(f"{key}: {unknown} unknown; the objectives are {list(names)}")
+    if weights and sum(weights.values()) <= 0:
+        raise ValueError(f"{key}: all weights are 0; at least one must be positive")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Static:
+    """Fixed weights for the whole run; equal when none are given."""
+
+    name: Literal["static"] = "static"
+    """Fixed weights."""
+    weights: Weights = Field(default_factory=dict)
+    """Weight per objective, normalised to sum 1; empty means equal."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError when a weight names no objective of the run."""
+        _known(self.weights, names, "scalarizer.weights")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Single:
+    """All weight on one objective."""
+
+    objective: str
+    """The objective that gets weight 1."""
+    name: Literal["single"] = "single"
+    """One objective."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError when the objective is not one of the run's."""
+        _known({self.objective: 1.0}, names, "scalarizer.objective")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Random:
+    """Dirichlet weights, drawn anew: the control that any learned weighting must beat."""
+
+    name: Literal["random"] = "random"
+    """Random weights."""
+    concentration: Positive = 1.0
+    """Dirichlet concentration; 1 is uniform on the simplex, large means nearly equal."""
+    per: Literal["completion", "group", "step"] = "completion"
+    """What shares one draw."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Nothing depends on the objectives."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Oracle:
+    """Fixed weights per kind of prompt, given by hand: the upper reference."""
+
+    by_kind: dict[str, Weights]
+    """For each kind its weights; kinds that are missing get equal weights."""
+    name: Literal["oracle"] = "oracle"
+    """Fixed weights per kind."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError when a weight names no objective of the run."""
+        for kind, weights in self.by_kind.items():
+            _known(weights, names, f"scalarizer.by_kind.{kind}")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Saw:
+    """Stage-aware weights from each objective's coefficient of variation (arXiv 2606.07705)."""
+
+    name: Literal["saw"] = "saw"
+    """Stage-aware dynamic weighting."""
+    priorities: Weights = Field(default_factory=dict)
+    """Static priorities that multiply the weights; empty means equal."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError when a priority names no objective of the run."""
+        _known(self.priorities, names, "scalarizer.priorities")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Dvao:
+    """Weights proportional to each objective's deviation in the group (arXiv 2605.25604)."""
+
+    name: Literal["dvao"] = "dvao"
+    """Deviation-weighted advantages."""
+    weights: Weights = Field(default_factory=dict)
+    """Base weight per objective; empty means equal."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError when a weight names no objective of the run."""
+        _known(self.weights, names, "scalarizer.weights")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Gd2po:
+    """Masks rollouts whose objectives disagree in the sign of their advantages (arXiv 2606.16771)."""
+
+    name: Literal["gd2po"] = "gd2po"
+    """Conflict-masked advantages."""
+    weights: Weights = Field(default_factory=dict)
+    """Base weight per objective; empty means equal."""
+    threshold: Share = 0.5
+    """Largest tolerated share of weighted advantage that points the other way."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError when a weight names no objective of the run."""
+        _known(self.weights, names, "scalarizer.weights")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Ctwa:
+    """Raises objectives whose covariance with the scalar score lags (arXiv 2602.06869)."""
+
+    name: Literal["ctwa"] = "ctwa"
+    """Covariance-targeted weights."""
+    target: NonNegative = 0.1
+    """Covariance that every objective should keep with the score."""
+    rate: Positive = 0.1
+    """Step of the multiplicative update per policy step."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Nothing depends on the objectives."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class SaMrpo:
+    """Weights that fade as an objective saturates: w (1 - saturation)^gamma."""
+
+    name: Literal["sa_mrpo"] = "sa_mrpo"
+    """Saturation-aware weights."""
+    gamma: NonNegative = 1.0
+    """How fast a saturating objective loses weight."""
+    weights: Weights = Field(default_factory=dict)
+    """Base weight per objective; empty means equal."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError when a weight names no objective of the run."""
+        _known(self.weights, names, "scalarizer.weights")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Hypervolume:
+    """Dynamic reward weighting guided by the hypervolume of mean rewards (arXiv 2509.11452)."""
+
+    name: Literal["hypervolume"] = "hypervolume"
+    """Hypervolume-guided weights."""
+    rate: Positive = 0.5
+    """Step of the multiplicative update towards the gradient of the hypervolume."""
+    smoothing: Share = 0.9
+    """Exponential smoothing of the mean rewards."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Nothing depends on the objectives."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class AnchorConfig:
+    """A trusted score, known for a few groups only, that the Conductor learns from."""
+
+    source: str | None = None
+    """`judge`, `ratings`, `objective:NAME`, or `package.module:function`."""
+    fraction: Annotated[float, Strict(), Field(gt=0, le=1)] = 0.125
+    """Share of the groups that are judged."""
+    select: Literal["random", "uncertain", "disagreement"] = "random"
+    """Which groups to judge."""
+    replay: Count = 256
+    """Judged groups kept for learning, newest first."""
+    inner_steps: Count = 4
+    """Adam steps of the Conductor per policy step."""
+    learning_rate: Positive = 0.05
+    """Adam step size of the Conductor under the anchor."""
+    entropy_coef: NonNegative = 0.02
+    """Entropy bonus on the weights under the anchor."""
+    head: Literal["linear", "bias"] = "linear"
+    """`linear` in the hidden state, or one weight vector for all prompts (`bias`)."""
+    ridge: NonNegative = 0.0
+    """L2 penalty on the linear part of the head."""
+    noise: NonNegative = 0.0
+    """Deviation of noise added to the score: for robustness studies."""
+    shuffle: Bool = False
+    """Permute the scores inside each group: the control that must fall back to equal weights."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Conductor:
+    """MAESTRO's Conductor: reads the terminal hidden state, chooses the weights, learns slower."""
+
+    name: Literal["conductor"] = "conductor"
+    """The learned Conductor."""
+    mode: Literal["discrete", "continuous"] = "discrete"
+    """Weights emphasise the sampled action, or follow the whole distribution."""
+    emphasis: Share = 0.5
+    """rho: discrete weights are (1 - rho)/K + rho on the sampled action."""
+    min_weight: Share = 0.0
+    """m: floor of each continuous weight; at most 1/K."""
+    temperature: Positive = 1.0
+    """tau of the softmax at the start."""
+    learn_temperature: Bool = True
+    """Learn tau, or keep it fixed."""
+    min_probability: Annotated[float, Strict(), Field(ge=0, lt=1)] = 1e-4
+    """Smallest probability at evaluation, renormalised."""
+    learning_rate: Positive = 0.01
+    """AdamW rate of the Conductor; about rate * |h|_1 in logits, so it does not carry over D."""
+    entropy_coef: NonNegative = 0.1
+    """lambda: weight of the entropy of the emphasis distribution."""
+    update_every: Count = 3
+    """M: policy steps between updates of the Conductor."""
+    normalize_hidden: Bool = True
+    """Standardise h by running statistics and divide by sqrt(D)."""
+    context: Literal["response", "prompt"] = "response"
+    """Weights per response, or one vector per prompt from the group's mean h."""
+    meta_reward: Literal["advantage", "anchor"] = "advantage"
+    """What the Conductor learns from: the paper's own advantage, or an anchored score."""
+    anchor: AnchorConfig | None = None
+    """The anchor; read only when `meta_reward` is `anchor`, which always uses prompt context."""
+
+    @model_validator(mode="after")
+    def _anchored(self) -> Conductor:
+        if self.meta_reward == "anchor" and (self.anchor is None or not self.anchor.source):
+            raise ValueError(
+                "scalarizer.anchor.source is missing: meta_reward 'anchor' needs one of "
+                "'judge', 'ratings', 'objective:NAME', 'package.module:function'"
+            )
+        return self
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError when a floor or an anchor does not fit the run's objectives."""
+        if self.min_weight * len(names) > 1:
+            raise ValueError(
+                f"scalarizer.min_weight: {self.min_weight} is too large; with {len(names)} "
+                f"objectives it can be at most {1 / len(names):.3g}"
+            )
+        if self.meta_reward != "anchor" or self.anchor is None or self.anchor.source is None:
+            return
+        kind, _, objective = self.anchor.source.partition(":")
+        if kind == "objective":
+            _known({objective: 1.0}, names, "scalarizer.anchor.source")
+        elif self.anchor.source not in ("judge", "ratings") and not objective:
+            raise ValueError(
+                f"scalarizer.anchor.source: {self.anchor.source!r} unknown; allowed are 'judge', "
+                "'ratings', 'objective:NAME', 'package.module:function'"
+            )
+
+
+ScalarizerConfig = (
+    Static | Single | Random | Oracle | Saw | Dvao | Gd2po | Ctwa | SaMrpo | Hypervolume | Conductor
+)
+SCALARIZER_CONFIGS: dict[str, type] = {
+    "static": Static,
+    "single": Single,
+    "random": Random,
+    "oracle": Oracle,
+    "saw": Saw,
+    "dvao": Dvao,
+    "gd2po": Gd2po,
+    "ctwa": Ctwa,
+    "sa_mrpo": SaMrpo,
+    "hypervolume": Hypervolume,
+    "conductor": Conductor,
+}
