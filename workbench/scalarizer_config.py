@@ -118,7 +118,7 @@ class Dvao:
 
 @dataclass(frozen=True, config=STRICT)
 class Gd2po:
-    """Masks rollouts whose objectives disagree in the sign of their advantages (arXiv 2606.16771)."""
+    """Masks rollouts whose objectives disagree in sign (arXiv 2606.16771)."""
 
     name: Literal["gd2po"] = "gd2po"
     """Conflict-masked advantages."""

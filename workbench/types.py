@@ -43,7 +43,7 @@ class Example:
 
 
 Judge = Callable[[Example, str], float]
-"""Scores one completion of one example in [0, 1]; never visible to training but through an anchor."""
+"""Scores one completion in [0, 1]; never visible to training but through an anchor."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+# Every target creates and uses .venv; each is quick when nothing changed.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+WORKBENCH := $(PY) -m workbench
+RUNS ?= runs
+PORT ?= 7860
+JOBS ?= 2
+# the newest Python that the dependencies support, or PYTHON=... from the command line
+PYTHON ?= $(firstword $(foreach v,3.13 3.12 3.11,$(shell python$(v) -c 'import sys; print(sys.executable)' 2>/dev/null)) python3)
+# tests and runs of a tiny model are faster on one thread each than on all of them
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo app test test-slow lint format bench bench-methods notebooks screenshots soak browser clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; $$($(PYTHON) --version) was found. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "[setup] creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing (Debian and Ubuntu: apt-get install python3-venv)"; rm -rf $(VENV); exit 1; }
+
+# One stamp per set of dependencies: a changed pyproject.toml installs again.
+$(VENV)/.runtime: pyproject.toml | $(VENV)/bin/python
+	@echo "[setup] installing what the workbench runs on (the first time takes minutes)"
+	@$(PY) -m pip install --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "[setup] installing what tests, lint and notebooks need"
+	@$(PY) -m pip install --disable-pip-version-check -e '.[dev,notebook]'
+	@touch $@
+
+setup: $(VENV)/.dev  ## create .venv and install everything
+
+demo: $(VENV)/.runtime  ## set up, train the demo run, open the app
+	@$(WORKBENCH) run etudes --name demo --reuse --runs-dir $(RUNS)
+	@$(WORKBENCH) app --port $(PORT) --runs-dir $(RUNS)
+
+app: $(VENV)/.runtime  ## open the app on http://127.0.0.1:7860
+	@$(WORKBENCH) app --port $(PORT) --runs-dir $(RUNS)
+
+# The browser tests drive a real Chromium; Debian's package is installed when none is found.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 || { \
+	  echo "[setup] installing Chromium for the browser tests"; \
+	  SUDO=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+	  { $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq chromium fonts-dejavu-core >/dev/null; } \
+	  || { echo "Chromium is missing and could not be installed: install it by hand, then call make test again"; exit 1; }; }
+
+test: $(VENV)/.dev browser lint  ## set up, lint, run all tests
+	@$(PY) -m pytest -n $(JOBS) --dist loadgroup
+
+test-slow: $(VENV)/.dev browser  ## the longer checks: crash test, soak, full benchmark cells
+	@$(PY) -m pytest -n $(JOBS) --dist loadgroup -m slow --timeout 3600
+
+lint: $(VENV)/.dev  ## ruff, ruff format, mypy
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+format: $(VENV)/.dev  ## apply ruff's fixes and formatting
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+clean:  ## remove .venv and caches; runs stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
