@@ -104,7 +104,10 @@ class Saw:
 
 @dataclass(frozen=True, config=STRICT)
 class Dvao:
-    """Weights proportional to each objective's deviation in the group (arXiv 2605.25604)."""
+    """Weights proportional to each objective's deviation in the group (arXiv 2605.25604).
+
+    The paper's method is this with `aggregation: normalize_then_sum`.
+    """
 
     name: Literal["dvao"] = "dvao"
     """Deviation-weighted advantages."""
@@ -124,8 +127,8 @@ class Gd2po:
     """Conflict-masked advantages."""
     weights: Weights = Field(default_factory=dict)
     """Base weight per objective; empty means equal."""
-    threshold: Share = 0.5
-    """Largest tolerated share of weighted advantage that points the other way."""
+    threshold: Share = 0.8
+    """Rollouts in conflict whose |sum of z| / sum of |z| is below this are masked; 1 masks all."""
 
     def check(self, names: tuple[str, ...]) -> None:
         """Raise ValueError when a weight names no objective of the run."""
@@ -140,8 +143,10 @@ class Ctwa:
     """Covariance-targeted weights."""
     target: NonNegative = 0.1
     """Covariance that every objective should keep with the score."""
-    rate: Positive = 0.1
+    rate: Positive = 0.05
     """Step of the multiplicative update per policy step."""
+    smoothing: Share = 0.9
+    """Exponential smoothing of the covariances."""
 
     def check(self, names: tuple[str, ...]) -> None:
         """Nothing depends on the objectives."""

@@ -70,6 +70,7 @@ class RolloutBatch:
     was weighted (after sign, condition, scaling and centring), None when that changed nothing.
     ``scalars`` is the weighted sum before statistics, KL penalty included where it enters the
     reward. ``advantages`` is exactly what trained the policy.
+    ``mask`` are the factors some scalarizers put on rows (see ``core.advantages.aggregate``).
     ``judge`` is NaN where nobody asked the judge. Log-probabilities are sums over the completion's
     tokens, in nats; ``kl`` is the mean per token of the k3 estimate against the reference.
     """
@@ -95,6 +96,7 @@ class RolloutBatch:
     behaviour_logp: Floats | None = None
     reference_logp: Floats | None = None
     judge: Floats | None = None
+    mask: Floats | None = None
     token_ids: Sequence[Sequence[int]] | None = None
     token_entropies: Sequence[Sequence[float]] | None = None
     contexts: NDArray[np.float16] | None = None

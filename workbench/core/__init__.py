@@ -1,1 +1,1 @@
-"""The mathematics: pure functions of arrays, with a random generator passed in where one is needed."""
+"""The mathematics: pure functions of arrays; a random generator is passed in where one is used."""

@@ -14,10 +14,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench.core.arrays import as_floats, check_groups, check_matrix, give_back
 from workbench.types import Floats
 
+Bools = NDArray[np.bool_]
 EPSILON = 1e-4
 """Added to every deviation before dividing, as TRL does."""
 
@@ -47,7 +49,7 @@ def group_z_scores(rewards: Floats, num_generations: int) -> Floats:
     return np.asarray(((grouped - mean) / (std + EPSILON)).reshape(rewards.shape))
 
 
-def _weighted_sum(rewards: Floats, weights: Floats, unscorable: np.ndarray) -> Floats:
+def _weighted_sum(rewards: Floats, weights: Floats, unscorable: Bools) -> Floats:
     scalars = np.where(np.isnan(rewards), 0.0, rewards * weights).sum(axis=1)
     scalars[unscorable] = np.nan
     return np.asarray(scalars)
@@ -65,7 +67,7 @@ def _normalize(scalars: Floats, num_generations: int, scale_rewards: str) -> Flo
     return np.asarray(advantages.reshape(-1))
 
 
-def _whiten(scalars: Floats, kept: np.ndarray) -> Floats:
+def _whiten(scalars: Floats, kept: Bools) -> Floats:
     """Standardise over the kept rows of the batch; the others become NaN."""
     scalars = np.where(kept, scalars, np.nan)
     mean, std = nan_mean_std(scalars, axis=None)
@@ -119,7 +121,7 @@ def aggregate(
         raise ValueError(f"aggregation: {aggregation!r} unknown; allowed are {AGGREGATIONS}")
     if scale_rewards not in SCALE_REWARDS:
         raise ValueError(f"scale_rewards: {scale_rewards!r} unknown; allowed are {SCALE_REWARDS}")
-    unscorable = np.isnan(r).all(axis=1)
+    unscorable: Bools = np.asarray(np.isnan(r).all(axis=1))
     decoupled = aggregation == "normalize_then_sum"
     scalars = _weighted_sum(group_z_scores(r, num_generations) if decoupled else r, w, unscorable)
     if penalty is not None:
