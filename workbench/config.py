@@ -7,12 +7,13 @@ live in ``configio``; this file only says what a run is.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
-from workbench.scalarizer_config import ScalarizerConfig, Static
+from workbench.scalarizer_config import Conductor, ScalarizerConfig, Static
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=False)
 
@@ -22,7 +23,11 @@ Bool = Annotated[bool, Strict()]
 Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Strict(), Field(ge=1)]
+Seed = Annotated[int, Strict(), Field(ge=0, le=2**32 - 1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+
+FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z")
+"""`package.module:function`."""
 
 Scaling = Literal["none", "batch", "running", "rank"]
 Aggregation = Literal["sum_then_normalize", "normalize_then_sum"]
@@ -44,7 +49,7 @@ class TaskConfig:
     """Keep only prompts of these kinds; empty keeps all."""
     limit: Count | None = None
     """Keep at most this many training prompts."""
-    seed: Int = 0
+    seed: Seed = 0
     """Seed of the generated etudes and of the held-out split."""
 
     @model_validator(mode="after")
@@ -110,6 +115,16 @@ class ObjectiveConfig:
     """`preference` only: sequence classifier that scores; default: the one that ships."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments handed to the function."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> ObjectiveConfig:
+        if self.function is not None and not FUNCTION.match(self.function):
+            raise ValueError(
+                f"function: {self.function!r} is not allowed; it must be 'package.module:function'"
+            )
+        if self.lower is not None and self.upper is not None and self.lower >= self.upper:
+            raise ValueError(f"lower: {self.lower:g} must be below upper, {self.upper:g}")
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -206,7 +221,7 @@ class RunConfig:
 
     name: Name | None = None
     """Name of the run, unique in its runs directory; made up when left out."""
-    seed: Int = 0
+    seed: Seed = 0
     """Seeds the policy's sampling, the prompt order and the Conductor."""
     steps: Count = 100
     """Policy updates. A resumed run continues the same plan."""
@@ -254,6 +269,14 @@ class RunConfig:
         if len(set(names)) != len(names):
             raise ValueError(f"objectives: {list(names)} names one twice; names must differ")
         self.scalarizer.check(names)
+        chosen = self.scalarizer
+        anchor = chosen.anchor if isinstance(chosen, Conductor) else None
+        anchored = anchor is not None and chosen.meta_reward == "anchor"
+        if anchored and anchor.source == "judge" and self.task.name == "file":
+            raise ValueError(
+                "scalarizer.anchor.source: 'judge' is not allowed with a file task, which has no "
+                "judge; allowed are 'ratings', 'objective:NAME', 'package.module:function'"
+            )
         return self
 
     @property
