@@ -130,7 +130,8 @@ class Hypervolume(Memoryless):
 
     m_k is the smoothed batch mean, mapped to [0, 1] by the declared bounds; the hypervolume of
     that one point over the lower bounds is prod_k m_k, and the gradient of its logarithm 1 / m_k.
-    Each policy step multiplies w_k by exp(rate * (share_k - 1/K)), share_k = (1/m_k) / sum_j (1/m_j).
+    Each policy step multiplies w_k by exp(rate * (share_k - 1/K)) with share_k = (1/m_k) over
+    sum_j (1/m_j).
     The paper instead multiplies the *whole* reward by 0.5 + 1.5 tanh(gain of hypervolume on a
     validation set), a factor that dividing by the group's deviation takes out again. An objective
     without two finite bounds stands at 0.5.

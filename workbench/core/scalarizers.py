@@ -137,16 +137,16 @@ class SAW(Memoryless):
         return Choice(np.tile(weights, (len(scene.raw), 1)))
 
 
-Factory = Callable[[Any, tuple[str, ...], int | None, int, int], Scalarizer]
-"""(config, objectives, hidden_size, num_generations, seed) to a scalarizer."""
+Factory = Callable[[Any, tuple[str, ...], int | None, int, str], Scalarizer]
+"""(config, objectives, hidden_size, seed, aggregation) to a scalarizer."""
 
 
 def _conductor(
     config: configs.Conductor,
     objectives: tuple[str, ...],
     hidden_size: int | None,
-    num_generations: int,
     seed: int,
+    aggregation: str,
 ) -> Scalarizer:
     if hidden_size is None:
         raise ValueError("hidden_size: missing; a Conductor reads hidden states of known size")
@@ -154,10 +154,10 @@ def _conductor(
     if config.meta_reward == "anchor":
         from workbench.core.anchor import AnchoredConductor
 
-        return AnchoredConductor(config, len(objectives), hidden_size, seed)
+        return AnchoredConductor(config, objectives, hidden_size, seed, aggregation)
     from workbench.core.conductor import ConductorLearner
 
-    return ConductorLearner(config, len(objectives), hidden_size)
+    return ConductorLearner(config, objectives, hidden_size)
 
 
 SCALARIZERS: dict[str, Factory] = {
@@ -182,8 +182,8 @@ def build_scalarizer(
     config: configs.ScalarizerConfig,
     objectives: tuple[str, ...],
     hidden_size: int | None = None,
-    num_generations: int = 8,
     seed: int = 0,
+    aggregation: str = "sum_then_normalize",
 ) -> Scalarizer:
     """Build the scalarizer that a configuration names.
 
@@ -191,11 +191,11 @@ def build_scalarizer(
         config: settings of any scalarizer.
         objectives: names of the run's K objectives, in order.
         hidden_size: D of the policy; only a Conductor needs it.
-        num_generations: G.
-        seed: for what a scalarizer draws by itself (the anchor's noise and its choice of groups).
+        seed: for what a scalarizer draws by itself (the anchor's noise and shuffling).
+        aggregation: the run's; an anchored Conductor learns through the same rewards or z-scores.
 
     Raises:
         ValueError: When the configuration does not fit the objectives.
     """
     config.check(objectives)
-    return SCALARIZERS[config.name](config, objectives, hidden_size, num_generations, seed)
+    return SCALARIZERS[config.name](config, objectives, hidden_size, seed, aggregation)

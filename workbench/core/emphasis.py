@@ -1,0 +1,129 @@
+"""The Conductor's distribution and its weights in plain numpy: evaluation without torch.
+
+``core.conductor`` trains with the same formulas; pages and what-if questions need only this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from workbench.core.scaling import RunningMoments
+from workbench.types import Floats, Ints
+
+HIDDEN_EPSILON = 1e-6
+
+
+def standardize_hidden(hidden: Floats, mean: Floats, std: Floats) -> Floats:
+    """(h - mean) / (std + 1e-6) / sqrt(D), (N, D): unit length in expectation, whatever D is."""
+    return np.asarray((hidden - mean) / (std + HIDDEN_EPSILON) / np.sqrt(hidden.shape[1]))
+
+
+def group_means(values: Floats, num_generations: int) -> Floats:
+    """Mean over each group, (N, D) to (B, D)."""
+    return np.asarray(values.reshape(-1, num_generations, values.shape[1]).mean(axis=1))
+
+
+def floor_probabilities(policy: Floats, min_probability: float) -> Floats:
+    """Raise probabilities below the floor to it and renormalise each row."""
+    raised = np.maximum(policy, min_probability)
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def conductor_probabilities(
+    hidden: Any,
+    weight: Any,
+    bias: Any,
+    temperature: float = 1.0,
+    mean: Any = None,
+    std: Any = None,
+    min_probability: float = 0.0,
+) -> Floats:
+    """pi(a|h) = softmax((W h + b) / tau), without torch.
+
+    Args:
+        hidden: (N, D) contexts.
+        weight: W (K, D).
+        bias: b (K,).
+        temperature: tau > 0.
+        mean: (D,) running mean of the contexts; with ``std`` the contexts are standardised first.
+        std: (D,) running deviation of the contexts.
+        min_probability: floor of each probability, renormalised.
+
+    Returns:
+        (N, K), each row on the simplex.
+
+    Raises:
+        ValueError: On shapes that do not fit or a temperature that is not positive.
+    """
+    h, w = np.asarray(hidden, dtype=np.float64), np.asarray(weight, dtype=np.float64)
+    b = np.asarray(bias, dtype=np.float64)
+    if h.ndim != 2 or w.ndim != 2 or h.shape[1] != w.shape[1] or b.shape != w.shape[:1]:
+        raise ValueError(
+            f"hidden {h.shape}, weight {w.shape}, bias {b.shape}: need (N, D), (K, D), (K,)"
+        )
+    if not temperature > 0:
+        raise ValueError(f"temperature: {temperature} must be above 0")
+    if mean is not None and std is not None:
+        h = standardize_hidden(h, np.asarray(mean), np.asarray(std))
+    logits = (h @ w.T + b) / temperature
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return floor_probabilities(odds / odds.sum(axis=1, keepdims=True), min_probability)
+
+
+def sample_actions(policy: Floats, rng: np.random.Generator) -> Ints:
+    """One action per row from (N, K) probabilities, by the inverse of the cumulative sum."""
+    drawn = rng.random((len(policy), 1))
+    below = (np.cumsum(policy, axis=1) <= drawn).sum(axis=1)
+    return np.asarray(np.minimum(below, policy.shape[1] - 1), dtype=np.int64)
+
+
+def discrete_weights(actions: Ints, num_objectives: int, emphasis: float) -> Floats:
+    """Weights (1 - rho) / K + rho e_a, (N,) to (N, K). Our choice; the paper leaves it open."""
+    spread = (1.0 - emphasis) / num_objectives
+    return np.asarray(spread + emphasis * np.eye(num_objectives)[actions])
+
+
+def continuous_weights(policy: Floats, min_weight: float) -> Floats:
+    """Weights m + (1 - K m) pi with floor m, (N, K). Our choice; the paper leaves it open."""
+    return np.asarray(min_weight + (1.0 - policy.shape[1] * min_weight) * policy)
+
+
+def policy_from_state(
+    state: Mapping[str, np.ndarray[Any, Any]],
+    hidden: Any,
+    groups: Any = None,
+    min_probability: float = 1e-4,
+) -> Floats:
+    """Distribution of a saved Conductor for other hidden states: "what would it have said?".
+
+    Args:
+        state: what a Conductor's ``state()`` returned, e.g. read from its safetensors file.
+        hidden: (N, D) terminal hidden states.
+        groups: (N,) group ids, read by a Conductor with prompt context, whose context is the mean
+            over the group; None takes every row for itself.
+        min_probability: floor of each probability, renormalised.
+
+    Returns:
+        (N, K), each row on the simplex.
+
+    Raises:
+        ValueError: When the hidden size is not the Conductor's.
+    """
+    h = np.asarray(hidden, dtype=np.float64)
+    if groups is not None and bool(state["prompt_context"]):
+        _, index = np.unique(np.asarray(groups), return_inverse=True)
+        sums = np.zeros((index.max() + 1, h.shape[1]))
+        np.add.at(sums, index, h)
+        h = (sums / np.bincount(index)[:, None])[index]
+    mean = std = None
+    if bool(state["normalize_hidden"]):
+        moments = RunningMoments(h.shape[1])
+        moments.load({key: state[f"hidden/{key}"] for key in ("count", "mean", "squares")})
+        mean, std = moments.mean, moments.std
+    temperature = float(np.exp(state["log_temperature"]))
+    return conductor_probabilities(
+        h, state["weight"], state["bias"], temperature, mean, std, min_probability
+    )
