@@ -8,8 +8,10 @@ answer continues the row as a *branch*: it sees the prompt and the completion wi
     trunk   p1 p2 c1 c2 EOS
     branch            c2' a1 a2        c2' repeats c2, so that a1 is predicted from the text
 
-and shares the pass. Log-probabilities and entropies are those of the sampling distribution
-(logits / temperature), as everywhere in TRL, whose fused head computes them without keeping logits.
+and shares the pass. A lead (``Task.answer_lead``, e.g. "answer :") may stand between text and
+answer; it is seen, but not scored. Log-probabilities and entropies are those of the sampling
+distribution (logits / temperature), as everywhere in TRL, whose fused head computes them without
+keeping logits.
 """
 
 from __future__ import annotations
@@ -94,6 +96,7 @@ def score(
     eos_ids: Sequence[int],
     max_completion_length: int,
     answer_ids: Sequence[TokenIds | None] | None = None,
+    lead_ids: TokenIds = (),
     batch_size: int | None = None,
 ) -> Scores:
     """Score N completions in eval mode without gradients.
@@ -105,13 +108,15 @@ def score(
         eos_ids: Token ids that end a completion.
         max_completion_length: The run's limit; reported to objectives.
         answer_ids: N reference answers to score after each completion, None for rows without.
+        lead_ids: Tokens between completion and answer, not scored themselves.
         batch_size: Rows per forward pass; None puts all in one.
 
     Raises:
         ValueError: When a row has neither prompt nor completion, so that it has no state at all.
     """
+    limit = _position_limit(model)
     rows = [
-        _Row.build(list(prompt), list(completion), answer, eos_ids, _position_limit(model))
+        _Row.build(list(prompt), list(completion), answer, lead_ids, eos_ids, limit)
         for prompt, completion, answer in zip(
             prompt_ids, completion_ids, answer_ids or [None] * len(prompt_ids), strict=True
         )
@@ -135,11 +140,6 @@ def score(
     )
 
 
-def with_reference(scores: Scores, reference: Scores) -> Scores:
-    """``scores`` of the policy, joined with the frozen reference's log-probabilities."""
-    return replace(scores, reference_token_logps=reference.token_logps)
-
-
 @dataclass(frozen=True)
 class _Row:
     """One sequence of the pass; ``start`` and ``trunk`` bound the completion inside ``tokens``."""
@@ -148,6 +148,7 @@ class _Row:
     start: int
     trunk: int
     kept: int  # trunk without its end token: what an answer may see
+    lead: int  # tokens of the branch between the repeated token and the answer
     answered: bool
 
     @classmethod
@@ -156,6 +157,7 @@ class _Row:
         prompt: list[int],
         completion: list[int],
         answer: TokenIds | None,
+        lead: TokenIds,
         eos_ids: Sequence[int],
         limit: int | None,
     ) -> _Row:
@@ -164,14 +166,14 @@ class _Row:
             raise ValueError("a row has neither prompt nor completion tokens; it has no state")
         ended = bool(completion) and completion[-1] in eos_ids and len(trunk) > 1
         kept = len(trunk) - ended
-        answer = list(answer or [])[: max(0, limit - kept) if limit else None]
-        branch = [trunk[kept - 1], *answer] if answer else []
-        return cls(trunk + branch, len(prompt), len(trunk), kept, bool(answer))
+        answer = list(answer or [])[: max(0, limit - kept - len(lead)) if limit else None]
+        branch = [trunk[kept - 1], *lead, *answer] if answer else []
+        return cls(trunk + branch, len(prompt), len(trunk), kept, len(lead), bool(answer))
 
     def straight(self) -> _Row:
         """The answer after the completion as a row of its own, for models that cannot branch."""
         tokens = self.tokens[: self.kept] + self.tokens[self.trunk + 1 :]
-        return _Row(tokens, self.kept, len(tokens), len(tokens), False)
+        return _Row(tokens, self.kept + self.lead, len(tokens), len(tokens), 0, False)
 
 
 def _position_limit(model: nn.Module) -> int | None:
@@ -199,7 +201,7 @@ def _pass(
     answers: list[Floats | None] = [None] * len(rows)
     if branching:
         for i in answered:
-            answers[i] = logps[i, rows[i].trunk : len(rows[i].tokens) - 1]
+            answers[i] = logps[i, rows[i].trunk + rows[i].lead : len(rows[i].tokens) - 1]
     elif answered:
         straight = [rows[i].straight() for i in answered]
         _, answer_logps, _ = _forward(model, straight, False)
@@ -236,7 +238,8 @@ def _forward(
         ids[i, : len(row.tokens)] = torch.tensor(row.tokens)
         labels[i, row.start : len(row.tokens)] = ids[i, row.start : len(row.tokens)]
         if len(row.tokens) > row.trunk:
-            labels[i, row.trunk] = IGNORE  # the repeated token that opens the branch
+            # the repeated token that opens the branch, and the lead, are nobody's answer
+            labels[i, row.trunk : row.trunk + 1 + row.lead] = IGNORE
     inputs = {"attention_mask": _padding_mask(rows, length)}
     if branching:
         inputs = _branch_mask(rows, length, next(model.parameters()).dtype)
@@ -253,11 +256,10 @@ def _forward(
         )
     finally:
         hook.remove()
-    return (
-        kept[0],
-        output.log_probs.double().cpu().numpy(),
-        output.entropy.double().cpu().numpy(),
-    )
+    log_probs, entropy = output.log_probs, output.entropy
+    if entropy is None:  # TRL gives its own reference a head without entropies
+        entropy = torch.full_like(log_probs, torch.nan)
+    return kept[0], log_probs.double().cpu().numpy(), entropy.double().cpu().numpy()
 
 
 def _padding_mask(rows: list[_Row], length: int) -> torch.Tensor:
