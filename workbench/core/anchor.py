@@ -14,7 +14,7 @@ arXiv 2602.06869, there between training objectives and for global weights); wit
 and unequal lengths it is an approximation, one step deep.
 
 What it cannot do: where U is no combination of the objectives, no weighting helps; then
-``replay_agreement`` stays low however long it learns.
+``meta_reward``, the agreement on the replay itself, stays low however long it learns.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class AnchoredConductor(HeadLearner):
             agreement = [float((a[group] * v).mean()) for group, v in seen.items()]
             metrics["anchor_agreement"] = float(np.mean(agreement))
         if not self.replay:
-            return metrics if seen else None
+            return None
         contexts, z, v = (np.stack(part) for part in zip(*self.replay, strict=True))
         z_tensor, v_tensor = torch.from_numpy(z), torch.from_numpy(v)
         loss, grad_norm = torch.zeros(()), 0.0
@@ -193,7 +193,6 @@ class AnchoredConductor(HeadLearner):
             "loss": float(loss.detach()),
             "grad_norm": grad_norm,
             "meta_reward": fit,
-            "replay_agreement": fit,
             "replay_groups": float(len(self.replay)),
             **self.describe(log_policy),
         }
