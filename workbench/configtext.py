@@ -15,40 +15,47 @@ from workbench.yamlio import write_flow
 WIDTH = 100
 
 
-def dump(config: RunConfig, comments: bool = True) -> str:
+def dump(config: Any, comments: bool = True) -> str:
     """The whole configuration as YAML that ``configio.parse_text`` reads back equal.
 
-    With ``comments`` every key carries the documentation of its field.
+    ``config`` is a ``RunConfig`` or another tree of dataclasses in its manner. With ``comments``
+    every key carries the documentation of its field.
     """
     lines: list[str] = []
-    variant = config.scalarizer.name
-    _block(to_dict(config), "", 0, variant, comments, lines)
+    root = type(config)
+    variant = config.scalarizer.name if root is RunConfig else ""
+    _block(to_dict(config), "", 0, (variant, root), comments, lines)
     return "\n".join(lines) + "\n"
 
 
 def _block(
-    data: Mapping[str, Any], prefix: str, depth: int, variant: str, comments: bool, out: list[str]
+    data: Mapping[str, Any],
+    prefix: str,
+    depth: int,
+    where: tuple[str, type],
+    comments: bool,
+    out: list[str],
 ) -> None:
     indent = "  " * depth
     for key, value in data.items():
         path = f"{prefix}{key}"
-        doc = _doc(path, variant)
+        doc = _doc(path, *where)
         if comments:
             if depth == 0:
                 out.append("")
             out.extend(_comment(doc, indent))
-        if path == "objectives":
+        if path == "objectives" and value is not None:
             out.append("objectives:")
             out.extend(f"  - {write_flow(_objective(entry))}" for entry in value)
         elif doc.kind == "section" and value is not None:
             out.append(f"{indent}{key}:")
-            _block(value, f"{path}.", depth + 1, variant, comments, out)
+            _block(value, f"{path}.", depth + 1, where, comments, out)
         else:
             out.append(f"{indent}{key}: {write_flow(value)}")
 
 
-def _doc(path: str, variant: str) -> FieldDoc:
-    index = field_index()
+def _doc(path: str, variant: str, root: type = RunConfig) -> FieldDoc:
+    index = field_index(root)
     return index.get((path, None)) or index[path, variant]
 
 
