@@ -65,6 +65,7 @@ class AnchoredConductor(HeadLearner):
         config: ConductorConfig,
         objectives: Sequence[str],
         hidden_size: int,
+        num_generations: int,
         seed: int = 0,
         aggregation: str = "sum_then_normalize",
     ) -> None:
@@ -72,6 +73,7 @@ class AnchoredConductor(HeadLearner):
         if config.anchor is None:
             raise ValueError("scalarizer.anchor: missing; meta_reward 'anchor' needs it")
         self.anchor: AnchorConfig = config.anchor
+        self.num_generations = num_generations
         self.aggregation = aggregation
         self.conductor.weight.requires_grad_(self.anchor.head == "linear")
         self.optimizer = torch.optim.Adam(
@@ -132,7 +134,10 @@ class AnchoredConductor(HeadLearner):
         return self.rng.permutation(seen) if self.anchor.shuffle else seen
 
     def _remember(self, scene: Scene, anchors: Mapping[int, Floats]) -> dict[int, Floats]:
-        contexts, size = self.contexts(scene), scene.num_generations
+        size = self.num_generations
+        if scene.num_generations != size:
+            raise ValueError(f"num_generations: {scene.num_generations} is not the run's {size}")
+        contexts = self.contexts(scene)
         decoupled = self.aggregation == "normalize_then_sum"
         z = group_z_scores(scene.rewards, size) if decoupled else scene.rewards
         seen: dict[int, Floats] = {}

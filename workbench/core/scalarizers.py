@@ -137,14 +137,15 @@ class SAW(Memoryless):
         return Choice(np.tile(weights, (len(scene.raw), 1)))
 
 
-Factory = Callable[[Any, tuple[str, ...], int | None, int, str], Scalarizer]
-"""(config, objectives, hidden_size, seed, aggregation) to a scalarizer."""
+Factory = Callable[[Any, tuple[str, ...], int | None, int, int, str], Scalarizer]
+"""(config, objectives, hidden_size, num_generations, seed, aggregation) to a scalarizer."""
 
 
 def _conductor(
     config: configs.Conductor,
     objectives: tuple[str, ...],
     hidden_size: int | None,
+    num_generations: int,
     seed: int,
     aggregation: str,
 ) -> Scalarizer:
@@ -154,7 +155,9 @@ def _conductor(
     if config.meta_reward == "anchor":
         from workbench.core.anchor import AnchoredConductor
 
-        return AnchoredConductor(config, objectives, hidden_size, seed, aggregation)
+        return AnchoredConductor(
+            config, objectives, hidden_size, num_generations, seed, aggregation
+        )
     from workbench.core.conductor import ConductorLearner
 
     return ConductorLearner(config, objectives, hidden_size)
@@ -182,6 +185,7 @@ def build_scalarizer(
     config: configs.ScalarizerConfig,
     objectives: tuple[str, ...],
     hidden_size: int | None = None,
+    num_generations: int = 8,
     seed: int = 0,
     aggregation: str = "sum_then_normalize",
 ) -> Scalarizer:
@@ -191,6 +195,7 @@ def build_scalarizer(
         config: settings of any scalarizer.
         objectives: names of the run's K objectives, in order.
         hidden_size: D of the policy; only a Conductor needs it.
+        num_generations: G; the judged groups that an anchored Conductor replays all have this size.
         seed: for what a scalarizer draws by itself (the anchor's noise and shuffling).
         aggregation: the run's; an anchored Conductor learns through the same rewards or z-scores.
 
@@ -198,4 +203,5 @@ def build_scalarizer(
         ValueError: When the configuration does not fit the objectives.
     """
     config.check(objectives)
-    return SCALARIZERS[config.name](config, objectives, hidden_size, seed, aggregation)
+    factory = SCALARIZERS[config.name]
+    return factory(config, objectives, hidden_size, num_generations, seed, aggregation)

@@ -73,7 +73,12 @@ class Weighing:
             config.center_objectives,
         )
         self.scalarizer: Scalarizer = build_scalarizer(
-            config.scalarizer, self.names, hidden_size, config.grpo.num_generations, config.seed
+            config.scalarizer,
+            self.names,
+            hidden_size,
+            config.grpo.num_generations,
+            config.seed,
+            config.aggregation,
         )
 
     def weigh(
@@ -155,16 +160,16 @@ AnchorScore = Callable[[Sequence[int]], Floats]
 
 
 def judge_groups(groups: Ints, num_generations: int, score: AnchorScore) -> dict[int, Floats]:
-    """Ask for the trusted score of whole groups, and of nobody else.
+    """Ask for the trusted score of whole groups, and of nobody else; NaN is "cannot say".
 
     Raises:
-        ValueError: When the source returns another number of scores or one that is not finite.
+        ValueError: When the source returns another number of scores or an infinite one.
     """
     anchors: dict[int, Floats] = {}
     for group in (int(g) for g in groups):
         rows = list(range(group * num_generations, (group + 1) * num_generations))
         scores = np.asarray(score(rows), dtype=np.float64)
-        if scores.shape != (num_generations,) or not np.isfinite(scores).all():
+        if scores.shape != (num_generations,) or np.isinf(scores).any():
             raise ValueError(
                 f"anchor: {scores.tolist()} for one group; it needs {num_generations} finite scores"
             )
