@@ -1,0 +1,44 @@
+"""A child that speaks the run directory's protocol and nothing else; how it behaves: FAKE_MODE.
+
+well: steps, stops when asked. deaf: ignores the stop file and SIGTERM and has a deaf grandchild.
+polite: ignores the stop file, ends on SIGTERM. crash: ends without a word. fail: says failed.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from workbench.store.state import read_state, write_state
+
+
+def main() -> int:
+    run_dir = Path(sys.argv[1])
+    mode = os.environ.get("FAKE_MODE", "well")
+    steps = read_state(run_dir)["steps"]
+    print("child", "resumed" if "--resume" in sys.argv else "fresh", flush=True)
+    if mode == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
+        subprocess.Popen([sys.executable, "-c", deaf])
+    if mode == "crash":
+        write_state(run_dir, status="running", pid=os.getpid())
+        os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "fail":
+        write_state(run_dir, status="failed", message="ValueError: objective 'vowels' raised")
+        return 1
+    step = read_state(run_dir)["step"]
+    while step < steps:
+        if (run_dir / "stop").exists() and mode == "well":
+            write_state(run_dir, status="stopped", step=step)
+            return 0
+        step += 1
+        write_state(run_dir, status="running", step=step, steps_per_second=50.0, headline=0.5)
+        time.sleep(float(os.environ.get("FAKE_STEP", "0.02")))
+    write_state(run_dir, status="finished", step=step)
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,85 @@
+"""What a configuration may point at: files that exist, code that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from workbench.config import FUNCTION, RunConfig
+from workbench.configio import ConfigError, Problem
+from workbench.scalarizer_config import Conductor
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The same with paths that no longer depend on where the command was given."""
+    task = config.task
+    task = replace(task, path=_absolute(task.path), eval_path=_absolute(task.eval_path))
+    model = config.policy.model
+    policy = replace(config.policy, model=str(_directory(model) or model))
+    objectives = tuple(
+        replace(o, model=str(_directory(o.model) or o.model)) if o.model else o
+        for o in config.objectives
+    )
+    return replace(config, task=task, policy=policy, objectives=objectives)
+
+
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).expanduser().absolute()) if path else None
+
+
+def _directory(model: str) -> Path | None:
+    """The directory that a model's name stands for, None for a hub name."""
+    if model == "etudes":
+        return None
+    path = Path(model).expanduser()
+    return path.absolute() if path.is_dir() or model.startswith(("/", ".", "~")) else None
+
+
+def check_paths(config: RunConfig) -> None:
+    """Refuse files and model directories that are not there. Raises ConfigError."""
+    problems = []
+    for key, value in (("task.path", config.task.path), ("task.eval_path", config.task.eval_path)):
+        if value and not Path(value).exists():
+            problems.append(Problem(key, f"{value!r} does not exist"))
+    models = [("policy.model", config.policy.model)]
+    models += [(f"objectives.{i}.model", o.model or "") for i, o in enumerate(config.objectives)]
+    for key, value in models:
+        if value.startswith("/") and not Path(value).is_dir():
+            allowed = "'etudes', a directory or a hub name"
+            problems.append(Problem(key, f"no directory {value!r}; it must be {allowed}"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def functions(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Every ``package.module:function`` that the run would import, with its key."""
+    for index, objective in enumerate(config.objectives):
+        if objective.function:
+            yield f"objectives.{index}.function", objective.function
+    chosen = config.scalarizer
+    if isinstance(chosen, Conductor) and chosen.anchor and chosen.anchor.source:
+        if FUNCTION.match(chosen.anchor.source) and not chosen.anchor.source.startswith(
+            "objective:"
+        ):
+            yield "scalarizer.anchor.source", chosen.anchor.source
+
+
+def check_allowed(config: RunConfig, allowed: Sequence[str] | None) -> None:
+    """Refuse code that is not on the allow-list; None allows all. Raises ConfigError.
+
+    An entry is a full ``package.module:function`` or a pattern such as ``package.*``.
+    """
+    if allowed is None:
+        return
+    listed = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed here"
+    problems = [
+        Problem(key, f"{name!r} may not be used: {listed}")
+        for key, name in functions(config)
+        if not any(fnmatchcase(name, pattern) for pattern in allowed)
+    ]
+    if config.policy.trust_remote_code:
+        problems.append(Problem("policy.trust_remote_code", "code of models is not allowed here"))
+    if problems:
+        raise ConfigError(problems)
