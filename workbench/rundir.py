@@ -63,6 +63,7 @@ class RunInfo:
     eta_seconds: float | None = None
     steps_per_second: float | None = None
     headline: Any = None
+    weights_entropy: float | None = None
     attempt: int = 0
     pid: int | None = None
     parent: str | None = None
