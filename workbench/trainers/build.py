@@ -1,0 +1,250 @@
+"""From a RunConfig to the objects of a run: policy, tokenizer, objectives, TRL's configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel, TaskType, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from trl import GRPOConfig
+
+from workbench.config import PolicyConfig, RunConfig
+from workbench.objectives import resolve
+from workbench.scalarizer_config import Conductor
+from workbench.tasks.etudes import POLICY_DIR
+from workbench.trainers.rewards import ObjectiveReward
+from workbench.trainers.text import encode_prompts, with_system_prompt
+from workbench.types import Example, Floats, Judge
+
+MANAGED = {
+    "output_dir": "the run directory decides",
+    "max_steps": "set steps",
+    "seed": "set seed",
+    "reward_weights": "the scalarizer decides",
+    "multi_objective_aggregation": "set aggregation",
+    "logging_steps": "every step is logged",
+    "save_strategy": "set logging.checkpoint_every",
+    "sync_ref_model": "set grpo.reference_sync_every",
+    "report_to": "set logging.report_to",
+    "per_device_train_batch_size": "set grpo.prompts_per_step and grpo.num_generations",
+    "generation_batch_size": "set grpo.prompts_per_step and grpo.num_generations",
+    "steps_per_generation": "set grpo.gradient_accumulation_steps",
+    "shuffle_dataset": "the prompt order follows from seed",
+    "resume_from_checkpoint": "resume the run",
+}
+"""Fields of GRPOConfig that a run sets itself, and what to set instead."""
+
+
+def policy_path(policy: PolicyConfig) -> str:
+    """Directory or hub name of the policy before training."""
+    return str(POLICY_DIR) if policy.model == "etudes" else policy.model
+
+
+def load_tokenizer(policy: PolicyConfig) -> PreTrainedTokenizerBase:
+    """The policy's tokenizer, padding on the left; without a pad token the end token serves."""
+    tokenizer = AutoTokenizer.from_pretrained(
+        policy_path(policy), padding_side="left", trust_remote_code=policy.trust_remote_code
+    )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(policy: PolicyConfig, path: str | Path | None = None) -> PreTrainedModel:
+    """The causal model at ``path``, or the policy's own before training, in its number format."""
+    dtype = policy.dtype if policy.dtype == "auto" else getattr(torch, policy.dtype)
+    return AutoModelForCausalLM.from_pretrained(
+        path or policy_path(policy), dtype=dtype, trust_remote_code=policy.trust_remote_code
+    )
+
+
+def load_policy(policy: PolicyConfig, checkpoint: Path | None = None) -> PreTrainedModel:
+    """The policy ready to be trained or evaluated, from a checkpoint where one is given.
+
+    Raises:
+        FileNotFoundError: When the checkpoint holds no policy.
+    """
+    if checkpoint is None:
+        model = load_base(policy)
+        if policy.lora is None:
+            return model
+        # the adapter's random start must not depend on what was drawn before
+        torch.manual_seed(0)
+        return get_peft_model(model, lora_config(policy))
+    if policy.lora is not None:
+        if not (checkpoint / "adapter_config.json").is_file():
+            raise FileNotFoundError(f"{checkpoint}: no adapter_config.json; not a LoRA checkpoint")
+        return PeftModel.from_pretrained(load_base(policy), checkpoint)
+    if not (checkpoint / "config.json").is_file():
+        raise FileNotFoundError(f"{checkpoint}: no config.json; not a checkpoint of a policy")
+    return load_base(policy, checkpoint)
+
+
+def lora_config(policy: PolicyConfig) -> PeftLoraConfig:
+    """Peft's settings from the policy's ``lora``."""
+    assert policy.lora is not None
+    targets = policy.lora.target_modules
+    return PeftLoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=policy.lora.r,
+        lora_alpha=policy.lora.alpha,
+        lora_dropout=policy.lora.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+    )
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Token ids that end a completion: the tokenizer's and those the model declares."""
+    declared = model.generation_config.eos_token_id
+    ids = [] if declared is None else [declared] if isinstance(declared, int) else list(declared)
+    if tokenizer.eos_token_id not in ids:
+        ids = [tokenizer.eos_token_id, *ids]
+    return ids
+
+
+def load_rewards(config: RunConfig) -> list[ObjectiveReward]:
+    """The K objectives of a run as reward functions. Raises ValueError naming a bad one."""
+    return [ObjectiveReward(resolve(objective)) for objective in config.objectives]
+
+
+def needs_hidden(config: RunConfig) -> bool:
+    """Whether the run's weights are read from hidden states."""
+    return isinstance(config.scalarizer, Conductor)
+
+
+def check_lengths(
+    config: RunConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+) -> None:
+    """Refuse prompts that leave no room for a whole completion in the model's context.
+
+    Raises:
+        ValueError: Naming the prompt, its length and the limit.
+    """
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context is None or not examples:
+        return
+    prompts = [with_system_prompt(e, config.policy.system_prompt) for e in examples]
+    completion = config.grpo.max_completion_length
+    lengths = [len(ids) for ids in encode_prompts(tokenizer, prompts)]
+    longest = int(np.argmax(lengths))
+    if lengths[longest] + completion > context:
+        raise ValueError(
+            f"grpo.max_completion_length: {completion} tokens do not fit behind the "
+            f"{lengths[longest]} tokens of prompt {examples[longest].prompt_id!r}; the model's "
+            f"context is {context} tokens, so at most {context - lengths[longest]} are left"
+        )
+
+
+def grpo_config(config: RunConfig, output_dir: Path) -> GRPOConfig:
+    """TRL's configuration of a run.
+
+    Raises:
+        ValueError: When ``grpo.extra`` names a field that TRL does not have or that the run sets
+            itself, or batch sizes do not divide.
+    """
+    grpo = config.grpo
+    fields = {f.name for f in dataclasses.fields(GRPOConfig) if f.init}
+    for name in grpo.extra:
+        if name in MANAGED:
+            raise ValueError(f"grpo.extra.{name}: set by the run itself; {MANAGED[name]}")
+        if name not in fields:
+            raise ValueError(f"grpo.extra.{name}: unknown; it must be a field of TRL's GRPOConfig")
+    settings: dict[str, Any] = {
+        "output_dir": str(output_dir),
+        "max_steps": config.steps,
+        "seed": config.seed,
+        "learning_rate": grpo.learning_rate,
+        "lr_scheduler_type": grpo.lr_scheduler_type,
+        "warmup_steps": grpo.warmup_steps,
+        "max_grad_norm": grpo.max_grad_norm,
+        "num_generations": grpo.num_generations,
+        "max_completion_length": grpo.max_completion_length,
+        "temperature": grpo.temperature,
+        "top_p": grpo.top_p,
+        "beta": 0.0 if grpo.kl_in_reward else grpo.beta,
+        "scale_rewards": grpo.scale_rewards,
+        "multi_objective_aggregation": config.aggregation,
+        "epsilon": grpo.epsilon,
+        "num_iterations": grpo.num_iterations,
+        "loss_type": grpo.loss_type,
+        "gradient_accumulation_steps": grpo.gradient_accumulation_steps,
+        "gradient_checkpointing": config.policy.gradient_checkpointing,
+        "trust_remote_code": config.policy.trust_remote_code,
+        "bf16": config.policy.dtype == "bfloat16",
+        "fp16": config.policy.dtype == "float16",
+        "use_cpu": not torch.cuda.is_available(),
+        "report_to": list(config.logging.report_to) or "none",
+        "run_name": config.name,
+        "logging_steps": 1,
+        "logging_first_step": True,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "disable_tqdm": True,
+        "shuffle_dataset": False,
+        "dataloader_pin_memory": False,
+        **grpo.extra,
+    }
+    rows, parts = grpo.prompts_per_step * grpo.num_generations, grpo.gradient_accumulation_steps
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # what torchrun and accelerate set
+    if rows % (parts * processes):
+        raise ValueError(
+            f"grpo.prompts_per_step: {grpo.prompts_per_step} x {grpo.num_generations} completions "
+            f"do not divide by gradient_accumulation_steps {parts} x {processes} processes"
+        )
+    settings["per_device_train_batch_size"] = rows // (parts * processes)
+    return GRPOConfig(**settings)
+
+
+Anchor = Callable[[Sequence[Example], Sequence[str], Floats], Floats]
+"""Trusted scores of n rows from their examples, completions and raw rewards (n, K)."""
+
+
+def anchor_source(config: RunConfig, judge: Judge | None) -> Anchor | None:
+    """The trusted score that the Conductor's anchor names; None for a run without anchor.
+
+    Raises:
+        ValueError: When the source does not exist for this run.
+    """
+    scalarizer = config.scalarizer
+    if not isinstance(scalarizer, Conductor) or scalarizer.meta_reward != "anchor":
+        return None
+    assert scalarizer.anchor is not None and scalarizer.anchor.source is not None
+    source = scalarizer.anchor.source
+    if source == "judge":
+        if judge is None:
+            raise ValueError("scalarizer.anchor.source: 'judge', but the task has no judge")
+        return _scored_by(judge)
+    if source == "ratings":
+        raise ValueError(
+            "scalarizer.anchor.source: 'ratings' are votes on logged rows; a live run has none. "
+            "Allowed here are 'judge', 'objective:NAME', 'package.module:function'"
+        )
+    kind, _, name = source.partition(":")
+    if kind == "objective":
+        column = config.objective_names.index(name)
+        return lambda examples, completions, rewards: rewards[:, column]
+    return _scored_by(getattr(import_module(kind), name))
+
+
+def _scored_by(judge: Judge) -> Anchor:
+    def score(examples: Sequence[Example], completions: Sequence[str], rewards: Floats) -> Floats:
+        pairs = zip(examples, completions, strict=True)
+        return np.array([judge(example, text) for example, text in pairs], dtype=np.float64)
+
+    return score
