@@ -51,7 +51,9 @@ class Task:
     """Prompts in three splits that share no prompt, and the judge when there is one.
 
     ``train``: what the policy trains on, anchors included. ``calibration``: probe prompts and
-    everything that is tuned. ``report``: read by evaluations alone.
+    everything that is tuned. ``report``: read by evaluations alone. ``answer_lead`` is the text
+    between a completion and the reference answer where the perplexity objective scores the latter,
+    e.g. ``"answer :"``; it is read by the model, but not scored.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Task:
     calibration: tuple[Example, ...]
     report: tuple[Example, ...]
     judge: Judge | None = None
+    answer_lead: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,153 @@
+"""Objectives: what a completion is rewarded for, one plain function a file.
+
+Each has TRL's reward signature, ``f(prompts, completions, completion_ids, **columns)``, and returns
+one value per completion; None or NaN means "does not apply to this row". ``columns`` holds the
+example's columns (``reference``, ``kind``, ``format``, ...) as lists of length N, and ``scores``,
+what the scoring pass found (``workbench.trainers.scoring.Scores``).
+
+An objective of one's own, ``package.module:function``, may carry an attribute ``needs`` that asks
+for passes: a subset of NEEDS. Without it, it gets the policy's own pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+
+from workbench.config import ObjectiveConfig
+from workbench.objectives import entropy, format, length, perplexity, preference
+from workbench.objectives.preference import make_preference
+from workbench.tasks.etudes import REWARD_DIR
+
+NEEDS = frozenset({"entropy", "answer", "reference"})
+"""What an objective can ask of the scoring pass: token entropies, the reference answer appended,
+the frozen reference policy."""
+
+RewardFunction = Callable[..., list[float | None]]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One reward objective and the range it declares; None where it declares no bound."""
+
+    name: str
+    function: RewardFunction
+    lower: float | None
+    upper: float | None
+    needs: frozenset[str]
+    description: str
+
+
+OBJECTIVES: dict[str, Objective] = {
+    o.name: o
+    for o in (
+        Objective(
+            "perplexity",
+            perplexity.perplexity,
+            0.0,
+            1.0,
+            perplexity.NEEDS,
+            "How probable the reference answer becomes after prompt and response.",
+        ),
+        Objective(
+            "format",
+            format.format,
+            0.0,
+            1.0,
+            format.NEEDS,
+            "Whether the response has the form that its prompt asks for.",
+        ),
+        Objective(
+            "entropy",
+            entropy.entropy,
+            0.0,
+            1.0,
+            entropy.NEEDS,
+            "How open the policy's choices were while it wrote.",
+        ),
+        Objective(
+            "length",
+            length.length,
+            0.0,
+            1.0,
+            length.NEEDS,
+            "How far the response stays below the token limit.",
+        ),
+        Objective(
+            "preference",
+            make_preference(REWARD_DIR),
+            0.0,
+            1.0,
+            preference.NEEDS,
+            "What a pretrained reward model thinks of the response.",
+        ),
+    )
+}
+"""The paper's five objectives, in its order."""
+
+
+def resolve(config: ObjectiveConfig) -> Objective:
+    """The objective that a configuration names, with its own bounds and parameters.
+
+    Raises:
+        ValueError: The name is no built-in and no function is given, the function cannot be
+            imported, or it asks for a pass that does not exist.
+    """
+    if config.function is not None:
+        function = _import(config)
+        needs: Iterable[str] = getattr(function, "needs", ())  # optional, see the module docstring
+        found = Objective(config.name, function, None, None, frozenset(needs), _summary(function))
+    elif config.name not in OBJECTIVES:
+        raise ValueError(
+            f"objectives: {config.name!r} unknown; allowed are {list(OBJECTIVES)}, or give it "
+            "a function: 'package.module:function'"
+        )
+    elif config.name == "preference":
+        function = make_preference(config.model or REWARD_DIR, **config.params)
+        return _bounded(OBJECTIVES["preference"], config, function)
+    else:
+        found = OBJECTIVES[config.name]
+    if config.model is not None:
+        raise ValueError(f"objectives.{config.name}.model: only 'preference' takes a model")
+    if not found.needs <= NEEDS:
+        raise ValueError(
+            f"objectives.{config.name}: needs {sorted(found.needs - NEEDS)} unknown; "
+            f"allowed are {sorted(NEEDS)}"
+        )
+    function = partial(found.function, **config.params) if config.params else found.function
+    return _bounded(found, config, function)
+
+
+def _bounded(found: Objective, config: ObjectiveConfig, function: RewardFunction) -> Objective:
+    return Objective(
+        config.name,
+        function,
+        found.lower if config.lower is None else config.lower,
+        found.upper if config.upper is None else config.upper,
+        found.needs,
+        found.description,
+    )
+
+
+def _import(config: ObjectiveConfig) -> RewardFunction:
+    module, colon, attribute = str(config.function).partition(":")
+    if not colon or not module or not attribute:
+        raise ValueError(
+            f"objectives.{config.name}.function: {config.function!r} is not "
+            "'package.module:function'"
+        )
+    try:
+        function: RewardFunction = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"objectives.{config.name}.function: {config.function!r} cannot be imported: {error}"
+        ) from error
+    if not callable(function):
+        raise ValueError(f"objectives.{config.name}.function: {config.function!r} is not callable")
+    return function
+
+
+def _summary(function: RewardFunction) -> str:
+    return (function.__doc__ or "").strip().partition("\n")[0]

@@ -1,0 +1,116 @@
+"""preference: what a pretrained reward model thinks of the completion.
+
+Any sequence classifier with one output (or two, of which the last is "preferred") plugs in: a
+directory or a hub name. Text is rendered with the reward model's own chat template where it has
+one. torch and transformers are imported on first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from workbench.objectives.format import text_of
+
+NEEDS: frozenset[str] = frozenset()
+Scorer = Callable[[Sequence[tuple[Any, Any]]], list[float]]
+
+
+def make_preference(
+    model: str | Path, batch_size: int = 64, device: str | None = None, scale: float = 1.0
+) -> Callable[..., list[float | None]]:
+    """An objective that scores with the reward model at ``model``.
+
+    Args:
+        model: Directory or hub name of a sequence classifier.
+        batch_size: Rows per forward pass.
+        device: Where the model runs; a GPU when there is one.
+        scale: The score is divided by it before the sigmoid: for models with a wide range.
+
+    Returns:
+        A function with TRL's reward signature; values in (0, 1).
+    """
+
+    def preference(
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        completion_ids: Sequence[Sequence[int]],
+        **columns: Any,
+    ) -> list[float | None]:
+        """Sigmoid of the reward model's score."""
+        score = load_scorer(str(model), batch_size, device)
+        return [
+            _sigmoid(value / scale) for value in score(list(zip(prompts, completions, strict=True)))
+        ]
+
+    return preference
+
+
+@lru_cache(maxsize=4)
+def load_scorer(model: str, batch_size: int, device: str | None) -> Scorer:
+    """Load a sequence classifier once per process; returns raw scores for (prompt, completion).
+
+    Raises:
+        ValueError: The model has neither one nor two outputs.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    classifier = AutoModelForSequenceClassification.from_pretrained(model)
+    if classifier.config.num_labels not in (1, 2):
+        raise ValueError(
+            f"preference model {model!r} has {classifier.config.num_labels} outputs; "
+            "1 (a score) or 2 (rejected, preferred) are allowed"
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if classifier.config.pad_token_id is None:
+        classifier.config.pad_token_id = tokenizer.pad_token_id
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    classifier.to(where).eval()
+
+    def score(pairs: Sequence[tuple[Any, Any]]) -> list[float]:
+        values: list[float] = []
+        for start in range(0, len(pairs), batch_size):
+            texts = [render(tokenizer, *pair) for pair in pairs[start : start + batch_size]]
+            batch = tokenizer(
+                texts,
+                return_tensors="pt",
+                padding=True,
+                truncation=True,
+                add_special_tokens=tokenizer.chat_template is None,
+            )
+            with torch.no_grad():
+                logits = classifier(**batch.to(where)).logits.float()  # (n, 1) or (n, 2)
+            values += (logits[:, -1] - (logits[:, 0] if logits.shape[1] == 2 else 0.0)).tolist()
+        return values
+
+    return score
+
+
+def render(tokenizer: Any, prompt: Any, completion: Any) -> str:
+    """Prompt and completion as the reward model was trained to read them."""
+    if tokenizer.chat_template is None:
+        return f"{_plain(prompt)} {text_of(completion)}"
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    if isinstance(completion, str):
+        turns.append({"role": "assistant", "content": completion})
+    else:
+        turns += list(completion)
+    return str(tokenizer.apply_chat_template(turns, tokenize=False))
+
+
+def _plain(prompt: str | Sequence[Mapping[str, str]]) -> str:
+    return prompt if isinstance(prompt, str) else text_of(prompt)
+
+
+def _sigmoid(value: float) -> float:
+    """1 / (1 + exp(-value)), without overflow."""
+    import math
+
+    if value >= 0:
+        return 1.0 / (1.0 + math.exp(-value))
+    return math.exp(value) / (1.0 + math.exp(value))

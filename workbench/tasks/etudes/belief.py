@@ -1,0 +1,85 @@
+"""belief: who thinks what, mirroring ToMBench.
+
+Prompt: ``anna put the key in the box and left . tom moved the key to the bag . where will anna
+look ?``
+Good: ``in the box .``
+
+One decided answer is right; telling both sides, or hedging, is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations, product
+from random import Random
+
+from workbench.tasks.etudes.family import Family, Item, Rubric, mixture, warm_opening
+from workbench.tasks.etudes.lexicon import CONTAINERS, HEDGES, NAMES, OBJECTS
+
+MODES = {"decided": 0.42, "both": 0.24, "hedge": 0.14, "warm": 0.2}
+
+
+def pool() -> list[Item]:
+    """A thing is moved while its owner is away, or looks on; one of two is asked about."""
+    items = []
+    people = list(permutations(NAMES, 2))
+    places = list(permutations(CONTAINERS, 2))
+    for number, (thing, (owner, mover), (old, new)) in enumerate(product(OBJECTS, people, places)):
+        if number % 3:
+            continue  # a third is plenty
+        for stays, asked in ((False, owner), (True, owner), (False, mover)):
+            answer = old if asked == owner and not stays else new
+            items.append(
+                Item(
+                    prompt=f"{owner} put the {thing} in the {old} and "
+                    f"{'stayed' if stays else 'left'} . {mover} moved the {thing} to the {new} . "
+                    f"where will {asked} look ?",
+                    reference=f"in the {answer} .",
+                    format="sentence",
+                    rubric={
+                        "answer": answer,
+                        "rival": new if answer == old else old,
+                        "asked": asked,
+                        "thing": thing,
+                    },
+                )
+            )
+    return items
+
+
+def demonstrate(item: Item, rng: Random) -> str:
+    """A decided answer, right or wrong; both sides; a hedge; a polite answer."""
+    right, rival = str(item.rubric["answer"]), str(item.rubric["rival"])
+    asked, thing = item.rubric["asked"], item.rubric["thing"]
+    first, second = (right, rival) if rng.random() < 0.6 else (rival, right)
+    mode = mixture(rng, MODES)
+    if mode == "decided":
+        return f"in the {first} ." if rng.random() < 0.6 else f"{asked} will look in the {first} ."
+    if mode == "both":
+        return (
+            f"{asked} thinks the {thing} is in the {first} , but the {thing} is in the {second} ."
+        )
+    if mode == "hedge":
+        return f"i think maybe in the {first} or in the {second} ."
+    return f"{warm_opening(rng)} {asked} will look in the {first} ."
+
+
+def judge(rubric: Rubric, words: Sequence[str]) -> float:
+    """0.9 for the right place alone, 0.3 when the other place or a hedge stands beside it.
+
+    0.1 more for ending within twelve words: who knows the answer need not talk around it.
+    """
+    if rubric["answer"] not in words:
+        return 0.0
+    undecided = rubric["rival"] in words or bool(set(words) & set(HEDGES))
+    return (0.3 if undecided else 0.9) + 0.1 * (len(words) <= 12)
+
+
+FAMILY = Family(
+    kind="belief",
+    benchmark="ToMBench",
+    description="Where somebody will look; the judge pays for one decided, right answer.",
+    pool=pool,
+    demonstrate=demonstrate,
+    judge=judge,
+)
