@@ -160,11 +160,10 @@ class HeadLearner:
         return float(torch.stack(squares).sum().sqrt())
 
     def describe(self, log_policy: torch.Tensor) -> dict[str, float]:
-        """Entropy over log K, temperature, and the mean probability of each objective."""
+        """Mean entropy in nats, temperature, and the mean probability of each objective."""
         mean = log_policy.detach().exp().mean(dim=0).tolist()
-        scale = math.log(len(self.objectives)) if len(self.objectives) > 1 else 1.0
         return {
-            "entropy": float(entropy(log_policy.detach()).mean()) / scale,
+            "entropy": float(entropy(log_policy.detach()).mean()),
             "temperature": self.conductor.temperature,
             **{f"policy/{name}": p for name, p in zip(self.objectives, mean, strict=True)},
         }
