@@ -61,9 +61,17 @@ class Table:
 
     @property
     def arrow(self) -> pa.Schema:
-        """Schema of a segment; field ids are positions, the version travels in the metadata."""
+        """Schema of a segment; the version travels in the metadata."""
         fields = [pa.field(c.name, c.type) for c in self.columns]
         return pa.schema(fields, metadata={"workbench_schema": str(SCHEMA_VERSION)})
+
+    @property
+    def read_schema(self) -> str:
+        """Inside of ``schema = MAP {...}`` of read_parquet: missing columns become NULL."""
+        return ", ".join(
+            f"'{c.name}': {{name: '{c.name}', type: '{c.sql_type}', default_value: NULL}}"
+            for c in self.columns
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

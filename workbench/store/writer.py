@@ -131,7 +131,7 @@ class RunWriter:
         """Merge into state.json, after everything published before is durable."""
 
         def merge() -> Rows:
-            self._state |= plain(changes)
+            self._state |= {"attempt": self.attempt} | plain(changes)
             return []
 
         self._put(merge)

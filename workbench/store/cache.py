@@ -1,0 +1,155 @@
+"""Rows that are still in segments, kept in memory: each segment is read once by each reader.
+
+Segments never change, so the cache is right as long as it holds exactly those files that lie on
+disk and are not archived. A segment that cannot be read is quarantined and named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from workbench.store.catalog import OWN_FOLDER, newest_attempts, quoted
+from workbench.store.damage import Damaged, quarantine_damaged
+from workbench.store.errors import StoreError
+from workbench.store.listing import Listing, Segment, run_names
+from workbench.store.schema import TABLES, Table, sql_columns
+
+FILES_AT_ONCE = 500
+READ_TRIES = 5
+
+
+class LiveCache:
+    """The schema ``live`` of a reader's database; ``sync`` brings it up to the files on disk."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, root: Path) -> None:
+        self._con = con
+        self._root = root
+        self._listing = Listing(root)
+        self._loader = duckdb.connect()
+        self._loaded: dict[str, dict[Segment, int]] = {name: {} for name in TABLES}
+        self._next = 0
+        self._runs: dict[str, tuple[str, str]] = {}
+        self.damaged: list[Damaged] = []
+        con.execute("CREATE SCHEMA live")
+        con.execute("CREATE TABLE live.runs (run_id VARCHAR, identity JSON, state JSON)")
+        for table in TABLES.values():
+            con.execute(
+                f"CREATE TABLE live.{table.name} ({sql_columns(table.columns)}, segment INTEGER)"
+            )
+            if table.supersedes:
+                newest = newest_attempts(f"live.{table.name}", table)
+                con.execute(f"CREATE VIEW live.{table.name}_resumed AS {newest}")
+
+    def sync(self, tables: Iterable[str]) -> None:
+        """Bring ``live`` up to date. The store must be attached: only then does nothing move.
+
+        Raises:
+            StoreError: a segment can neither be read nor moved to quarantine.
+        """
+        runs = run_names(self._root)
+        wanted = set(tables)
+        if "runs" in wanted:
+            self._sync_runs(runs)
+        moved = self._moved()
+        for name in wanted & set(TABLES):
+            places = [OWN_FOLDER, *runs] if name == "deletions" else runs
+            waiting = set(self._listing.segments(name, places)) - moved.get(name, set())
+            self._sync_table(TABLES[name], waiting)
+
+    def _moved(self) -> dict[str, set[Segment]]:
+        """Segments that a crashed archive has moved but not yet deleted."""
+        rows = self._con.execute("SELECT tab, run_id, file FROM store.archive.segments").fetchall()
+        moved: dict[str, set[Segment]] = {}
+        for table, run, file in rows:
+            moved.setdefault(table, set()).add((run, file))
+        return moved
+
+    def _sync_table(self, table: Table, waiting: set[Segment]) -> None:
+        loaded = self._loaded[table.name]
+        gone = [loaded.pop(s) for s in set(loaded) - waiting]
+        if not loaded and gone:
+            self._con.execute(f"TRUNCATE live.{table.name}")
+        elif gone:
+            self._con.execute(f"DELETE FROM live.{table.name} WHERE segment IN ({_ints(gone)})")
+        fresh = sorted(waiting - set(loaded))
+        for start in range(0, len(fresh), FILES_AT_ONCE):
+            self._load(table, fresh[start : start + FILES_AT_ONCE])
+
+    def _load(self, table: Table, segments: list[Segment]) -> None:
+        last: duckdb.Error | None = None
+        for _ in range(READ_TRIES):
+            paths = {self._path(table.name, s): s for s in segments}
+            numbers = {p: self._next + i for i, p in enumerate(paths)}
+            try:
+                rows = self._read(table, numbers) if paths else None
+            except duckdb.Error as error:
+                last = error
+                # damaged, or gone since it was listed: sort that out file by file, then go on
+                self.damaged += quarantine_damaged(Path(p) for p in paths)
+                segments = [s for p, s in paths.items() if Path(p).exists()]
+                continue
+            if rows is not None:
+                self._con.register("incoming", rows)
+                self._con.execute(f"INSERT INTO live.{table.name} BY NAME FROM incoming")
+                self._con.unregister("incoming")
+            self._next += len(paths)
+            self._loaded[table.name] |= {s: numbers[p] for p, s in paths.items()}
+            return
+        raise StoreError(f"segments of {table.name} cannot be read: {last}") from last
+
+    def _read(self, table: Table, numbers: dict[str, int]) -> pa.Table:
+        self._loader.register(
+            "wanted", pa.table({"place": list(numbers), "segment": list(numbers.values())})
+        )
+        columns = ", ".join(c.name for c in table.columns if c.name != "run_id")
+        run = "run_id" if table.name == "deletions" else "split_part(filename, '/', -4) AS run_id"
+        files = ", ".join(quoted(p) for p in numbers)
+        return self._loader.sql(
+            f"SELECT {run}, {columns}, segment FROM read_parquet([{files}], filename = true, "
+            f"schema = MAP {{{table.read_schema}}}) JOIN wanted ON place = filename"
+        ).to_arrow_table()
+
+    def _path(self, table: str, segment: Segment) -> str:
+        return f"{self._root}/{segment[0]}/segments/{table}/{segment[1]}"
+
+    def _sync_runs(self, runs: list[str]) -> None:
+        now: dict[str, tuple[str, str]] = {}
+        for run in runs:
+            identity = self._listing.json_text(f"{self._root}/{run}/run.json")
+            if identity != "{}":
+                now[run] = (identity, self._listing.json_text(f"{self._root}/{run}/state.json"))
+        changed = [r for r in now if now[r] != self._runs.get(r)]
+        stale = [r for r in self._runs if r not in now] + changed
+        if stale:
+            self._con.execute("DELETE FROM live.runs WHERE run_id IN (SELECT unnest(?))", [stale])
+        if changed:
+            rows = pa.table(
+                {
+                    "run_id": changed,
+                    "identity": [now[r][0] for r in changed],
+                    "state": [now[r][1] for r in changed],
+                }
+            )
+            self._con.register("incoming", rows)
+            self._con.execute("INSERT INTO live.runs BY NAME FROM incoming")
+            self._con.unregister("incoming")
+        self._runs = now
+
+
+def needed_tables(sql: str) -> set[str]:
+    """The tables whose segments a query can need: those it names, or names a view of."""
+    text = sql.lower()
+    needed = {name for name in TABLES if name in text} | {"deletions"}
+    if "rollout" in text or "prompts" in text:
+        needed.add("rollouts")
+    if "runs" in text:
+        needed.add("runs")
+    return needed
+
+
+def _ints(values: Iterable[int]) -> str:
+    return ", ".join(str(v) for v in values)

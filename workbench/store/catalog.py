@@ -1,0 +1,228 @@
+"""The store file: native tables, the views over them and over segments, and who may touch them.
+
+Every view in ``sql/`` is written against two schemas, so that it is the same text everywhere:
+``archive`` (native tables) and ``live`` (rows that are still in segments). In the file, ``live``
+reads the segments themselves, so that any DuckDB client sees them; in a reader it is a cache.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+
+from workbench import __version__
+from workbench.store.errors import StoreVersionError
+from workbench.store.schema import SCHEMA_VERSION, TABLES, Table, segment_glob, sql_columns
+from workbench.store.segments import write_segment
+from workbench.store.state import write_atomically
+
+STORE_FILE = "workbench.duckdb"
+OWN_FOLDER = ".workbench"
+"""Segments that belong to no run: one without rows for every table, and tombstones."""
+
+WITH_PROMPTS = ("rollouts", "evaluations")
+"""Tables whose prompts are kept once, in ``archive.texts``."""
+
+ARCHIVED = tuple(name for name in TABLES if name != "contexts")
+"""Tables that have a native form; contexts stay files, so that retention can delete them."""
+
+VIEWS = (
+    "deleted_runs",
+    "runs",
+    "rollouts",
+    "rollout_objectives",
+    "prompts",
+    "conductor_updates",
+    "metrics",
+    "checkpoints",
+    "evaluations",
+    "warnings",
+    "contexts",
+    "annotations",
+)
+"""The public views, in the order in which they build on each other."""
+
+
+def store_path(runs_dir: Path | str) -> Path:
+    """Where the store file of a runs directory lies."""
+    return Path(runs_dir).absolute() / STORE_FILE
+
+
+def view_sql(name: str) -> str:
+    """The text of one view."""
+    return files("workbench.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
+
+
+def native_sql(table: Table) -> str:
+    """CREATE TABLE of the native form; prompts become a key into ``archive.texts``."""
+    columns = sql_columns(c for c in table.columns if c.name != "prompt")
+    key = ", prompt_key UBIGINT" if table.name in WITH_PROMPTS else ""
+    return f"CREATE TABLE IF NOT EXISTS archive.{table.name} ({columns}{key})"
+
+
+def create_native(con: duckdb.DuckDBPyConnection) -> None:
+    """Create whatever native table is missing."""
+    con.execute("CREATE SCHEMA IF NOT EXISTS archive")
+    con.execute("CREATE SCHEMA IF NOT EXISTS live")
+    con.execute("CREATE TABLE IF NOT EXISTS archive.meta (key VARCHAR PRIMARY KEY, value VARCHAR)")
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS archive.segments (run_id VARCHAR, tab VARCHAR, file VARCHAR)"
+    )
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS archive.runs (run_id VARCHAR, identity JSON, state JSON)"
+    )
+    con.execute("CREATE TABLE IF NOT EXISTS archive.texts (text_key UBIGINT, text VARCHAR)")
+    for name in ARCHIVED:
+        con.execute(native_sql(TABLES[name]))
+
+
+def create_public_views(con: duckdb.DuckDBPyConnection, comments: bool) -> None:
+    """Create the views of ``sql/`` on whatever ``archive`` and ``live`` are in this database."""
+    for name in VIEWS:
+        for statement in view_sql(name).split(";\n"):
+            if statement.strip() and (comments or "COMMENT ON" not in statement):
+                con.execute(statement)
+    if comments:
+        _comment_columns(con)
+
+
+def _comment_columns(con: duckdb.DuckDBPyConnection) -> None:
+    """Give every column without words of its own those of the column it hands on."""
+    meanings = {c.name: c.comment for t in TABLES.values() for c in t.columns}
+    bare = con.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() "
+        "WHERE schema_name = 'main' AND comment IS NULL AND NOT internal"
+    ).fetchall()
+    for view, column in bare:
+        own = {c.name: c.comment for c in TABLES[view].columns} if view in TABLES else {}
+        text = (own | {k: v for k, v in meanings.items() if k not in own})[column]
+        con.execute(f"COMMENT ON COLUMN {view}.{column} IS {quoted(text)}")
+
+
+def quoted(text: str) -> str:
+    """``text`` as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def create_segment_views(con: duckdb.DuckDBPyConnection, root: Path) -> None:
+    """Create ``live.*`` as views over the files below ``root``, for any DuckDB client.
+
+    The columns are spelled out, so that segments of older and newer versions stand side by side
+    and only the files that a filter leaves are opened at all.
+    """
+    own = f"{root}/*"
+    for table in TABLES.values():
+        names = ", ".join(c.name for c in table.columns if c.name != "run_id")
+        for suffix, resumed in (("", False), ("_resumed", True)):
+            if resumed and not table.supersedes:
+                continue
+            scan = (
+                f"read_parquet({quoted(segment_glob(str(root), table.name, resumed))}, "
+                f"filename = true, schema = MAP {{{table.read_schema}}})"
+            )
+            select = f"SELECT split_part(filename, '/', -4) AS run_id, {names}"
+            unless = (
+                "WHERE (split_part(filename, '/', -4), split_part(filename, '/', -1)) NOT IN "
+                f"(SELECT (run_id, file) FROM archive.segments WHERE tab = '{table.name}')"
+            )
+            body = f"{select} FROM {scan} {unless}"
+            if table.name == "deletions":
+                body = f"SELECT run_id, time FROM {scan} {unless}"
+            if resumed:
+                body = newest_attempts(f"({body})", table)
+            con.execute(f"CREATE OR REPLACE VIEW live.{table.name}{suffix} AS {body}")
+    con.execute(
+        f"""CREATE OR REPLACE VIEW live.runs AS
+        SELECT i.run_id, i.identity, coalesce(s.state, '{{}}') AS state
+        FROM ({_json_files(own, "run", "identity")}) AS i
+        LEFT JOIN ({_json_files(own, "state", "state")}) AS s USING (run_id)
+        WHERE i.run_id NOT LIKE '.%'"""
+    )
+
+
+def newest_attempts(rows: str, table: Table) -> str:
+    """SELECT of the newest attempt beyond the first for everything that attempts can share."""
+    keys = ", ".join(("run_id", *table.supersedes))
+    return f"SELECT {keys}, max(attempt) AS attempt FROM {rows} WHERE attempt > 1 GROUP BY {keys}"
+
+
+def _json_files(parent: str, stem: str, column: str) -> str:
+    """SELECT of small JSON files by run; a damaged one reads as empty instead of failing all."""
+    return (
+        "SELECT split_part(filename, '/', -2) AS run_id, "
+        f"CASE WHEN json_valid(text) THEN text ELSE '{{}}' END::JSON AS {column} "
+        "FROM (SELECT filename, TRY(decode(content)) AS text "
+        f"FROM read_blob({quoted(f'{parent}/{stem}[.-]json')}))"
+    )
+
+
+def ensure_own_folder(root: Path) -> None:
+    """Create the segments without rows that keep every pattern from matching nothing.
+
+    Raises:
+        OSError: the runs directory cannot be written.
+    """
+    own = root / OWN_FOLDER
+    for table in TABLES.values():
+        path = own / "segments" / table.name / "r-none.parquet"
+        if not path.exists():
+            write_segment(table.arrow.empty_table(), path)
+    for stem in ("run-json", "state-json"):
+        if not (own / stem).exists():
+            write_atomically(own / stem, b"{}")
+
+
+def create_store(root: Path) -> None:
+    """Build the store file beside its place and rename it, unless somebody was faster.
+
+    Raises:
+        OSError: the runs directory cannot be written.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    ensure_own_folder(root)
+    path = store_path(root)
+    if path.exists():
+        return
+    temporary = root / f".{STORE_FILE}.{secrets.token_hex(3)}.tmp"
+    con = duckdb.connect(str(temporary))
+    try:
+        prepare(con, root)
+    finally:
+        con.close()
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass  # another process created the store in the same moment: its file is as good
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def prepare(con: duckdb.DuckDBPyConnection, root: Path) -> None:
+    """Create native tables and views, and write down version and root. Needs the write lock."""
+    con.execute("BEGIN")
+    create_native(con)
+    con.execute("DELETE FROM archive.meta")
+    con.executemany(
+        "INSERT INTO archive.meta VALUES (?, ?)",
+        [("schema", str(SCHEMA_VERSION)), ("root", str(root)), ("workbench", __version__)],
+    )
+    create_segment_views(con, root)
+    create_public_views(con, comments=True)
+    con.execute("COMMIT")
+
+
+def check_version(found: int, path: Path) -> None:
+    """Refuse a store that a newer workbench has written.
+
+    Raises:
+        StoreVersionError: with both versions and what to do.
+    """
+    if found > SCHEMA_VERSION:
+        raise StoreVersionError(
+            f"{path} has schema {found}, written by a newer workbench; this one reads up to "
+            f"schema {SCHEMA_VERSION}. Upgrade the workbench, or use another --runs-dir."
+        )

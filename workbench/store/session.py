@@ -1,0 +1,203 @@
+"""One process's way into the store: attached for the moment of a question, then let go.
+
+All readers of a process share one session for a runs directory. POSIX file locks belong to the
+process, not to the handle: closing one connection would silently drop the lock of another.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from workbench.store.cache import LiveCache, needed_tables
+from workbench.store.catalog import (
+    ARCHIVED,
+    check_version,
+    create_public_views,
+    create_store,
+    quoted,
+    store_path,
+)
+from workbench.store.errors import QueryError, StoreBusyError, StoreError
+from workbench.store.sandbox import check_select
+from workbench.store.schema import SCHEMA_VERSION
+
+BUSY_SECONDS = 2.0
+"""How long a reader waits for an archive that holds the store."""
+
+_SESSIONS: dict[Path, Session] = {}
+_SESSIONS_LOCK = threading.Lock()
+
+
+def session_for(runs_dir: Path | str) -> Session:
+    """The session of this process for a runs directory.
+
+    Raises:
+        StoreError: the store cannot be created, opened or understood.
+    """
+    root = Path(runs_dir).resolve()
+    with _SESSIONS_LOCK:
+        known = _SESSIONS.get(root)
+        if known is None or known.pid != os.getpid():
+            known = _SESSIONS[root] = Session(root)
+        return known
+
+
+class Session:
+    """An in-memory database, locked against the outside, that attaches the store to answer."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.pid = os.getpid()
+        self.path = store_path(root)
+        self.moved_from: str | None = None
+        if not self.path.exists():
+            try:
+                create_store(root)
+            except OSError as error:
+                raise StoreError(f"no store in {root} and none can be made: {error}") from error
+        self._mutex = threading.RLock()
+        self._users = 0
+        self._is_attached = False
+        self._con = duckdb.connect(
+            ":memory:",
+            config={
+                "python_enable_replacements": "false",
+                "autoload_known_extensions": "false",
+                "autoinstall_known_extensions": "false",
+                "temp_directory": "",
+            },
+        )
+        allowed = ", ".join(quoted(str(p)) for p in (self.path, f"{self.path}.wal"))
+        self._con.execute(f"SET allowed_paths = [{allowed}]")
+        self._con.execute("SET enable_external_access = false")
+        self._con.execute("SET lock_configuration = true")
+        self.cache = LiveCache(self._con, root)
+        self._con.execute("CREATE SCHEMA archive")
+        with self.attached():
+            for name in (*ARCHIVED, "runs", "texts", "segments"):
+                self._con.execute(f"CREATE VIEW archive.{name} AS FROM store.archive.{name}")
+            create_public_views(self._con, comments=False)
+
+    @contextmanager
+    def attached(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Hold the store open, so that no archive can move anything, and hand out a cursor."""
+        with self._mutex:
+            if not self._is_attached:
+                self._attach()
+            self._users += 1
+        try:
+            with self._con.cursor() as cursor:
+                yield cursor
+        finally:
+            with self._mutex:
+                self._users -= 1
+                if self._users == 0 and not self._opened_elsewhere():
+                    self._con.execute("DETACH store")
+                    self._is_attached = False
+
+    def frame(self, sql: str, params: Any = None) -> pd.DataFrame:
+        """Answer a question of the workbench's own as a DataFrame."""
+        with self.attached() as cursor:
+            self.sync(needed_tables(sql))
+            try:
+                return cursor.execute(sql, params).df()
+            except duckdb.Error as error:
+                raise QueryError(str(error).strip()) from error
+
+    def user_frame(self, sql: str, params: Any, limit: int | None, seconds: float) -> pd.DataFrame:
+        """Answer a user's question: one SELECT, at most ``limit`` rows and ``seconds``.
+
+        Raises:
+            QueryError: it is not one allowed SELECT, fails, or takes too long.
+        """
+        with self.attached() as cursor:
+            text = check_select(cursor, sql)
+            self.sync(needed_tables(text))
+            if limit is not None:
+                text = f"SELECT * FROM (\n{text}\n) LIMIT {int(limit)}"
+            timer = threading.Timer(seconds, cursor.interrupt)
+            timer.start()
+            try:
+                return cursor.execute(text, params).df()
+            except duckdb.InterruptException as error:
+                raise QueryError(
+                    f"the query took longer than {seconds:g} s and was ended"
+                ) from error
+            except duckdb.Error as error:
+                raise QueryError(str(error).strip()) from error
+            finally:
+                timer.cancel()
+
+    def sync(self, tables: set[str]) -> None:
+        """Bring the cache of unarchived rows up to the files on disk."""
+        with self._mutex:
+            self.cache.sync(tables)
+
+    def _attach(self) -> None:
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._con.execute(f"ATTACH {quoted(str(self.path))} AS store (READ_ONLY)")
+                break
+            except duckdb.Error as error:
+                if not is_busy(error):
+                    raise StoreError(f"{self.path} cannot be opened: {error}") from error
+                if time.monotonic() > deadline:
+                    raise StoreBusyError(
+                        f"{self.path} is being archived for longer than {BUSY_SECONDS:g} s; "
+                        "ask again in a moment"
+                    ) from error
+                time.sleep(0.02)
+        self._is_attached = True
+        try:
+            self._check()
+        except BaseException:
+            self._con.execute("DETACH store")
+            self._is_attached = False
+            raise
+
+    def _check(self) -> None:
+        rows = self._con.execute("SELECT key, value FROM store.archive.meta").fetchall()
+        meta = dict(rows)
+        found = int(meta["schema"])
+        check_version(found, self.path)
+        if found < SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} has schema {found}, this workbench uses {SCHEMA_VERSION}: "
+                "run `workbench archive` once to bring it up"
+            )
+        self.moved_from = None if meta["root"] == str(self.root) else meta["root"]
+
+    def _opened_elsewhere(self) -> bool:
+        """Whether this process has the store open by another connection, e.g. in a notebook.
+
+        Letting go of ours would then drop the process's lock under the other one's feet.
+        """
+        try:
+            handles = os.listdir("/proc/self/fd")
+        except OSError:
+            return False
+        mine = os.stat(self.path)
+        count = 0
+        for handle in handles:
+            try:
+                other = os.fstat(int(handle))
+            except OSError:
+                continue
+            count += (other.st_dev, other.st_ino) == (mine.st_dev, mine.st_ino)
+        return count > 1
+
+
+def is_busy(error: duckdb.Error) -> bool:
+    """Whether DuckDB failed because somebody else holds the file."""
+    text = str(error)
+    return "lock on file" in text or "Unique file handle conflict" in text

@@ -1,0 +1,19 @@
+-- Every completion of every run once: native rows and those still in segments, newest attempt first.
+CREATE OR REPLACE VIEW rollouts AS
+WITH everything AS (
+    SELECT archived.* EXCLUDE (prompt_key), texts.text AS prompt
+    FROM archive.rollouts AS archived
+    LEFT JOIN archive.texts AS texts ON texts.text_key = archived.prompt_key
+    UNION ALL BY NAME
+    SELECT * FROM live.rollouts
+)
+SELECT
+    r.run_id, r.attempt, r.step, r.split, r.kind, r.prompt_id, r.prompt, r.group_id, r.sample,
+    r.completion, r.num_tokens, r.truncated, r.rewards, r.scaled, r.weights, r.policy, r.action,
+    r.scalar, r.advantage, r.kl, r.behaviour_logp, r.reference_logp, r.judge,
+    r.token_ids, r.token_entropies, r.time
+FROM everything AS r
+LEFT JOIN live.rollouts_resumed AS newer USING (run_id, split, step)
+ANTI JOIN deleted_runs AS deleted USING (run_id)
+WHERE newer.attempt IS NULL OR r.attempt >= newer.attempt;
+COMMENT ON VIEW rollouts IS 'One row a completion: what was sampled, how it was scored, weighted and used';
