@@ -45,9 +45,8 @@ def interquartile_mean(scores: Floats) -> Floats:
     A quarter of the scores, rounded down, is cut from each end (scipy's ``trim_mean(0.25)``, which
     rliable uses).
     """
-    flat = np.sort(
-        np.asarray(scores, dtype=np.float64).reshape(*np.shape(scores)[:-2], -1), axis=-1
-    )
+    array = np.asarray(scores, dtype=np.float64)
+    flat = np.sort(array.reshape(*array.shape[:-2], -1), axis=-1)
     cut = flat.shape[-1] // 4
     return np.asarray(flat[..., cut : flat.shape[-1] - cut].mean(axis=-1))
 

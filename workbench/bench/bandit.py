@@ -1,0 +1,245 @@
+"""The bandit tier: every scalarizer on planted worlds, with the policy gradient in closed form.
+
+A softmax over arms per prompt is the policy; groups are drawn by systematic sampling, so that each
+arm appears G * pi(a) times up to less than one row, and
+
+    grad_theta = (1/G) sum_i A_i (e_{a_i} - pi)
+
+is the policy gradient of the group's advantages without a network or an optimiser in between.
+Scalarizers see the same ``Scene`` as in a run. Reported are the regret to the oracle policy (same
+draws, trained on the true utility weights) in expected utility over all prompts, exact under the
+policy, and the error of the weights: total variation between the mean weights of a family over the
+last quarter of the steps and w*_f.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from workbench.bench.planted import CONFLICTS, FAMILIES, TRAPS, World, plant
+from workbench.core.advantages import aggregate
+from workbench.core.scalarizers import build_scalarizer
+from workbench.core.scaling import ObjectiveScaling, RewardScaling
+from workbench.core.scene import Choice, Scalarizer, Scene
+from workbench.scalarizer_config import ScalarizerConfig
+from workbench.types import Floats, Ints
+
+PROMPTS_PER_STEP, GROUP, STEPS, RATE = 14, 16, 200, 1.0
+CONFIG: TypeAdapter[Any] = TypeAdapter(ScalarizerConfig)
+
+
+@dataclass(frozen=True)
+class Player:
+    """One method of the bandit tier: a scalarizer's settings and what surrounds it.
+
+    ``reward`` is ``objectives``, or ``utility``: the judge itself as the reward, on the share
+    ``judged`` of the groups.
+    """
+
+    scalarizer: Mapping[str, Any]
+    aggregation: str = "sum_then_normalize"
+    scaling: str = "none"
+    reward: str = "objectives"
+    judged: float = 1.0
+
+
+def _anchored(**anchor: Any) -> dict[str, Any]:
+    return {
+        "name": "conductor",
+        "meta_reward": "anchor",
+        "anchor": {"source": "judge", "fraction": 0.125} | anchor,
+    }
+
+
+EQUAL = {"name": "static"}
+PLAYERS: dict[str, Player] = {
+    **{
+        f"single-{k}": Player({"name": "single", "objective": f"objective_{k}"})
+        for k in range(1, 5)
+    },
+    "equal": Player(EQUAL),
+    "random": Player({"name": "random", "per": "step"}),
+    "random-response": Player({"name": "random", "per": "completion"}),
+    "saw": Player({"name": "saw"}),
+    "gdpo": Player(EQUAL, "normalize_then_sum"),
+    "saw-gdpo": Player({"name": "saw"}, "normalize_then_sum"),
+    "dvao": Player({"name": "dvao"}, "normalize_then_sum"),
+    "gd2po": Player({"name": "gd2po"}, "normalize_then_sum"),
+    "ctwa": Player({"name": "ctwa"}),
+    "sa-mrpo": Player({"name": "sa_mrpo"}, "normalize_then_sum"),
+    "hypervolume": Player({"name": "hypervolume"}),
+    "maestro": Player({"name": "conductor"}),
+    "maestro-rank": Player({"name": "conductor"}, scaling="rank"),
+    "anchored": Player(_anchored()),
+    "anchored-16": Player(_anchored(fraction=0.0625)),
+    "anchored-64": Player(_anchored(fraction=1 / 64)),
+    "anchored-noise": Player(_anchored(noise=0.05)),
+    "anchored-bias": Player(_anchored(head="bias")),
+    "anchored-disagreement": Player(_anchored(select="disagreement")),
+    "anchored-shuffled": Player(_anchored(shuffle=True)),
+    "judge-only": Player(EQUAL, reward="utility", judged=0.125),
+    "judge-everywhere": Player(EQUAL, reward="utility"),
+}
+"""Every method of the tier by its key; the oracle is trained beside them."""
+
+
+@dataclass
+class Learner:
+    """The tabular policy: logits (P, A), and exact expectations under it."""
+
+    world: World
+    logits: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.logits = np.zeros(self.world.rewards.shape[:2])
+
+    def probabilities(self, prompts: Ints | slice = slice(None)) -> Floats:
+        """pi(.|p), (len(prompts), A)."""
+        shifted = self.logits[prompts] - self.logits[prompts].max(axis=1, keepdims=True)
+        odds = np.exp(shifted)
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+    def value(self) -> float:
+        """Expected utility over all prompts."""
+        return float((self.probabilities() * self.world.utility).sum(axis=1).mean())
+
+    def draw(self, prompts: Ints, rng: np.random.Generator) -> Ints:
+        """(B, G) arms by systematic sampling: one offset per group, in random order."""
+        edges = np.cumsum(self.probabilities(prompts), axis=1)  # (B, A)
+        points = (np.arange(GROUP) + rng.random((len(prompts), 1))) / GROUP  # (B, G)
+        arms = (points[:, :, None] >= edges[:, None, :]).sum(axis=2)
+        return np.asarray(rng.permuted(np.minimum(arms, edges.shape[1] - 1), axis=1))
+
+    def ascend(self, prompts: Ints, arms: Ints, advantages: Floats) -> None:
+        """One step along (1/G) sum_i A_i (e_{a_i} - pi) for each prompt of the batch."""
+        a = advantages.reshape(arms.shape)  # (B, G)
+        chosen = np.zeros((len(prompts), self.logits.shape[1]))
+        np.add.at(chosen, (np.arange(len(prompts))[:, None], arms), a / arms.shape[1])
+        pull = a.mean(axis=1, keepdims=True) * self.probabilities(prompts)
+        self.logits[prompts] += RATE * (chosen - pull)
+
+
+def _rewards(player: Player, world: World, prompts: Ints, arms: Ints, seen: Floats) -> Floats:
+    """What is weighted: the objectives, or the utility itself where the judge was asked."""
+    if player.reward == "objectives":
+        return seen
+    utility = world.utility[prompts, arms][:, None]
+    # the first share of every batch; which prompts those are changes from step to step
+    judged = np.arange(len(prompts)) < round(player.judged * len(prompts) / GROUP) * GROUP
+    return np.where(judged[:, None], utility, np.nan)
+
+
+def play(player: Player, world: World, seed: int, steps: int = STEPS) -> dict[str, float]:
+    """Train one policy in one world.
+
+    Returns:
+        ``utility`` at the end, ``weight_error`` (NaN where weights do not act on raw rewards), and
+        ``judged``, the number of rows whose utility was asked for.
+    """
+    rng = np.random.default_rng([seed, 11])
+    count = world.rewards.shape[2] if player.reward == "objectives" else 1
+    names = tuple(f"objective_{k + 1}" for k in range(count))
+    scaling = RewardScaling(
+        [ObjectiveScaling(n, player.scaling, lower=0.0, upper=1.0) for n in names]
+    )
+    scalarizer = build_scalarizer(
+        CONFIG.validate_python(dict(player.scalarizer)),
+        names,
+        world.hidden.shape[2],
+        GROUP,
+        seed,
+        player.aggregation,
+    )
+    learner = Learner(world)
+    totals, rows, judged = np.zeros((FAMILIES, count)), np.zeros((FAMILIES, 1)), 0
+    for step in range(steps):
+        batch = _batch(world, step, rng)
+        arms = learner.draw(batch, rng)
+        flat, prompts = arms.reshape(-1), np.repeat(batch, GROUP)
+        seen = world.observe(prompts, flat, rng)
+        raw, scaled = scaling(_rewards(player, world, prompts, flat, seen), GROUP)
+        judged += int((~np.isnan(raw[:, 0])).sum()) if player.reward == "utility" else 0
+        kinds = [str(f) for f in world.family[prompts]]
+        scene = Scene(
+            scaled, raw, scaling.lower, scaling.upper, kinds, GROUP, step,
+            world.hidden[prompts, flat],
+        )  # fmt: skip
+        choice, advantages, asked = _turn(scalarizer, player, scene, world, prompts, flat, rng)
+        judged += asked
+        learner.ascend(batch, arms, advantages)
+        if step >= steps * 3 // 4:
+            np.add.at(totals, world.family[prompts], choice.weights)
+            np.add.at(rows, world.family[prompts], 1.0)
+    mean = totals / np.maximum(rows, 1.0)
+    raw_weights = player.aggregation == "sum_then_normalize" and player.scaling == "none"
+    known = raw_weights and player.reward == "objectives"
+    error = 0.5 * np.abs(mean - world.utilities).sum(axis=1).mean() if known else np.nan
+    return {"utility": learner.value(), "weight_error": float(error), "judged": float(judged)}
+
+
+def _batch(world: World, step: int, rng: np.random.Generator) -> Ints:
+    """B prompts, the same number of each family, in random order."""
+    per_family = PROMPTS_PER_STEP // FAMILIES
+    turns = (step * per_family + np.arange(per_family)) % (len(world.family) // FAMILIES)
+    chosen = (turns[:, None] * FAMILIES + np.arange(FAMILIES)).reshape(-1)
+    return np.asarray(rng.permutation(chosen))
+
+
+def _turn(
+    scalarizer: Scalarizer,
+    player: Player,
+    scene: Scene,
+    world: World,
+    prompts: Ints,
+    arms: Ints,
+    rng: np.random.Generator,
+) -> tuple[Choice, Floats, int]:
+    """Weights, advantages and the scalarizer's own learning; rows judged for its anchor."""
+    choice = scalarizer.choose(scene, rng)
+    advantages = aggregate(
+        scene.rewards, choice.weights, GROUP, player.aggregation, mask=choice.mask
+    )[1]
+    groups = scalarizer.anchor_groups(scene, rng)
+    utility = world.utility[prompts, arms].reshape(-1, GROUP)
+    scalarizer.learn(scene, choice, advantages, {int(g): utility[g] for g in groups})
+    return choice, np.asarray(advantages), len(groups) * GROUP
+
+
+def oracle(world: World) -> Player:
+    """The player that is given the true utility weights of every family."""
+    by_kind = {
+        str(f): {f"objective_{k + 1}": float(w) for k, w in enumerate(world.utilities[f])}
+        for f in range(FAMILIES)
+    }
+    return Player({"name": "oracle", "by_kind": by_kind})
+
+
+def worlds() -> dict[str, dict[str, Any]]:
+    """Arguments of ``plant`` for every world of the tier, by name."""
+    named: dict[str, dict[str, Any]] = {f"conflict {c:+.1f}": {"conflict": c} for c in CONFLICTS}
+    return named | {f"trap {t.replace('_', ' ')}": {"trap": t} for t in TRAPS}
+
+
+def tournament(world_name: str, seed: int, steps: int = STEPS) -> list[dict[str, Any]]:
+    """Every player in one world: rows of world, seed, method, utility, regret, weight_error.
+
+    ``recovered`` is the share of the distance from equal weights to the oracle.
+    """
+    world = plant(**worlds()[world_name], seed=seed)
+    best = play(oracle(world), world, seed, steps)
+    results = {"oracle": best} | {k: play(p, world, seed, steps) for k, p in PLAYERS.items()}
+    gap = best["utility"] - results["equal"]["utility"]
+    return [
+        {"world": world_name, "seed": seed, "method": key}
+        | found
+        | {
+            "regret": best["utility"] - found["utility"],
+            "recovered": (found["utility"] - results["equal"]["utility"]) / gap,
+        }
+        for key, found in results.items()
+    ]

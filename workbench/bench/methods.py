@@ -1,0 +1,175 @@
+"""What is compared: each method as the few settings by which it differs from the common run.
+
+Everything else is the same for all: prompts and their order, completions per step, steps, policy,
+objectives that are measured, evaluation. ``trusted`` methods see the judge in training or were
+given weights that it chose, and are never counted among those that do without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OBJECTIVES = ("perplexity", "format", "entropy", "length", "preference")
+JUDGE = "workbench.bench.judged:judge"
+EQUAL = {"scalarizer": {"name": "static"}}
+DECOUPLED = {"aggregation": "normalize_then_sum"}
+
+ORACLE_WEIGHTS: dict[str, dict[str, float]] = {}
+"""Weights per kind that measured best on the calibration split (``workbench bench --search``)."""
+
+PAPER_OBJECTIVES = [
+    {"name": "perplexity", "scaling": "rank"},
+    "format",
+    {"name": "entropy", "scaling": "rank"},
+    "length",
+    "preference",
+]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table.
+
+    ``settings`` is merged over the common run. ``train`` False measures the policy as it starts;
+    ``trainer`` "sft" learns from reference answers instead of rewards.
+    """
+
+    label: str
+    group: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    trusted: bool = False
+    trainer: str = "grpo"
+
+
+def _single(objective: str) -> dict[str, Any]:
+    return {"scalarizer": {"name": "single", "objective": objective}}
+
+
+def _anchored(**anchor: Any) -> dict[str, Any]:
+    return {
+        "scalarizer": {
+            "name": "conductor",
+            "meta_reward": "anchor",
+            "anchor": {"source": "judge", "fraction": 0.125} | anchor,
+        }
+    }
+
+
+def _judged(weights: Mapping[str, float], **params: Any) -> dict[str, Any]:
+    judge = {"name": "judge", "function": JUDGE, "lower": 0.0, "upper": 1.0}
+    return {
+        "objectives": [*OBJECTIVES, judge | ({"params": params} if params else {})],
+        "scalarizer": {"name": "static", "weights": dict(weights)},
+    }
+
+
+METHODS: dict[str, Method] = {
+    "base": Method("Base", "untrained", trainer="none"),
+    "sft": Method("SFT on reference answers", "untrained", trainer="sft"),
+    "perplexity": Method("perplexity (NOVER's idea)", "single", _single("perplexity")),
+    "format": Method("format", "single", _single("format")),
+    "entropy-min": Method(
+        "entropy, minimised (EM-GRPO's)",
+        "single",
+        _single("entropy")
+        | {
+            "objectives": [
+                {"name": n, "sign": -1} if n == "entropy" else {"name": n} for n in OBJECTIVES
+            ]
+        },
+    ),
+    "length": Method("length", "single", _single("length")),
+    "preference": Method("preference", "single", _single("preference")),
+    "equal": Method("equal", "fixed", EQUAL),
+    "random": Method("random per step", "fixed", {"scalarizer": {"name": "random", "per": "step"}}),
+    "random-response": Method(
+        "random per response", "fixed", {"scalarizer": {"name": "random", "per": "completion"}}
+    ),
+    "saw": Method("SAW", "adaptive", {"scalarizer": {"name": "saw"}}),
+    "ctwa": Method("CTWA", "adaptive", {"scalarizer": {"name": "ctwa"}}),
+    "hypervolume": Method("hypervolume", "adaptive", {"scalarizer": {"name": "hypervolume"}}),
+    "gdpo": Method("GDPO equal", "adaptive", EQUAL | DECOUPLED),
+    "gdpo-conditioned": Method(
+        "GDPO, length and preference only with format",
+        "adaptive",
+        EQUAL
+        | DECOUPLED
+        | {
+            "objectives": [
+                {"name": n, "condition": "format >= 0.5"}
+                if n in ("length", "preference")
+                else {"name": n}
+                for n in OBJECTIVES
+            ]
+        },
+    ),
+    "saw-gdpo": Method("SAW on GDPO", "adaptive", {"scalarizer": {"name": "saw"}} | DECOUPLED),
+    "dvao": Method("DVAO", "adaptive", {"scalarizer": {"name": "dvao"}} | DECOUPLED),
+    "gd2po": Method("GD²PO", "adaptive", {"scalarizer": {"name": "gd2po"}} | DECOUPLED),
+    "sa-mrpo": Method("SA-MRPO", "adaptive", {"scalarizer": {"name": "sa_mrpo"}} | DECOUPLED),
+    "maestro": Method("MAESTRO, best setting found", "maestro"),
+    "maestro-paper": Method(
+        "MAESTRO, the paper's settings",
+        "maestro",
+        {
+            "objectives": PAPER_OBJECTIVES,
+            "scalarizer": {
+                "name": "conductor",
+                "learning_rate": 5e-5,
+                "entropy_coef": 1e-3,
+                "update_every": 3,
+                "normalize_hidden": False,
+            },
+        },
+    ),
+    "anchored": Method("anchored, 1 in 8", "anchored", _anchored(), trusted=True),
+    "anchored-16": Method(
+        "anchored, 1 in 16", "anchored", _anchored(fraction=1 / 16), trusted=True
+    ),
+    "anchored-64": Method(
+        "anchored, 1 in 64", "anchored", _anchored(fraction=1 / 64), trusted=True
+    ),
+    "anchored-noise": Method(
+        "anchored, 1 in 8, noise 0.3", "anchored", _anchored(noise=0.3), trusted=True
+    ),
+    "anchored-shuffled": Method(
+        "anchored, 1 in 8, shuffled (control)", "control", _anchored(shuffle=True), trusted=True
+    ),
+    "judge-only": Method(
+        "judge as reward, 1 group in 8", "control", _judged({"judge": 1.0}, fraction=0.125), True
+    ),
+    "judge-equal": Method(
+        "judge on 1 group in 8 beside equal weights",
+        "control",
+        _judged({n: 1.0 for n in OBJECTIVES} | {"judge": 5.0}, fraction=0.125),
+        True,
+    ),
+    "oracle": Method(
+        "oracle (weights per kind)",
+        "ceiling",
+        {"scalarizer": {"name": "oracle", "by_kind": ORACLE_WEIGHTS}},
+        True,
+    ),
+    "judge-everywhere": Method(
+        "judge as reward, every group", "ceiling", _judged({"judge": 1.0}), True
+    ),
+}
+"""Every method by its key, in the order of the table."""
+
+QUICK = ("base", "perplexity", "equal", "saw", "maestro", "anchored", "judge-only")
+"""The methods of ``workbench bench --quick``."""
+
+
+def choose(names: str | None, quick: bool = False) -> dict[str, Method]:
+    """The methods that a comma-separated list names; all, or the quick ones, without a list.
+
+    Raises:
+        ValueError: Naming a method that does not exist and those that do.
+    """
+    keys = [n.strip() for n in names.split(",")] if names else list(QUICK if quick else METHODS)
+    unknown = sorted(set(keys) - set(METHODS))
+    if unknown:
+        raise ValueError(f"methods: {unknown} unknown; allowed are {list(METHODS)}")
+    return {key: METHODS[key] for key in METHODS if key in keys}
