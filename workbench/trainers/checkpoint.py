@@ -27,6 +27,7 @@ from accelerate.utils import gather_object
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
+from transformers import Trainer
 
 if TYPE_CHECKING:
     from workbench.trainers.maestro import MaestroTrainer
@@ -71,7 +72,7 @@ def save(trainer: MaestroTrainer) -> Path:
     """
     step = trainer.state.global_step
     directory = trainer.checkpoint_dir / f"{PREFIX}{step:06d}"
-    states = [_random_state()]
+    states = [random_state()]
     if trainer.accelerator.num_processes > 1:
         states = gather_object(states)
     if not trainer.accelerator.is_main_process:
@@ -82,7 +83,7 @@ def save(trainer: MaestroTrainer) -> Path:
     trainer.accelerator.unwrap_model(trainer.model).save_pretrained(temporary)
     trainer.processing_class.save_pretrained(temporary)
     save_arrays(_contiguous(trainer.weighing.state()), temporary / CONDUCTOR)
-    tensors, groups, numbers = _optimizer_state(trainer.optimizer)
+    tensors, groups, numbers = optimizer_state(trainer.optimizer)
     save_file(tensors, temporary / "optimizer.safetensors")
     save_arrays(
         {f"{rank}.{k}": v for rank, state in enumerate(states) for k, v in state["arrays"].items()},
@@ -100,7 +101,7 @@ def save(trainer: MaestroTrainer) -> Path:
         "micro_step": trainer._step,
         "score": trainer.headline,
         "counters": asdict(trainer.counters),
-        "scheduler": _plain(trainer.lr_scheduler.state_dict()),
+        "scheduler": jsonable(trainer.lr_scheduler.state_dict()),
         "param_groups": groups,
         "optimizer_numbers": numbers,
         "random": [state["plain"] for state in states],
@@ -111,7 +112,7 @@ def save(trainer: MaestroTrainer) -> Path:
     size = sum(f.stat().st_size for f in directory.rglob("*") if f.is_file())
     published = {"bytes": float(size), "score": trainer.headline}
     trainer.publisher.checkpoint(step, directory, published)
-    for path in _superfluous(trainer.checkpoint_dir, trainer.config.logging.keep_checkpoints):
+    for path in superfluous(trainer.checkpoint_dir, trainer.config.logging.keep_checkpoints):
         shutil.rmtree(path)
         trainer.publisher.checkpoint(step_of(path), path, {"removed": True})
     return directory
@@ -123,18 +124,7 @@ def restore(trainer: MaestroTrainer, path: Path) -> None:
     The policy itself is loaded by transformers, random states by ``restore_random``.
     """
     content = read_trainer(path)
-    state: dict[int, dict[str, Any]] = {}
-    for key, tensor in load_file(path / "optimizer.safetensors").items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
-    for index, numbers in content["optimizer_numbers"].items():
-        state.setdefault(int(index), {}).update(numbers)
-    groups = content["param_groups"]
-    for group in groups:
-        if "betas" in group:
-            group["betas"] = tuple(group["betas"])
-    trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
-    trainer.lr_scheduler.load_state_dict(content["scheduler"])
+    restore_optimizer(trainer, path)
     trainer.weighing.load(load_conductor(path))
     trainer.headline = content["score"]
     trainer._step = content["micro_step"]
@@ -151,7 +141,24 @@ def restore(trainer: MaestroTrainer, path: Path) -> None:
         trainer._buffered_inputs = [parts[i] for i in sorted(parts)]
 
 
-def restore_random(trainer: MaestroTrainer, path: Path) -> None:
+def restore_optimizer(trainer: Trainer, path: Path) -> None:
+    """Moments and learning-rate schedule of a checkpoint, for any trainer of transformers."""
+    content = read_trainer(path)
+    state: dict[int, dict[str, Any]] = {}
+    for key, tensor in load_file(path / "optimizer.safetensors").items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = tensor
+    for index, numbers in content["optimizer_numbers"].items():
+        state.setdefault(int(index), {}).update(numbers)
+    groups = content["param_groups"]
+    for group in groups:
+        if "betas" in group:
+            group["betas"] = tuple(group["betas"])
+    trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    trainer.lr_scheduler.load_state_dict(content["scheduler"])
+
+
+def restore_random(trainer: Trainer, path: Path) -> None:
     """Give this process back the random states it had when the checkpoint was written."""
     rank = trainer.accelerator.process_index
     plain = read_trainer(path)["random"]
@@ -172,7 +179,7 @@ def restore_random(trainer: MaestroTrainer, path: Path) -> None:
             torch.cuda.set_rng_state(torch.from_numpy(arrays[key]), device)
 
 
-def _random_state() -> dict[str, Any]:
+def random_state() -> dict[str, Any]:
     """Random states of this process: arrays for safetensors, the rest for JSON."""
     version, internal, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
@@ -188,7 +195,7 @@ def _random_state() -> dict[str, Any]:
     }
 
 
-def _optimizer_state(
+def optimizer_state(
     optimizer: torch.optim.Optimizer,
 ) -> tuple[dict[str, torch.Tensor], list[Any], dict[str, Any]]:
     """Tensors by "index.name", param groups, and numbers that are no tensors."""
@@ -201,7 +208,7 @@ def _optimizer_state(
                 tensors[f"{index}.{name}"] = value.contiguous()
             else:
                 numbers.setdefault(str(index), {})[name] = value
-    return tensors, _plain(whole["param_groups"]), numbers
+    return tensors, jsonable(whole["param_groups"]), numbers
 
 
 def _buffer(trainer: MaestroTrainer) -> dict[str, torch.Tensor]:
@@ -226,12 +233,12 @@ def _contiguous(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.array(value, order="C") for name, value in arrays.items()}
 
 
-def _plain(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """Tuples to lists and tensors to numbers, so that JSON takes it."""
     return json.loads(json.dumps(value, default=lambda tensor: tensor.item()))
 
 
-def _superfluous(directory: Path, keep: int) -> list[Path]:
+def superfluous(directory: Path, keep: int) -> list[Path]:
     """Checkpoints beyond the newest ``keep``, but never the best one."""
     found = list_checkpoints(directory)
     scores = {path: read_trainer(path)["score"] for path in found}
