@@ -28,6 +28,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from workbench.config import RunConfig
+from workbench.core.findings import step_metrics
 from workbench.trainers import checkpoint as checkpoints
 from workbench.trainers.build import Anchor
 from workbench.trainers.measure import scalar_metrics, weight_metrics
@@ -44,7 +45,7 @@ from workbench.trainers.text import (
     with_system_prompt,
 )
 from workbench.trainers.weighing import Weighed, Weighing, judge_groups
-from workbench.types import Example, Floats
+from workbench.types import Example, Floats, RolloutBatch
 
 
 @dataclass
@@ -99,7 +100,9 @@ class MaestroTrainer(GRPOTrainer):
         self.anchor = anchor
         self.answer_lead = answer_lead
         self.counters = Counters()
-        self.headline: float | None = None
+        self.headline: float | None = None  # judge on the probe prompts, as far as known
+        self.diagnostics: dict[str, float] = {}  # of the newest batch
+        self.latest: dict[str, float] = {}  # what was logged last
         if config.grpo.kl_in_reward and config.grpo.beta > 0:
             self.needs |= {"reference"}
         adapter = hasattr(model, "peft_config")
@@ -182,8 +185,11 @@ class MaestroTrainer(GRPOTrainer):
         )
         self._correct_log(weighed)
         judged = self._learn(batch, weighed)
-        self._publish(batch, weighed, judged)
-        self._measure("weighing_seconds", time.perf_counter() - started)
+        rollouts = self._rollouts(batch, weighed, judged)
+        self._diagnose(rollouts, weighed)
+        if self.accelerator.is_main_process:
+            self.publisher.rollouts(rollouts)
+        self._metrics["train"]["weighing_seconds"].append(time.perf_counter() - started)
         return output
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -191,8 +197,8 @@ class MaestroTrainer(GRPOTrainer):
         super().log(logs, start_time)
         del self.state.log_history[:-1]  # the store keeps the history; checkpoints stay small
         if self.accelerator.is_main_process:
-            numbers = {k: v for k, v in logs.items() if isinstance(v, int | float)}
-            self.publisher.metrics(max(0, self.state.global_step - 1), numbers)
+            self.latest = {k: float(v) for k, v in logs.items() if isinstance(v, int | float)}
+            self.publisher.metrics(max(0, self.state.global_step - 1), self.latest)
 
     # -- one batch -----------------------------------------------------------------------------
 
@@ -278,39 +284,37 @@ class MaestroTrainer(GRPOTrainer):
 
     def _correct_log(self, weighed: Weighed) -> None:
         """Make TRL's log say what trained the policy, not what TRL would have done."""
-        metrics = self._metrics["train"]
         whole = (
             self.config.aggregation == "normalize_then_sum"
             or self.config.grpo.scale_rewards == "batch"
         )
         corrected = scalar_metrics(weighed.scalars, self.num_generations, whole)
         for name, value in corrected.items():
-            metrics[name][-1] = value
+            self._metrics["train"][name][-1] = value
         self._logs["advantages"].clear()
         self._logs["advantages"].extend(weighed.advantages.tolist())
-        choice = weighed.choice
-        for name, value in weight_metrics(
-            choice.weights, choice.policy, self.weighing.names
-        ).items():
-            self._measure(name, value)
-        self._measure("anchor_calls", self.counters.anchor_calls)
 
-    def _measure(self, name: str, value: float) -> None:
-        self._metrics["train"][name].append(float(value))
+    def _diagnose(self, rollouts: RolloutBatch, weighed: Weighed) -> None:
+        """Numbers of the batch as logged, into TRL's log and for the run's monitor."""
+        self.diagnostics = {
+            **weight_metrics(rollouts.weights, rollouts.policy, rollouts.objectives),
+            **step_metrics(
+                rollouts, self.config.aggregation, self.config.grpo.scale_rewards, weighed.penalty
+            ),
+            "anchor_calls": float(self.counters.anchor_calls),
+        }
+        for name, value in self.diagnostics.items():
+            self._metrics["train"][name].append(value)
 
-    def _publish(self, batch: Rows, weighed: Weighed, judged: Floats) -> None:
-        if not self.accelerator.is_main_process:
-            return
+    def _rollouts(self, batch: Rows, weighed: Weighed, judged: Floats) -> RolloutBatch:
         logging = self.config.logging
         contexts = logging.contexts
         if contexts:
             self.counters.context_bytes += 2 * batch.hidden.size  # half precision
             contexts = self.counters.context_bytes <= logging.contexts_mb * 1e6
         examples = [self.examples[i] for i in batch.indices]
-        self.publisher.rollouts(
-            batch.as_rollouts(
-                weighed, examples, self.weighing.names, judged, contexts, logging.token_entropies
-            )
+        return batch.as_rollouts(
+            weighed, examples, self.weighing.names, judged, contexts, logging.token_entropies
         )
 
     # -- checkpoints ---------------------------------------------------------------------------

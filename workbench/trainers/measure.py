@@ -22,12 +22,11 @@ def simplex_entropy(weights: Floats) -> float:
 def weight_metrics(
     weights: Floats, policy: Floats | None, names: Sequence[str]
 ) -> dict[str, float]:
-    """Mean weight per objective, and how spread weights and the Conductor's distribution are."""
+    """Mean weight and probability per objective, and how spread the weights are."""
     means = weights.mean(axis=0)
     metrics = {f"weight/{name}": float(mean) for name, mean in zip(names, means, strict=True)}
     metrics["weights_entropy"] = simplex_entropy(weights)
     if policy is not None:
-        metrics["policy_entropy"] = simplex_entropy(policy)
         for name, mean in zip(names, policy.mean(axis=0), strict=True):
             metrics[f"policy/{name}"] = float(mean)
     return metrics

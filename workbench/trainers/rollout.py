@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -250,3 +251,12 @@ def score_rows(
         raise ValueError("an objective needs the frozen reference, but none was loaded")
     logps = reference.token_logps(prompt_ids, completion_ids, limits["batch_size"])
     return replace(scores, reference_token_logps=logps)
+
+
+def spread(examples: Sequence[Example], count: int) -> list[Example]:
+    """The first ``count`` examples when kinds take turns, in the order in which they appear."""
+    by_kind: dict[str, list[Example]] = {}
+    for example in examples:
+        by_kind.setdefault(example.kind, []).append(example)
+    turns = zip_longest(*by_kind.values())
+    return [e for turn in turns for e in turn if e is not None][:count]

@@ -79,7 +79,8 @@ def prepare_scoring(model: PreTrainedModel, temperature: float = 1.0) -> None:
 
     May be called again to change the temperature. GRPOTrainer does it for the policy itself.
     """
-    add_fused_lm_head(model, temperature=temperature, outputs=("log_probs", "entropy"))
+    causal = model.get_base_model() if hasattr(model, "peft_config") else model
+    add_fused_lm_head(causal, temperature=temperature, outputs=("log_probs", "entropy"))
 
 
 def backbone(model: nn.Module) -> nn.Module:
