@@ -1,4 +1,4 @@
-"""Rows that a run has logged, as arrays: what a what-if, an audit or an offline trainer starts from.
+"""Rows that a run has logged, as arrays: what a what-if or an audit starts from.
 
 Light (no torch). Rows come from any runs, in any order; groups and policy steps are told by their
 ids and may differ in size.
@@ -88,8 +88,8 @@ def rows_from_frame(
     weights = _matrix(frame["weights"], names)
     batch = [name for name in ("run_id", "split", "step") if name in frame]
     kept = frame.reset_index(drop=True)
-    groups = kept.groupby([*batch, "group_id"], sort=False).ngroup().to_numpy(np.int64)
-    batches = kept.groupby(batch, sort=True).ngroup().to_numpy(np.int64)
+    groups = kept.groupby([*batch, "group_id"], sort=False).ngroup().to_numpy()
+    batches = kept.groupby(batch, sort=True).ngroup().to_numpy()
     penalty = None
     if kl_in_reward:
         scalar = kept["scalar"].to_numpy(np.float64)
@@ -99,8 +99,8 @@ def rows_from_frame(
         rewards=scaled,
         weights=weights,
         advantages=kept["advantage"].to_numpy(np.float64),
-        groups=groups,
-        batches=batches,
+        groups=np.asarray(groups, dtype=np.int64),
+        batches=np.asarray(batches, dtype=np.int64),
         kinds=kept["kind"].tolist() if "kind" in kept else None,
         raw=raw,
         contexts=_contexts(kept),

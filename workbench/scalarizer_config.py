@@ -218,7 +218,8 @@ class Conductor:
     name: Literal["conductor"] = "conductor"
     """The learned Conductor."""
     mode: Literal["discrete", "continuous"] = "discrete"
-    """Weights emphasise the sampled action, or follow the whole distribution."""
+    """Weights emphasise the sampled action, or follow the whole distribution (`continuous`; the
+    advantage then says nothing about the action, so learning from it is noise plus entropy)."""
     emphasis: Share = 0.5
     """rho: discrete weights are (1 - rho)/K + rho on the sampled action."""
     min_weight: Share = 0.0

@@ -6,9 +6,14 @@ an objective is reinforced where its own row ends above its group:
     grad = mean_ij [A_ij grad log pi(a_ij | h_ij)] + lambda grad mean_ij H(pi(. | h_ij)).
 
 What that estimator is, and is not: advantages sum to 0 in every group whatever the actions, so
-E[A] is 0 and this is not its gradient, but self-credit inside a zero-sum game. Its expectation
-vanishes where the rows of a group share both their weights and their context; it does not where
-weights follow the action, nor where contexts differ.
+E[A] is 0 and this is not its gradient, but self-credit inside a zero-sum group. Without the entropy
+term it is
+
+* exactly 0 where a group shares one action and one context (A sums to 0);
+* 0 in expectation where weights do not depend on the row's own action, whatever the contexts (the
+  score has mean 0): so in ``continuous`` mode only the entropy term has a direction;
+* not 0, even in expectation, where weights follow each row's own action, or where a group shares
+  one action but its rows have contexts of their own.
 
 Two timescales: (h, a, A) are buffered while the policy trains, the head is updated every M policy
 steps from the buffer, which is then cleared. Hidden states arrive as arrays, so no gradient of the
