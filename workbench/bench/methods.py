@@ -19,6 +19,17 @@ DECOUPLED = {"aggregation": "normalize_then_sum"}
 ORACLE_WEIGHTS: dict[str, dict[str, float]] = {}
 """Weights per kind that measured best on the calibration split (``workbench bench --search``)."""
 
+BEST_MAESTRO: dict[str, Any] = {
+    "scalarizer": {
+        "name": "conductor",
+        "emphasis": 0.5,
+        "learning_rate": 0.01,
+        "entropy_coef": 0.1,
+        "update_every": 3,
+    }
+}
+"""The paper's meta-reward at the setting that the search found best; the `etudes` preset's."""
+
 PAPER_OBJECTIVES = [
     {"name": "perplexity", "scaling": "rank"},
     "format",
@@ -109,7 +120,7 @@ METHODS: dict[str, Method] = {
     "dvao": Method("DVAO", "adaptive", {"scalarizer": {"name": "dvao"}} | DECOUPLED),
     "gd2po": Method("GD²PO", "adaptive", {"scalarizer": {"name": "gd2po"}} | DECOUPLED),
     "sa-mrpo": Method("SA-MRPO", "adaptive", {"scalarizer": {"name": "sa_mrpo"}} | DECOUPLED),
-    "maestro": Method("MAESTRO, best setting found", "maestro"),
+    "maestro": Method("MAESTRO, best setting found", "maestro", BEST_MAESTRO),
     "maestro-paper": Method(
         "MAESTRO, the paper's settings",
         "maestro",
