@@ -16,7 +16,6 @@ Nothing here imports torch: training and evaluation are child processes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +24,20 @@ import pandas as pd
 from workbench import rundir
 from workbench.config import RunConfig
 from workbench.launcher import Launcher
+from workbench.questions import Questions, Runs
 from workbench.runhandle import Run
 
 if TYPE_CHECKING:
-    from workbench.store.reader import Store
+    import plotly.graph_objects as go
+
+    from workbench.comparison import Comparison
+    from workbench.whatif import WhatIf
 
 MAX_ACTIVE = 4
 """Runs that are active at once before further ones queue, unless told otherwise."""
 
 
-class Workbench:
+class Workbench(Questions):
     """One runs directory: its runs, its store, its pictures.
 
     Args:
@@ -59,13 +62,6 @@ class Workbench:
 
     def __repr__(self) -> str:
         return f"Workbench({str(self.runs_dir)!r})"
-
-    @cached_property
-    def store(self) -> Store:
-        """The DuckDB store of the runs directory; made when it is missing."""
-        from workbench.store.reader import Store
-
-        return Store(self.runs_dir)
 
     # -- runs -----------------------------------------------------------------------------------
 
@@ -107,10 +103,6 @@ class Workbench:
         """The configuration of a run."""
         return rundir.read_config(self.launcher.path(handle))
 
-    def resolve(self, handle: str) -> str:
-        """The id of a run given by id or name. Raises UnknownRunError with near names."""
-        return self.launcher.path(handle).name
-
     def stop(self, handle: str, *, wait: bool = False, now: bool = False) -> str:
         """Ask a run to stop after its current step; returns its id.
 
@@ -139,8 +131,69 @@ class Workbench:
         """Delete a run, its rows and its checkpoints for good; returns its id."""
         return self.launcher.delete(handle)
 
-    # -- questions ------------------------------------------------------------------------------
+    def archive(self, run: str | None = None) -> dict[str, Any]:
+        """Move rows that are still in segments into native tables, in a process of its own."""
+        from workbench.housekeeping import archive
 
-    def sql(self, query: str, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Any SELECT over the store's views: ``runs``, ``rollouts``, ``metrics`` and so on."""
-        return self.store.sql(query, params)
+        return archive(self.runs_dir, None if run is None else self.resolve(run))
+
+    def reproduce(self, run: str) -> dict[str, Any]:
+        """What it takes to make a run again: the command, versions, code and data."""
+        from workbench.housekeeping import recipe
+
+        path = self.launcher.path(run)
+        return recipe(rundir.read_identity(path), self.config(run))
+
+    # -- what would have been, what is better ---------------------------------------------------
+
+    def whatif(
+        self,
+        run: str,
+        scalarizer: str | Mapping[str, Any] | None = None,
+        *,
+        weights: Mapping[str, float] | None = None,
+        conductor: str | None = None,
+        split: str = "train",
+        aggregation: str | None = None,
+    ) -> WhatIf:
+        """Advantages of logged rows under another weighting; nothing is trained.
+
+        Args:
+            run: whose rows.
+            scalarizer: name or settings of a scalarizer, e.g. ``"saw"``.
+            weights: fixed weights per objective instead.
+            conductor: the run whose latest Conductor is asked instead (contexts must be logged).
+            split: ``"train"`` or ``"probe"``.
+            aggregation: None: the run's own.
+
+        Raises:
+            ValueError: not exactly one weighting is given, or it does not fit the rows.
+        """
+        from workbench.hindsight import whatif_run
+
+        return whatif_run(self, run, scalarizer, weights, conductor, split, aggregation)
+
+    def compare(
+        self,
+        runs: Sequence[str],
+        *,
+        phase: str | None = None,
+        reference: Mapping[str, float] | None = None,
+    ) -> Comparison:
+        """Two or more runs or checkpoints on the same held-out prompts.
+
+        Args:
+            runs: ids or names; ``RUN@STEP`` is the evaluation of one checkpoint, ``RUN@before``
+                that of the start.
+            phase: which evaluation of those without ``@``; None: the newest.
+            reference: reference point of the hypervolume.
+        """
+        from workbench.hindsight import compare_runs
+
+        return compare_runs(self, runs, phase, reference)
+
+    def figure(self, name: str, run: Runs | None = None, **options: Any) -> go.Figure:
+        """A picture by name, of a run (``wb.figure("weights", "my-run")``) or of ``data=``."""
+        from workbench.pictures import draw
+
+        return draw(self, name, run, **options)

@@ -1,7 +1,7 @@
 """What every key of a run's configuration means and allows: one list for form, help and errors.
 
-Derived from the class itself, ``RunConfig`` or another in its manner (types, bounds and the
-docstring under each field), so nothing here has to be kept in step by hand.
+Derived from ``RunConfig`` itself (types, bounds and the docstring under each field), so nothing
+here has to be kept in step by hand.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class FieldDoc:
         else:
             text = _WORDS[self.kind]
         bounds = [
-            f"{word} {bound:g}"
+            f"{word} {bound if isinstance(bound, int) else f'{bound:g}'}"
             for word, bound in (
                 ("at least", self.minimum),
                 ("above", self.above),
@@ -96,24 +96,24 @@ def _plain(value: Any) -> str:
 
 
 @cache
-def describe_fields(root: type = RunConfig) -> tuple[FieldDoc, ...]:
-    """Every key of ``root``, in the order of its file; sections stand before their keys."""
-    schema = TypeAdapter(root).json_schema()
+def describe_fields() -> tuple[FieldDoc, ...]:
+    """Every key of ``RunConfig``, in the order of its file; sections stand before their keys."""
+    schema = TypeAdapter(RunConfig).json_schema()
     fields = tuple(_walk(schema, "", schema["$defs"], None))
     return tuple(_with_default(field) for field in fields)
 
 
 @cache
-def field_index(root: type = RunConfig) -> Mapping[tuple[str, str | None], FieldDoc]:
+def field_index() -> Mapping[tuple[str, str | None], FieldDoc]:
     """The same, by (path, variant)."""
-    return {(field.path, field.variant): field for field in describe_fields(root)}
+    return {(field.path, field.variant): field for field in describe_fields()}
 
 
-def keys_of(section: str, variant: str | None = None, root: type = RunConfig) -> list[str]:
+def keys_of(section: str, variant: str | None = None) -> list[str]:
     """The keys allowed directly under a section, for a scalarizer's variant where one is named."""
     return [
         field.key
-        for field in describe_fields(root)
+        for field in describe_fields()
         if field.section == section and field.variant in (None, variant)
     ]
 
@@ -200,7 +200,7 @@ def _with_default(field: FieldDoc) -> FieldDoc:
         return field
     if field.path == "scalarizer.name":
         return replace(field, default=RunConfig().scalarizer.name)
-    if field.path == "objectives" and not field.nullable:
+    if field.path == "objectives":
         return replace(field, default=list(RunConfig().objective_names))
     if field.default is None and not field.nullable:
         return replace(field, default=[] if field.kind in ("list", "choices") else {})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from workbench.config import FUNCTION, RunConfig
 from workbench.configio import ConfigError, Problem
+from workbench.objectives import OBJECTIVES
 from workbench.scalarizer_config import Conductor
 
 
@@ -49,6 +51,22 @@ def check_paths(config: RunConfig) -> None:
         if value.startswith("/") and not Path(value).is_dir():
             allowed = "'etudes', a directory or a hub name"
             problems.append(Problem(key, f"no directory {value!r}; it must be {allowed}"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_objectives(config: RunConfig) -> None:
+    """Refuse an objective that is neither built in nor given a function. Raises ConfigError."""
+    problems = []
+    for index, objective in enumerate(config.objectives):
+        if objective.function is None and objective.name not in OBJECTIVES:
+            near = get_close_matches(objective.name, OBJECTIVES, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            message = (
+                f"{objective.name!r} is no built-in objective; {hint}built in are "
+                f"{', '.join(OBJECTIVES)}; one of your own needs function: package.module:function"
+            )
+            problems.append(Problem(f"objectives.{index}.name", message))
     if problems:
         raise ConfigError(problems)
 

@@ -21,7 +21,7 @@ from typing import Any
 from workbench import processes, rundir
 from workbench.config import RunConfig
 from workbench.configio import load, with_name
-from workbench.guard import check_allowed, check_paths, with_absolute_paths
+from workbench.guard import check_allowed, check_objectives, check_paths, with_absolute_paths
 from workbench.rundir import ACTIVE, LauncherError, RunInfo, lock
 from workbench.stopping import request, stop_phases
 from workbench.store.state import read_state, write_atomically, write_state
@@ -87,6 +87,7 @@ class Launcher:
         """
         config = with_absolute_paths(load(config))
         check_paths(config)
+        check_objectives(config)
         check_allowed(config, self.allowed_functions)
         with lock(self.runs_dir):
             for path in rundir.run_dirs(self.runs_dir) if token else ():

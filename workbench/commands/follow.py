@@ -1,0 +1,131 @@
+"""Following a run from the terminal that started it: progress, Ctrl-C, the table at the end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from workbench.api import Workbench
+from workbench.commands.base import print_json, print_table, say
+from workbench.progress import duration, line
+from workbench.rundir import RunInfo
+from workbench.runhandle import Run
+
+PLAIN_SECONDS = 2.0
+
+
+def follow(wb: Workbench, run: Run, as_json: bool) -> int:
+    """Show a run until it ends, then what came of it; returns the exit status.
+
+    The first Ctrl-C (or SIGTERM) asks the run to stop after its step, the second kills it.
+    """
+    began = time.monotonic()
+    with _shown() as show, _interrupts(wb, run) as pressed:
+        info = run.wait(progress=show)
+    try:
+        wb.archive(run)
+    except Exception as error:  # noqa: BLE001 - rows stay readable where they are; say so and go on
+        say(f"not archived, the rows stay as segments: {error}")
+    outcome = wb.outcome(run) | {"seconds": round(time.monotonic() - began, 3)}
+    if as_json:
+        print_json(outcome)
+    else:
+        print_outcome(outcome)
+    if info.status == "failed":
+        say(f"run {info.name!r} failed: {info.message or 'see its log'}")
+        return 1
+    return 130 if pressed() else 0
+
+
+def print_outcome(outcome: dict[str, Any]) -> None:
+    """Print the two tables of a run's end: judge per family, mean weights per family."""
+    families = outcome["per_family"]
+    if any(
+        f["judge_before"] is not None or f["judge_after"] is not None for f in families.values()
+    ):
+        rows = [
+            (kind, f["judge_before"], f["judge_after"], _gain(f["judge_before"], f["judge_after"]))
+            for kind, f in families.items()
+        ]
+        before, after = outcome["judge_before"], outcome["judge_after"]
+        rows.append(("all", before, after, _gain(before, after)))
+        print_table(rows, ["held-out judge", "before", "after", "change"])
+        print()
+    names = list(outcome["weights"])
+    if names:
+        rows = [(k, *(f["weights"].get(n) for n in names)) for k, f in families.items()]
+        rows.append(("all", *outcome["weights"].values()))
+        print_table(rows, ["mean weight", *names])
+        print()
+    took = f" in {duration(outcome['seconds'])}" if "seconds" in outcome else ""
+    print(
+        f"{outcome['name']} ({outcome['run_id']}): {outcome['status']}, step {outcome['step']} of "
+        f"{outcome['steps']}, {outcome['rollouts']} training completions{took}"
+    )
+
+
+def _gain(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
+
+
+@contextmanager
+def _interrupts(wb: Workbench, run: Run) -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into asking, then killing."""
+    count = 0
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            wb.stop(run)
+            say("\nasked to stop after the current step; once more kills it")
+        elif count == 2:
+            say("\nkilling its process group")
+            wb.stop(run, now=True)
+
+    handled = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, on_signal) for number in handled}
+    try:
+        yield lambda: count > 0
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[RunInfo], None]]:
+    """How progress is shown on stderr: a live bar on a terminal, else a line now and then."""
+    if not sys.stderr.isatty():
+        yield _PlainLines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("starting", total=None, start=True)
+
+        def show(info: RunInfo) -> None:
+            text = line(info).replace("[", r"\[")  # not rich's markup
+            progress.update(task, description=text, completed=info.step, total=info.steps or None)
+
+        yield show
+
+
+class _PlainLines:
+    """Prints a line when something other than the step changes, or every two seconds."""
+
+    def __init__(self) -> None:
+        self.key: Any = None
+        self.last = 0.0
+
+    def __call__(self, info: RunInfo) -> None:
+        key = (info.status, info.phase)
+        if key != self.key or time.monotonic() - self.last >= PLAIN_SECONDS:
+            self.key, self.last = key, time.monotonic()
+            say(line(info))

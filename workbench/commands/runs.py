@@ -1,0 +1,220 @@
+"""Commands about runs: run, list, show, stop, resume, delete."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from workbench.commands.base import (
+    Command,
+    UsageError,
+    json_flag,
+    plain,
+    print_json,
+    print_table,
+    run_argument,
+    say,
+)
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    from workbench.configio import PRESETS
+    from workbench.configtext import keys_help
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "config",
+        nargs="?",
+        metavar="CONFIG",
+        help=f"a YAML file, or a preset: {', '.join(PRESETS)}",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key, e.g. scalarizer.emphasis=0.3 (values are YAML)",
+    )
+    parser.add_argument("--name", help="name of the run; refused when taken")
+    parser.add_argument("--queue", action="store_true", help="wait for a free slot")
+    parser.add_argument("--detach", action="store_true", help="print the id and leave it running")
+    parser.add_argument("--print", action="store_true", help="print the whole YAML, start nothing")
+    json_flag(parser, "one object with what came of the run")
+    parser.epilog = "keys, with what they allow and their defaults:\n" + keys_help()
+
+
+def _run(args: argparse.Namespace) -> int:
+    from workbench.api import MAX_ACTIVE, Workbench
+    from workbench.configio import load, with_name
+    from workbench.configtext import dump
+
+    for item in [s for s in args.set if "=" not in s and args.config is None][:1]:
+        args.config = item  # `run --set steps=3 quick`: the option took the configuration along
+        args.set.remove(item)
+    if args.config is None:
+        raise UsageError("name a YAML file or a preset: quick, etudes, paper")
+    config = load(args.config, args.set)
+    if args.name is not None:
+        config = with_name(config, args.name)
+    if args.print:
+        print(dump(config), end="")
+        return 0
+    wb = Workbench(args.runs_dir, limit=MAX_ACTIVE if args.queue else None)
+    return _begun(wb, wb.start(config), args)
+
+
+def _begun(wb: object, run: object, args: argparse.Namespace) -> int:
+    """Leave a started run alone, or follow it to its end."""
+    if args.detach:
+        print_json({"run_id": run}) if args.json else print(run)
+        return 0
+    from workbench.commands.follow import follow
+
+    return follow(wb, run, args.json)  # type: ignore[arg-type]
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    json_flag(parser, "the runs")
+    parser.add_argument("--status", help="only runs with this status")
+
+
+def _list(args: argparse.Namespace) -> int:
+    from workbench.api import Workbench
+
+    frame = Workbench(args.runs_dir).runs()
+    if args.status:
+        frame = frame[frame["status"] == args.status]
+    rows = [plain(row) for row in frame.to_dict("records")]
+    if args.json:
+        print_json(rows)
+    elif not rows:
+        say(f"no runs in {args.runs_dir}; start one with: workbench run quick")
+    else:
+        table = [
+            (
+                r["run_id"],
+                r["name"],
+                r["status"],
+                f"{r['step']}/{r['steps']}",
+                r.get("scalarizer"),
+                r.get("headline"),
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(r["created"])),
+                r.get("message"),
+            )
+            for r in rows
+        ]
+        print_table(
+            table,
+            ["run_id", "name", "status", "step", "scalarizer", "headline", "created", "message"],
+        )
+    return 0
+
+
+def _show_arguments(parser: argparse.ArgumentParser) -> None:
+    run_argument(parser)
+    json_flag(parser)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--config", action="store_true", help="print its configuration as YAML")
+    what.add_argument("--log", action="store_true", help="print its log")
+    what.add_argument(
+        "--reproduce", action="store_true", help="print the command that makes the run again"
+    )
+
+
+def _show(args: argparse.Namespace) -> int:
+    from workbench.api import Workbench
+    from workbench.commands.follow import print_outcome
+    from workbench.configio import to_dict
+    from workbench.configtext import dump
+
+    wb = Workbench(args.runs_dir)
+    run = wb.run(args.run)
+    if args.reproduce:
+        recipe = wb.reproduce(run)
+        print_json(recipe) if args.json else print("\n".join(recipe["lines"]))
+        return 0
+    if args.config:
+        config = wb.config(run)
+        print_json(to_dict(config)) if args.json else print(dump(config), end="")
+        return 0
+    if args.log:
+        offset = 0
+        while (part := run.log(offset))[0]:
+            sys.stdout.write(part[0])
+            offset = part[1]
+        return 0
+    outcome = wb.outcome(run)
+    warnings = wb.warnings(run)
+    if args.json:
+        print_json(wb.state(run) | outcome | {"warnings": warnings.to_dict("records")})
+        return 0
+    print_outcome(outcome)
+    for row in warnings.itertuples():
+        print(f"step {row.step}: {row.message} {row.advice}")
+    if outcome["message"]:
+        print(outcome["message"])
+    return 0
+
+
+def _stop_arguments(parser: argparse.ArgumentParser) -> None:
+    run_argument(parser)
+    parser.add_argument("--now", action="store_true", help="kill its process group at once")
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="how long asking and terminating each get"
+    )
+    json_flag(parser)
+
+
+def _stop(args: argparse.Namespace) -> int:
+    from workbench.api import Workbench
+
+    wb = Workbench(args.runs_dir)
+    run = wb.run(args.run)
+    for phase in wb.launcher.stop_phases(run, seconds=args.timeout, now=args.now):
+        say(f"{run.name}: {phase}")
+    if args.json:
+        print_json(wb.state(run))
+    return 0
+
+
+def _resume_arguments(parser: argparse.ArgumentParser) -> None:
+    run_argument(parser)
+    parser.add_argument("--detach", action="store_true", help="print the id and leave it running")
+    json_flag(parser, "one object with what came of the run")
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from workbench.api import Workbench
+
+    wb = Workbench(args.runs_dir, limit=None)
+    return _begun(wb, wb.resume(args.run), args)
+
+
+def _delete_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", nargs="+", help="id or name of a run")
+    parser.add_argument("--yes", action="store_true", help="do not ask, even on a terminal")
+    json_flag(parser)
+
+
+def _delete(args: argparse.Namespace) -> int:
+    from workbench.api import Workbench
+
+    wb = Workbench(args.runs_dir)
+    runs = [wb.run(handle) for handle in args.run]
+    if sys.stdin.isatty() and not args.yes:
+        say(f"delete {', '.join(run.name for run in runs)} with all rows and checkpoints? [y/N] ")
+        if input().strip().lower() not in ("y", "yes"):
+            raise UsageError("nothing was deleted")
+    deleted = [wb.delete(run) for run in runs]
+    print_json({"deleted": deleted}) if args.json else say(f"deleted {', '.join(deleted)}")
+    return 0
+
+
+RUN = Command("train a policy: CONFIG.yaml or a preset", _run_arguments, _run)
+LIST = Command("list every run with its live status", _list_arguments, _list)
+SHOW = Command("show one run: outcome, configuration, log, recipe", _show_arguments, _show)
+STOP = Command("stop a run: ask, terminate, kill; verified", _stop_arguments, _stop)
+RESUME = Command("continue a run that ended before its last step", _resume_arguments, _resume)
+DELETE = Command("delete a run, its rows and checkpoints", _delete_arguments, _delete)

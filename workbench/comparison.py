@@ -1,0 +1,201 @@
+"""Runs and checkpoints side by side on the same held-out prompts: means, wins, fronts, texts.
+
+The unit is the prompt: completions of one prompt are averaged first, and intervals come from
+resampling prompts (percentile bootstrap, 95 %), the same resample for every side, so that
+differences between sides are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.core.pareto import hypervolume, pareto_front
+from workbench.types import Floats
+
+RESAMPLES = 2000
+JUDGE = "judge"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two or more sides did on the prompts that all of them answered.
+
+    Attributes:
+        sides: names of what is compared, in order.
+        means: one row a side and measure (``judge`` and each objective): side, name, kind
+            (``all`` or a kind of prompt), mean, low, high, prompts.
+        wins: one row an ordered pair of sides: side, against, rate (share of prompts with the
+            better judge, ties half), low, high, difference (of judge means), its low and high.
+        front: one row a side: its mean per objective (after sign) and whether it is on the
+            Pareto front of the sides.
+        volume: hypervolume of each side's objective means above ``reference``.
+        reference: the reference point, per objective (after sign).
+        texts: prompt_id, kind, prompt, reference and one column of completions per side.
+        config: the keys in which the sides' configurations differ, one column a side.
+    """
+
+    sides: tuple[str, ...]
+    means: pd.DataFrame
+    wins: pd.DataFrame
+    front: pd.DataFrame
+    volume: pd.DataFrame
+    reference: Mapping[str, float]
+    texts: pd.DataFrame
+    config: pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        overall = self.means[self.means["kind"] == "all"].drop(columns="kind")
+        wide = overall.pivot(index="side", columns="name", values="mean").loc[list(self.sides)]
+        return str(wide.to_html(float_format="%.3g", escape=True))
+
+
+def compare(
+    sides: Mapping[str, pd.DataFrame],
+    signs: Mapping[str, int] | None = None,
+    reference: Mapping[str, float] | None = None,
+    config: pd.DataFrame | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Compare evaluations.
+
+    Args:
+        sides: name -> rows of the ``evaluations`` view of one run and step.
+        signs: objective -> -1 where less is better; the others are 1.
+        reference: reference point of the hypervolume (after sign); None: just below the worst
+            mean of each objective among the sides.
+        config: the differing keys of the sides' configurations.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: fewer than two sides, one without rows, or no prompt that all answered.
+    """
+    if len(sides) < 2:
+        raise ValueError(f"compare: {len(sides)} side given; two or more are needed")
+    for side, rows in sides.items():
+        if rows.empty:
+            raise ValueError(f"compare: {side!r} has no evaluation yet; run `workbench evaluate`")
+    tables = {side: _by_prompt(rows) for side, rows in sides.items()}
+    shared = sorted(set.intersection(*(set(t.index) for t in tables.values())))
+    if not shared:
+        raise ValueError("compare: no held-out prompt was answered by all sides")
+    tables = {side: table.loc[shared] for side, table in tables.items()}
+    names = [n for n in next(iter(tables.values())).columns if n != "kind"]
+    names = [n for n in names if all(n in t and t[n].notna().any() for t in tables.values())]
+    draws = np.random.default_rng(seed).integers(0, len(shared), (RESAMPLES, len(shared)))
+    objectives = [n for n in names if n != JUDGE]
+    points = {
+        side: [float(t[n].mean()) * (signs or {}).get(n, 1) for n in objectives]
+        for side, t in tables.items()
+    }
+    front = pd.DataFrame(points, index=objectives).T
+    low = reference or _below(front)
+    volume = [
+        hypervolume(row[None, :], np.array([low[n] for n in objectives]))
+        for row in front.to_numpy(dtype=float)
+    ]
+    on_front = pareto_front(front.to_numpy(dtype=float)) if objectives else [True] * len(front)
+    return Comparison(
+        sides=tuple(sides),
+        means=_means(tables, names, draws),
+        wins=_wins(tables, draws) if JUDGE in names else pd.DataFrame(),
+        front=front.assign(front=on_front).rename_axis("side").reset_index(),
+        volume=pd.DataFrame({"side": list(sides), "hypervolume": volume}),
+        reference=dict(low),
+        texts=_texts(sides, shared),
+        config=config if config is not None else pd.DataFrame(),
+    )
+
+
+def _by_prompt(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a prompt: kind, mean judge, mean reward per objective."""
+    rewards = pd.DataFrame([dict(r) for r in rows["rewards"]], index=rows.index)
+    flat = pd.concat([rows[["prompt_id", "kind", JUDGE]], rewards], axis=1)
+    numbers = [JUDGE, *rewards.columns]
+    flat[numbers] = flat[numbers].astype(float)
+    means = flat.groupby("prompt_id")[numbers].mean()
+    return means.assign(kind=flat.groupby("prompt_id")["kind"].first())
+
+
+def _interval(samples: Floats) -> tuple[float, float]:
+    low, high = np.nanpercentile(samples, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _means(
+    tables: Mapping[str, pd.DataFrame], names: Sequence[str], draws: np.ndarray
+) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for side, table in tables.items():
+        kinds = table["kind"].to_numpy()
+        for name in names:
+            values = table[name].to_numpy(dtype=float)
+            for kind in ["all", *sorted(set(kinds))]:
+                chosen = np.where((kinds == kind) | (kind == "all"), values, np.nan)
+                if np.isnan(chosen).all():
+                    continue
+                low, high = _interval(_resampled_means(chosen, draws))
+                rows.append(
+                    {
+                        "side": side,
+                        "name": name,
+                        "kind": kind,
+                        "mean": float(np.nanmean(chosen)),
+                        "low": low,
+                        "high": high,
+                        "prompts": int((~np.isnan(chosen)).sum()),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _resampled_means(values: Floats, draws: np.ndarray) -> Floats:
+    """(R,) means over each resample of the values that are not NaN."""
+    known = ~np.isnan(values)
+    counts = known[draws].sum(axis=1)
+    sums = np.where(known, values, 0.0)[draws].sum(axis=1)
+    return np.divide(sums, counts, out=np.full(len(draws), np.nan), where=counts > 0)
+
+
+def _wins(tables: Mapping[str, pd.DataFrame], draws: np.ndarray) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for side, table in tables.items():
+        for against, other in tables.items():
+            if side == against:
+                continue
+            gap = table[JUDGE].to_numpy(dtype=float) - other[JUDGE].to_numpy(dtype=float)
+            won = np.where(np.isnan(gap), np.nan, (np.sign(gap) + 1) / 2)
+            rate = _interval(_resampled_means(won, draws))
+            difference = _interval(_resampled_means(gap, draws))
+            rows.append(
+                {
+                    "side": side,
+                    "against": against,
+                    "rate": float(np.nanmean(won)),
+                    "low": rate[0],
+                    "high": rate[1],
+                    "difference": float(np.nanmean(gap)),
+                    "difference_low": difference[0],
+                    "difference_high": difference[1],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _below(front: pd.DataFrame) -> dict[str, float]:
+    """A point a tenth of the sides' spread below the worst mean of each objective."""
+    worst, best = front.min(), front.max()
+    margin = (best - worst).where(best > worst, 1.0) * 0.1
+    return {str(k): float(v) for k, v in (worst - margin).items()}
+
+
+def _texts(sides: Mapping[str, pd.DataFrame], shared: Sequence[str]) -> pd.DataFrame:
+    first = next(iter(sides.values())).drop_duplicates("prompt_id").set_index("prompt_id")
+    texts = first.loc[list(shared), ["kind", "prompt", "reference"]].copy()
+    for side, rows in sides.items():
+        texts[side] = rows.groupby("prompt_id")["completion"].apply(list).loc[list(shared)]
+    return texts.reset_index()
