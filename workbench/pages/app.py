@@ -1,0 +1,157 @@
+"""The app: five tabs over one address."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from workbench.api import Workbench
+from workbench.pages import compare, inspect, launch, rate, runs
+from workbench.pages.page import Page, Refused, View, parse_view
+from workbench.pages.server import WorkbenchBlocks
+
+log = logging.getLogger(__name__)
+
+BUILDERS = {
+    "launch": launch.build,
+    "runs": runs.build,
+    "inspect": inspect.build,
+    "compare": compare.build,
+    "rate": rate.build,
+}
+TICK_SECONDS = 2.0
+EVERYTHING = frozenset({"*"})
+
+
+def build_app(runs_dir: str | Path = "runs") -> gr.Blocks:
+    """Build the app over one runs directory; nothing is started yet.
+
+    Args:
+        runs_dir: where runs live; made when it is missing.
+
+    Returns:
+        Blocks whose ``launch()`` brings its own theme, styles and routes.
+    """
+    wb = Workbench(runs_dir)
+    with WorkbenchBlocks(
+        title="MAESTRO workbench", analytics_enabled=False, fill_width=True
+    ) as blocks:
+        address = gr.HTML(
+            {},
+            html_template="",
+            elem_id="wb-address",
+            apply_default_css=False,
+            js_on_load='workbench.address(element, trigger, props, watch); /* "go" "act" */',
+        )
+        memory = gr.State({})
+        timer = gr.Timer(TICK_SECONDS)
+        pages: dict[str, Page] = {}
+        with gr.Tabs(elem_id="wb-tabs") as tabs:
+            for name, build in BUILDERS.items():
+                with gr.Tab(name.capitalize(), id=name):
+                    pages[name] = build(wb)
+        desk = Desk(wb, pages)
+        outputs = [address, tabs, *desk.outputs]
+        quick: dict[str, Any] = {
+            "queue": False,
+            "show_progress": "hidden",
+            "api_visibility": "private",
+        }
+        address.go(desk.go, outputs=outputs, trigger_mode="always_last", **quick)
+        address.act(desk.act, outputs=outputs, trigger_mode="multiple", **quick)
+        timer.tick(desk.tick, [address, memory], [memory, *desk.outputs], **quick)
+        publish(wb)
+    return blocks
+
+
+class Desk:
+    """Turns events of the one address into what the page that it names should show."""
+
+    def __init__(self, wb: Workbench, pages: Mapping[str, Page]) -> None:
+        self.wb = wb
+        self.pages = pages
+        self.outputs = [output for page in pages.values() for output in page.outputs]
+
+    def go(self, event: gr.EventData) -> list[Any]:
+        """Show the address that the browser asks for."""
+        view = parse_view(event.view)
+        return self._answer(view, frozenset(map(str, event.changed)), event.n, {})
+
+    def act(self, event: gr.EventData) -> list[Any]:
+        """Do what a button says, then show the address that results."""
+        view = parse_view(event.view)
+        tab = self._tab(view)
+        args = dict(event.args)
+        action = self.pages[tab].actions.get(str(args.get("do")))
+        if action is None:
+            toast = {"toast": f"{args.get('do')!r} is no action of this page", "bad": True}
+        else:
+            try:
+                toast = {"toast": action(self.wb, view, args), "bad": False}
+            except (Refused, ValueError, LookupError, OSError, RuntimeError) as error:
+                log.info("refused: %s", error)
+                toast = {"toast": str(error), "bad": True}
+        return self._answer(view, EVERYTHING, event.n, toast)
+
+    def tick(self, address: Any, memory: dict[str, Any]) -> list[Any]:
+        """Bring the page that is being watched up to date."""
+        view = parse_view((address or {}).get("view"))
+        page = self.pages[self._tab(view)]
+        if not address or page.live is None:
+            return [gr.skip() for _ in range(1 + len(self.outputs))]
+        values = page.live(self.wb, view, memory)
+        return [memory, *self._spread(page, values)]
+
+    def _tab(self, view: View) -> str:
+        return view.get("tab") or ("runs" if len(self.wb.runs()) else "launch")
+
+    def _answer(
+        self, view: View, changed: frozenset[str], n: int, toast: Mapping[str, Any]
+    ) -> list[Any]:
+        view["tab"] = self._tab(view)
+        page = self.pages[view["tab"]]
+        if changed & {"tab", "run"}:
+            changed = EVERYTHING
+        try:
+            values = page.show(self.wb, view, changed)
+        except Exception as error:
+            # the page keeps what it shows; the person and the log both hear why
+            log.exception("the %s page could not be shown", page.name)
+            values = [gr.skip() for _ in page.outputs]
+            toast = {"toast": f"{type(error).__name__}: {error}", "bad": True}
+        answer = {"view": view, "n": n, **toast}
+        return [answer, gr.Tabs(selected=view["tab"]), *self._spread(page, values)]
+
+    def _spread(self, page: Page, values: list[Any]) -> list[Any]:
+        """The values of one page among those of all pages; the others stay as they are."""
+        spread: list[Any] = []
+        for other in self.pages.values():
+            spread += values if other is page else [gr.skip() for _ in other.outputs]
+        return spread
+
+
+def publish(wb: Workbench) -> None:
+    """The JSON API: what a script needs to start a run and follow it."""
+
+    def start(config: dict[str, Any] | str) -> str:
+        """Start a run from a configuration or the name of a preset; returns its id."""
+        return wb.start(config)
+
+    def stop(run: str) -> str:
+        """Ask a run to stop after its current step, with a checkpoint; returns its id."""
+        return wb.stop(run)
+
+    def state(run: str) -> dict[str, Any]:
+        """Status, step and progress of one run."""
+        return wb.state(run)
+
+    def list_runs() -> list[dict[str, Any]]:
+        """Every run, newest first."""
+        return wb.runs().to_dict("records")
+
+    for function, name in ((start, "start"), (stop, "stop"), (state, "state"), (list_runs, "runs")):
+        gr.api(function, api_name=name, concurrency_limit=4)

@@ -1,0 +1,224 @@
+// One address, one listener. Every control carries data-go (change the address), data-act (do
+// something) or data-param (a form control that writes one key of the address); the hidden
+// #wb-address component sends the whole address to Python and gets the normalised one back.
+(() => {
+  "use strict";
+  const wb = (window.workbench = { view: {}, n: 0, ready: false });
+  let fire = null, timer = null, plotly = null;
+  const clean = (view) => Object.fromEntries(
+    Object.entries(view).filter(([k, v]) => v !== null && v !== undefined && v !== "" && k[0] !== "_"));
+  const href = (view) => {
+    const query = new URLSearchParams(clean(view)).toString();
+    return location.pathname + (query ? "?" + query : "");
+  };
+  const keep = (extra) => {                       // parameters of the server itself, such as __theme
+    const own = new URLSearchParams(location.search);
+    for (const [k, v] of own) if (k.startsWith("__")) extra.set(k, v);
+    return extra;
+  };
+  const write = (view, replace) => {
+    const query = keep(new URLSearchParams(clean(view))).toString();
+    const url = location.pathname + (query ? "?" + query : "");
+    if (url !== location.pathname + location.search) history[replace ? "replaceState" : "pushState"](null, "", url);
+  };
+  const read = () => Object.fromEntries([...new URLSearchParams(location.search)].filter(([k]) => !k.startsWith("__")));
+
+  wb.go = (patch, options = {}) => {
+    if (!wb.ready) return;
+    const before = wb.view, next = clean({ ...before, ...patch });
+    const changed = Object.keys({ ...before, ...next }).filter((k) => before[k] !== next[k]);
+    if (!changed.length && !options.force) return;
+    wb.view = next;
+    wb.n += 1;
+    write(next, options.replace);
+    fire("go", { view: next, changed, n: wb.n });
+  };
+  wb.act = (args, origin) => {
+    if (!wb.ready || (origin && origin.disabled)) return;
+    if (args.confirm && !window.confirm(args.confirm)) return;
+    const form = origin?.hasAttribute("data-with") && origin.closest("[data-form]");
+    if (form) args = { ...args, values: Object.fromEntries([...form.querySelectorAll("[name]")].map((c) => [c.name, value(c)])) };
+    if (args.ask) {
+      const answer = window.prompt(args.ask, args.value ?? "");
+      if (answer === null) return;
+      args = { ...args, value: answer };
+    }
+    if (origin && origin.tagName === "BUTTON") { origin.disabled = true; setTimeout(() => { origin.disabled = false; }, 1500); }
+    wb.n += 1;
+    fire("act", { view: wb.view, args, n: wb.n });
+  };
+  wb.toast = (text, bad) => {
+    let box = document.querySelector(".wb-toast");
+    if (!box) { box = document.createElement("div"); box.className = "wb-toast"; box.setAttribute("role", "status"); document.body.append(box); }
+    box.textContent = text; box.classList.toggle("bad", !!bad); box.classList.add("on");
+    clearTimeout(box.timer); box.timer = setTimeout(() => box.classList.remove("on"), bad ? 7000 : 2600);
+  };
+
+  // The hidden component: Python's answer arrives as props.value = {view, n, toast}.
+  wb.address = (element, trigger, props, watch) => {
+    fire = trigger;
+    watch("value", () => {
+      const answer = props.value || {};
+      if (answer.toast) wb.toast(answer.toast, answer.bad);
+      if (answer.n < wb.n) return;                // an older answer: a newer question is on its way
+      wb.view = clean(answer.view || {});
+      write(wb.view, true);
+      settle();
+    });
+    wb.view = clean(read());
+    wb.ready = true;
+    wb.n += 1;
+    trigger("go", { view: wb.view, changed: ["*"], n: wb.n });
+  };
+  window.addEventListener("popstate", () => {
+    wb.view = clean(read()); wb.n += 1;
+    fire("go", { view: wb.view, changed: ["*"], n: wb.n });
+  });
+
+  // After Gradio has patched the DOM: form controls follow their attributes, the selection is in sight.
+  const settle = () => { setTimeout(tidy, 0); setTimeout(tidy, 80); };
+  const tidy = () => {
+    for (const s of document.querySelectorAll(".wb-page select")) {
+      const chosen = s.querySelector("option[selected]");
+      if (chosen && s !== document.activeElement && s.value !== chosen.value) s.value = chosen.value;
+    }
+    for (const c of document.querySelectorAll(".wb-page input[type=checkbox], .wb-page input[type=radio]"))
+      c.checked = c.hasAttribute("checked");
+    for (const c of document.querySelectorAll(".wb-page [data-value]"))
+      if (c !== document.activeElement && c.value !== c.dataset.value) c.value = c.dataset.value;
+    for (const log of document.querySelectorAll(".wb-log[data-tail]"))
+      if (log.scrollTop + log.clientHeight > log.dataset.seen - 40 || !log.dataset.seen) { log.scrollTop = log.scrollHeight; log.dataset.seen = log.scrollHeight; }
+  };
+  wb.settle = settle;
+
+  document.addEventListener("click", (event) => {
+    const tab = event.target.closest("#wb-tabs [role=tab]");
+    if (tab) { wb.go({ tab: tab.textContent.trim().toLowerCase() }); return; }
+    const copy = event.target.closest("[data-copy]");
+    if (copy) { navigator.clipboard?.writeText(copy.dataset.copy || location.href); wb.toast("Copied"); return; }
+    const out = event.target.closest("[data-export]");
+    if (out) { wb.save(out.dataset.export); return; }
+    const doer = event.target.closest("[data-act]");
+    if (doer) { event.preventDefault(); wb.act(JSON.parse(doer.dataset.act), doer); return; }
+    const goer = event.target.closest("[data-go]");
+    if (goer) {
+      const inner = event.target.closest("a, button, input, select, label, textarea, summary");
+      if (inner && inner !== goer && goer.contains(inner)) return;
+      if (event.metaKey || event.ctrlKey) { window.open(href({ ...wb.view, ...JSON.parse(goer.dataset.go) })); return; }
+      event.preventDefault();
+      mark(goer);
+      wb.go(JSON.parse(goer.dataset.go));
+    }
+  });
+  const mark = (element) => {                      // show the choice at once, the answer follows
+    if (!element.matches(".wb-prompt, tr[data-go]")) return;
+    for (const other of element.parentElement.querySelectorAll(".sel")) { other.classList.remove("sel"); other.removeAttribute("aria-current"); }
+    element.classList.add("sel"); element.setAttribute("aria-current", "true");
+    element.scrollIntoView({ block: "nearest" });
+  };
+  const value = (control) => (control.type === "checkbox" ? (control.checked ? control.dataset.on || "1" : "") : control.value);
+  const later = (event, wait) => {
+    const control = event.target.closest?.("[data-param]");
+    if (!control) return;
+    clearTimeout(timer);
+    if (control.type === "range") {
+      const shown = control.parentElement.querySelector("output");
+      if (shown) shown.textContent = Number(control.value).toFixed(2);
+    }
+    timer = setTimeout(() => {
+      const patch = control.dataset.group
+        ? { [control.dataset.param]: [...document.querySelectorAll(`[data-group="${control.dataset.group}"]`)].map(value).join(",") }
+        : { [control.dataset.param]: value(control) };
+      for (const key of (control.dataset.resets || "").split(" ").filter(Boolean)) patch[key] = "";
+      wb.go(patch, { replace: event.type === "input" });
+    }, wait);
+  };
+  document.addEventListener("change", (event) => { if (event.target.type !== "range") later(event, 0); typed(event, 0); });
+  document.addEventListener("input", (event) => {
+    if (["search", "range"].includes(event.target.type)) later(event, 160);
+    if (event.target.type === "text") typed(event, 600);
+  });
+  let typing = null;
+  const typed = (event, wait) => {                 // one line of the address key "set": path=text
+    const control = event.target.closest?.("[data-set]");
+    if (!control) return;
+    clearTimeout(typing);
+    typing = setTimeout(() => {
+      const path = control.dataset.set;
+      const text = control.dataset.fixed ?? (control.type === "checkbox" ? String(control.checked) : control.value);
+      const others = (wb.view.set || "").split("\n").filter((l) => l && !l.startsWith(path + "=") && !(path === "scalarizer.name" && l.startsWith("scalarizer.")));
+      wb.go({ set: [...others, path + "=" + text.replaceAll("\n", " ")].join("\n") }, { replace: true });
+    }, wait);
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]")) {
+      if (event.key === "Escape") event.target.blur();
+      return;
+    }
+    const shown = (e) => e.offsetParent !== null;
+    const key = [...document.querySelectorAll(`[data-key="${CSS.escape(event.key)}"]`)].find(shown);
+    if (key) { event.preventDefault(); key.tagName === "INPUT" ? key.focus() : key.click(); return; }
+    if (event.key === "j" || event.key === "k") {
+      const list = [...document.querySelectorAll(".wb-prompt, tr[data-step-through]")].filter(shown);
+      if (!list.length) return;
+      const at = list.findIndex((e) => e.classList.contains("sel"));
+      const next = list[Math.min(list.length - 1, Math.max(0, at + (event.key === "j" ? 1 : -1)))];
+      if (next && next !== list[at]) { event.preventDefault(); next.click(); }
+    }
+  });
+
+  // Charts: figures come as Plotly JSON without colours of their own; the page's theme fills them in.
+  const load = () => (plotly ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = document.querySelector("meta[name=wb-plotly]").content;
+    script.onload = () => resolve(window.Plotly); script.onerror = () => { plotly = null; reject(new Error("plotly.min.js did not load")); };
+    document.head.append(script);
+  }));
+  const themed = (layout) => {
+    const css = getComputedStyle(document.querySelector(".gradio-container") || document.body);
+    const text = css.getPropertyValue("--wb-mid").trim(), line = css.getPropertyValue("--wb-line").trim(), cardColor = css.getPropertyValue("--wb-card").trim();
+    const out = { ...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
+      font: { ...(layout.font || {}), color: text, family: "system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif", size: 11 },
+      hoverlabel: { ...(layout.hoverlabel || {}), bgcolor: cardColor, bordercolor: line, font: { color: text } } };
+    for (const key of Object.keys(out)) if (/^[xy]axis/.test(key)) out[key] = { ...out[key], gridcolor: line, zerolinecolor: line, linecolor: line };
+    return out;
+  };
+  const charts = new Set();
+  const draw = async (chart) => {
+    const value = chart.props.value;
+    if (!value || !value.figure) { if (window.Plotly && chart.box.data) window.Plotly.purge(chart.box); chart.box.style.height = "0"; chart.box.replaceChildren(); return; }
+    const Plotly = await load();
+    const { data, layout } = value.figure;
+    chart.box.style.height = (layout.height || 220) + "px";
+    await Plotly.react(chart.box, data, themed(layout), { displayModeBar: false, responsive: true, displaylogo: false });
+    if (!chart.bound) {
+      chart.bound = true;
+      chart.box.on("plotly_click", (event) => {
+        const patch = event.points[0]?.customdata;
+        if (patch && typeof patch === "object" && !Array.isArray(patch)) wb.go(patch);
+      });
+    }
+  };
+  const extend = async (chart, more) => {          // only what is new travels; the picture stays
+    const Plotly = await load();
+    if (!chart.box.data) return;
+    const index = new Map(chart.box.data.map((t, i) => [t.name, i]));
+    const known = Object.keys(more.traces).filter((n) => index.has(n));
+    if (!known.length) return;
+    await Plotly.extendTraces(chart.box, { x: known.map((n) => more.traces[n].x), y: known.map((n) => more.traces[n].y) }, known.map((n) => index.get(n)));
+  };
+  wb.chart = (element, props, watch) => {
+    const chart = { box: element.querySelector(".wb-plot"), props, bound: false };
+    charts.add(chart);
+    const update = () => (props.value && props.value.extend ? extend(chart, props.value.extend) : draw(chart)).catch((e) => console.error(e));
+    watch("value", update);
+    update();
+    new ResizeObserver(() => { if (chart.box.data && chart.box.offsetWidth) window.Plotly.Plots.resize(chart.box); }).observe(element);
+  };
+  document.addEventListener("DOMContentLoaded", () => {   // light and dark are a class on body
+    new MutationObserver(() => { for (const c of charts) if (c.box.data) window.Plotly.relayout(c.box, themed(c.box.layout)); })
+      .observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  });
+})();

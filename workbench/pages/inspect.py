@@ -1,0 +1,209 @@
+"""Inspect: the weight choice for each prompt, what it did, and what another would have done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from workbench import figures
+from workbench.api import Workbench
+from workbench.pages import group_view, prompt_list, queries, run_choice, what_if
+from workbench.pages.markup import attr, button, card, empty, esc, go
+from workbench.pages.page import Page, View, chart, html
+from workbench.types import Floats
+
+LIST_KEYS = prompt_list.FILTER_KEYS | {"*"}
+GROUP_KEYS = frozenset({"*", "prompt", "step", "w", "alt", "std", "shade", "split"})
+PROMPT_KEYS = frozenset({"*", "prompt", "step", "split"})
+
+
+def build(wb: Workbench) -> Page:
+    """Make the page's widgets."""
+    top = html("inspect-top")
+    with gr.Row(elem_classes="wb-split"):
+        with gr.Column(elem_classes="wb-panel"):
+            filters = html("inspect-filters")
+            prompts = html("inspect-prompts")
+        with gr.Column():
+            group = html("inspect-group")
+            with gr.Row(elem_classes="wb-row3"):
+                with gr.Column(elem_classes="wb-panel"):
+                    across_title = html("inspect-across-title")
+                    across = chart("inspect-across", "mean weights over training")
+                with gr.Column(elem_classes="wb-panel"):
+                    alternatives = html("inspect-whatif")
+                with gr.Column(elem_classes="wb-panel"):
+                    map_title = html("inspect-map-title")
+                    weight_map = chart("inspect-map", "weight map of all prompts")
+    outputs = [
+        top, filters, prompts, group, across_title, across, alternatives, map_title, weight_map,
+    ]  # fmt: skip
+    return Page("inspect", outputs, show)
+
+
+def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
+    """Fill the page for an address; only what the changed keys touch is recomputed."""
+    run = run_choice.chosen(wb, view)
+    if run is None:
+        return _nothing(run_choice.strip(wb, view), run_choice.no_run(wb, view))
+    names = queries.objectives_of(wb, run["run_id"])
+    top = run_choice.strip(wb, view)
+    if not names:
+        return _nothing(
+            top,
+            empty(
+                "No rollouts yet",
+                "This run has not published its first step. The page fills as soon as it has.",
+                button("Watch it on Runs", go(tab="runs")),
+            ),
+        )
+    return _fill(wb, view, changed, run["run_id"], names, top)
+
+
+def _nothing(top: str, body: str) -> list[Any]:
+    return [top, "", "", card("", body), "", None, "", "", None]
+
+
+def _fill(
+    wb: Workbench, view: View, changed: frozenset[str], run_id: str, names: list[str], top: str
+) -> list[Any]:
+    colors = figures.objective_colors(names)
+    skip = gr.skip()
+    facets = queries.facets(wb, run_id)
+    if view.get("split") not in set(facets["split"]):
+        view["split"] = "train" if "train" in set(facets["split"]) else str(facets["split"].iloc[0])
+    listed, problem = _listed(wb, view, run_id, names)
+    if "prompt" not in view and len(listed):
+        view["prompt"], view["step"] = str(listed["prompt_id"].iloc[0]), str(listed["step"].iloc[0])
+    rows, step = _rows(wb, view, run_id)
+    list_changed = bool(changed & LIST_KEYS)
+    values: list[Any] = [
+        top,
+        prompt_list.controls(view, facets, names, problem) if list_changed else skip,
+        prompt_list.prompt_rows(
+            listed, names, colors, (view.get("prompt", ""), view.get("step", "")),
+            prompt_list.filters_of(view).page,
+        ),
+    ]  # fmt: skip
+    if rows is None:
+        gone = empty("This prompt is not in this run", "Choose one from the list.")
+        return [*values, card("", gone), "", None, "", "", None]
+    others = what_if.alternative(wb, view, run_id, names, step)
+    inside = (step["group_id"] == rows["group_id"].iloc[0]).to_numpy()
+    values.append(
+        _group_card(wb, view, rows, step, names, colors, others.advantages[inside], run_id)
+        if changed & GROUP_KEYS
+        else skip
+    )
+    if changed & PROMPT_KEYS:
+        values += _across(wb, view, run_id, rows)
+    else:
+        values += [skip, skip]
+    values.append(what_if.panel(view, names, colors, rows, others, inside))
+    if changed & {"*", "split", "prompt"}:
+        points = queries.map_points(wb, run_id, names, view["split"])
+        title = _title("Weight map, all prompts", f"{len(points):,} prompts, last seen")
+        values += [title, figure_json(figures.weight_map(points, names, view.get("prompt")))]
+    else:
+        values += [skip, skip]
+    return values
+
+
+def _listed(wb: Workbench, view: View, run_id: str, names: list[str]) -> tuple[pd.DataFrame, str]:
+    filters = prompt_list.filters_of(view)
+    try:
+        return queries.groups(wb, run_id, names, filters), ""
+    except queries.BadFilter as error:
+        plain = prompt_list.filters_of({k: v for k, v in view.items() if k not in ("where", "at")})
+        return queries.groups(wb, run_id, names, plain), str(error)
+
+
+def _rows(wb: Workbench, view: View, run_id: str) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    """The rows of the chosen group and of its whole step; settles ``step`` in the address."""
+    seen = queries.steps_of_prompt(wb, run_id, view.get("prompt", ""))
+    here = seen[seen["split"] == view["split"]]
+    if not len(here) and len(seen):
+        view["split"] = str(seen["split"].iloc[-1])
+        here = seen[seen["split"] == view["split"]]
+    if not len(here):
+        return None, pd.DataFrame()
+    steps = [int(s) for s in here["step"]]
+    wanted = int(view["step"]) if view.get("step", "").isdecimal() else steps[-1]
+    at = wanted if wanted in steps else min(steps, key=lambda s: abs(s - wanted))
+    view["step"] = str(at)
+    step = queries.step_rows(wb, run_id, view["split"], at)
+    mine = step[step["prompt_id"] == view["prompt"]]
+    return mine[mine["group_id"] == mine["group_id"].iloc[0]], step
+
+
+def _group_card(
+    wb: Workbench,
+    view: View,
+    rows: pd.DataFrame,
+    step: pd.DataFrame,
+    names: list[str],
+    colors: dict[str, str],
+    alternative: Floats,
+    run_id: str,
+) -> str:
+    seen = queries.steps_of_prompt(wb, run_id, view["prompt"])
+    steps = [int(s) for s in seen[seen["split"] == view["split"]]["step"]]
+    at = steps.index(int(view["step"]))
+    before = str(steps[at - 1]) if at else ""
+    after = str(steps[at + 1]) if at + 1 < len(steps) else ""
+    tools = (
+        '<span class="wb-stepper">'
+        + button(
+            "◀",
+            f'{go(step=before)} data-key="h"',
+            title="this prompt one step earlier (h)",
+            off=not before,
+        )
+        + f"<span>step {view['step']}</span>"
+        + button(
+            "▶",
+            f'{go(step=after)} data-key="l"',
+            title="this prompt one step later (l)",
+            off=not after,
+        )
+        + f'</span><label><input type="checkbox" data-param="std"{_on(view, "std")}> standardised</label>'
+        f'<label><input type="checkbox" data-param="shade"{_on(view, "shade")}> token entropy</label>'
+        + button("CSV", attr("data-export", "csv"), title="download the rows shown")
+        + button("Parquet", attr("data-export", "parquet"), title="download the rows shown")
+        + button("copy address", attr("data-copy", ""), title="an address that opens this view")
+    )
+    head = group_view.head(rows.iloc[0], len(rows), names, colors)
+    table = group_view.group_table(
+        rows, step, names, colors, alternative,
+        standardised=view.get("std") == "1", shade=view.get("shade") == "1",
+    )  # fmt: skip
+    return f'<section class="wb-card"><div class="wb-tools">{tools}</div>{head}{table}</section>'
+
+
+def _on(view: View, key: str) -> str:
+    return " checked" if view.get(key) == "1" else ""
+
+
+def _title(title: str, more: str = "") -> str:
+    return f'<h3>{esc(title)} <span class="wb-dim">{esc(more)}</span></h3>'
+
+
+def figure_json(figure: Any) -> dict[str, Any]:
+    """A figure as a chart takes it; the template is dropped, the page's theme fills in."""
+    plain = figure.to_plotly_json()
+    plain["layout"].pop("template", None)
+    return {"figure": plain}
+
+
+def _across(wb: Workbench, view: View, run_id: str, rows: pd.DataFrame) -> list[Any]:
+    """This prompt's weights over training where it was probed, else those of its kind."""
+    frame = queries.weights_over_steps(wb, run_id, "prompt_id", view["prompt"])
+    title = "This prompt across steps"
+    if frame["step"].nunique() < 3:
+        kind = str(rows["kind"].iloc[0])
+        frame = queries.weights_over_steps(wb, run_id, "kind", kind)
+        title = f"All {kind} prompts across steps"
+    figure = figures.weight_area(frame, mark=int(view["step"]))
+    return [_title(title, "mean weights"), figure_json(figure)]

@@ -1,0 +1,177 @@
+"""Small pieces of HTML that every page shares.
+
+Every function returns finished markup; every value that a model or a person wrote goes through
+``esc``. Numbers have three significant digits. A control says what it does in a ``data-go`` (change
+the address) or ``data-act`` (do something) attribute; ``assets/workbench.js`` listens for both.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+NOTHING = "–"
+
+# Written so that no completion can hide or reorder what stands beside it.
+_INVISIBLE = {ord(c): f"\\u{ord(c):04x}" for c in "\u200b\u200c\u200e\u200f\u2060\ufeff\u00ad"}
+_INVISIBLE |= {i: f"\\u{i:04x}" for i in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_INVISIBLE |= {i: f"\\x{i:02x}" for i in (*range(0, 9), 11, 12, *range(14, 32), *range(127, 160))}
+
+
+def esc(value: Any) -> str:
+    """Text as HTML shows it: markup escaped, control and direction characters spelled out."""
+    return escape(str(value).translate(_INVISIBLE), quote=True)
+
+
+def num(value: Any, digits: int = 3, signed: bool = False) -> str:
+    """A number with three significant digits; an en dash where there is none."""
+    if value is None:
+        return NOTHING
+    value = float(value)
+    if math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    size = abs(value)
+    if size == 0 or 1e-3 <= size < 10**digits:
+        places = max(0, digits - 1 - max(0, math.floor(math.log10(size)) if size else 0))
+        text = f"{size:.{places}f}"
+    elif size >= 10**digits and size < 1e6:
+        text = f"{size:,.0f}"
+    else:
+        text = f"{size:.{digits - 1}e}".replace("e-0", "e-").replace("e+0", "e")
+    if value < 0 and float(text.replace(",", "")) != 0:
+        return "−" + text
+    return "+" + text if signed and value > 0 else text
+
+
+def percent(value: float) -> str:
+    """A share as a percentage without decimals."""
+    return NOTHING if value is None or math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: ``42 s``, ``3:05 min``, ``2:10 h``."""
+    if seconds is None or math.isnan(seconds):
+        return NOTHING
+    whole = int(round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+
+
+def ago(moment: float | None) -> str:
+    """How long ago a unix time was."""
+    if not moment:
+        return NOTHING
+    seconds = max(0.0, time.time() - moment)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return "just now"
+
+
+def attr(name: str, value: Any) -> str:
+    """One attribute; objects travel as JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return f'{name}="{esc(text)}"'
+
+
+def go(**patch: Any) -> str:
+    """The attribute that changes the address; None removes a key."""
+    return attr("data-go", patch)
+
+
+def act(do: str, **args: Any) -> str:
+    """The attribute that does something."""
+    return attr("data-act", {"do": do, **args})
+
+
+def button(label: str, attribute: str, kind: str = "", title: str = "", off: bool = False) -> str:
+    """A button; ``attribute`` comes from ``go`` or ``act``."""
+    hint = f" {attr('title', title)}" if title else ""
+    disabled = " disabled" if off else ""
+    return (
+        f'<button type="button" class="wb-button {kind}" {attribute}{hint}{disabled}>'
+        f"{esc(label)}</button>"
+    )
+
+
+def select(
+    param: str, label: str, options: Iterable[tuple[str, str]], chosen: str, wide: bool = False
+) -> str:
+    """A drop-down that writes its value into the address under ``param``."""
+    items = "".join(
+        f"<option {attr('value', value)}{' selected' if value == chosen else ''}>{esc(text)}"
+        "</option>"
+        for value, text in options
+    )
+    css = "wb-field wide" if wide else "wb-field"
+    return (
+        f'<label class="{css}"><span>{esc(label)}</span>'
+        f"<select {attr('data-param', param)} {attr('aria-label', label)}>{items}</select></label>"
+    )
+
+
+def stack(
+    weights: Mapping[str, float], colors: Mapping[str, str], height: int = 14, label: str = ""
+) -> str:
+    """A bar split by weight, one colour per objective.
+
+    Args:
+        weights: objective to weight; they need not sum to one.
+        colors: objective to colour.
+        height: in pixels.
+        label: what the bar shows, for those who cannot see it.
+    """
+    total = sum(w for w in weights.values() if not math.isnan(w)) or 1.0
+    said = ", ".join(f"{name} {num(w)}" for name, w in weights.items())
+    parts = "".join(
+        f'<i style="width:{100 * w / total:.2f}%;background:{colors[name]}" '
+        f"{attr('title', f'{name} {num(w)}')}></i>"
+        for name, w in weights.items()
+        if w > 0
+    )
+    return (
+        f'<div class="wb-stack" style="height:{height}px" role="img" '
+        f"{attr('aria-label', f'{label} {said}'.strip())}>{parts}</div>"
+    )
+
+
+def chip(kind: str) -> str:
+    """The coloured name of a kind of prompt; one kind keeps its colour everywhere."""
+    return f'<span class="wb-chip k{zlib.crc32(kind.encode()) % 8}">{esc(kind)}</span>'
+
+
+def legend(names: Sequence[str], colors: Mapping[str, str]) -> str:
+    """The colour of each objective."""
+    items = "".join(f'<span><i style="background:{colors[n]}"></i>{esc(n)}</span>' for n in names)
+    return f'<div class="wb-legend">{items}</div>'
+
+
+def card(title: str, body: str, extra: str = "", css: str = "") -> str:
+    """A titled box."""
+    head = f"<h3>{esc(title)}</h3>" if title else ""
+    side = f'<span class="wb-right">{extra}</span>' if extra else ""
+    return f'<section class="wb-card {css}"><header>{head}{side}</header>{body}</section>'
+
+
+def empty(title: str, advice: str, button_html: str = "") -> str:
+    """What a page shows when there is nothing yet: what is missing and what to do next."""
+    return f'<div class="wb-empty"><b>{esc(title)}</b><p>{esc(advice)}</p>{button_html}</div>'
+
+
+def table(head: Sequence[tuple[str, str]], rows: Iterable[str], css: str = "") -> str:
+    """A table; ``head`` holds (title, css class) pairs, ``rows`` finished ``<tr>`` elements."""
+    titles = "".join(f'<th scope="col" class="{c}">{esc(t)}</th>' for t, c in head)
+    return (
+        f'<div class="wb-scroll"><table class="wb-table {css}"><thead><tr>{titles}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )

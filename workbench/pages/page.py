@@ -1,0 +1,91 @@
+"""What a page is, and the address that decides what it shows.
+
+The address (`?tab=inspect&run=...&prompt=...`) is the whole state of a browser tab: it is a flat
+dict of strings, kept by the browser, sent with every event and answered with a normalised one. So a
+reload, a colleague and a restarted app all see the same view, and two tabs never share anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from workbench.api import Workbench
+
+View = dict[str, str]
+TABS = ("launch", "runs", "inspect", "compare", "rate")
+MAX_VALUE = 4000
+
+
+def parse_view(raw: Any) -> View:
+    """The address as sent by a browser, with everything that is no short text dropped."""
+    if not isinstance(raw, Mapping):
+        return {}
+    view = {
+        str(k): str(v)[:MAX_VALUE]
+        for k, v in raw.items()
+        if isinstance(v, str | int | float) and str(v) != ""
+    }
+    if view.get("tab") not in TABS:
+        view.pop("tab", None)
+    return view
+
+
+class Refused(Exception):
+    """An action that cannot be done; its text is shown to the person who asked for it."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: its widgets and the functions that fill them.
+
+    Attributes:
+        name: tab key, e.g. ``inspect``.
+        outputs: the widgets that ``show`` fills, in order.
+        show: (wb, view, changed keys) -> one value per output; may normalise ``view`` in place.
+            ``{"*"}`` stands for every key: nothing is on the page yet.
+        actions: name -> (wb, view, arguments) -> message for the person; may change ``view``.
+        live: (wb, view, memory) -> one value per output, called while the page is watched;
+            ``memory`` is a dict of its own that survives between the calls of one browser tab.
+    """
+
+    name: str
+    outputs: Sequence[gr.components.Component]
+    show: Callable[[Workbench, View, frozenset[str]], list[Any]]
+    actions: Mapping[str, Callable[[Workbench, View, dict[str, Any]], str]] = field(
+        default_factory=dict
+    )
+    live: Callable[[Workbench, View, dict[str, Any]], list[Any]] | None = None
+
+
+def html(elem_id: str, label: str = "") -> gr.HTML:
+    """A place for markup that Python renders; its text is never a template."""
+    return gr.HTML(
+        "",
+        html_template="${value}",
+        elem_id=elem_id,
+        elem_classes="wb-page",
+        apply_default_css=False,
+        js_on_load=None,
+        label=label,
+    )
+
+
+def chart(elem_id: str, label: str) -> gr.HTML:
+    """A place for a Plotly figure that follows the page's theme and can grow while one watches.
+
+    Value: ``{"figure": figure.to_plotly_json()}``, ``{"extend": {"traces": {name: {x, y}}}}`` or
+    None. A point whose ``customdata`` is a dict changes the address when it is clicked.
+    """
+    return gr.HTML(
+        None,
+        html_template=f'<div class="wb-plot" role="img" aria-label="{label}"></div>',
+        elem_id=elem_id,
+        elem_classes="wb-page",
+        apply_default_css=False,
+        js_on_load="workbench.chart(element, props, watch);",
+        label=label,
+    )

@@ -1,0 +1,96 @@
+"""One run: what it is, how it goes, and the buttons that act on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.api import Workbench
+from workbench.pages.markup import act, button, card, duration, esc, go, num
+from workbench.pages.page import View
+from workbench.pages.run_choice import LIVE
+
+
+def detail(wb: Workbench, run: dict[str, Any]) -> str:
+    """Head of the chosen run: state, numbers, message, buttons."""
+    name, status = str(run["name"]), str(run["status"])
+    live = status in LIVE
+    again = status in ("stopped", "failed") and int(run["step"] or 0) < int(run["steps"] or 0)
+    buttons = [
+        button("Inspect", go(tab="inspect", run=name), "primary"),
+        button("Stop", act("stop", run=run["run_id"]), off=not live or status == "stopping",
+               title="stop after the current step, with a checkpoint"),
+        button("Resume", act("resume", run=run["run_id"]), off=not again),
+        button("Duplicate", act("duplicate", run=run["run_id"]), title="its settings on Launch"),
+        button("Rename", act("rename", run=run["run_id"], ask="New name of the run:", value=name)),
+        button(
+            "Delete", act("delete", run=run["run_id"],
+                          confirm=f"Delete {name}, its rows and its checkpoints for good?"),
+            "danger", off=live,
+        ),
+    ]  # fmt: skip
+    facts = [
+        ("status", status),
+        ("step", f"{int(run['step'] or 0)} of {int(run['steps'] or 0)}"),
+        ("left", duration(run["eta_seconds"]) if status == "running" else "–"),
+        ("pace", f"{num(run['steps_per_second'])} steps/s"),
+        ("judge", num(run["headline"])),
+        ("attempt", str(run.get("attempt") or 1)),
+        ("id", str(run["run_id"])),
+    ]
+    shown = "".join(f"<span><small>{esc(k)}</small>{esc(v)}</span>" for k, v in facts)
+    message = run.get("message")
+    level = "bad" if status == "failed" else "note"
+    said = (
+        f'<div class="wb-note {level}" role="status">{esc(message)}</div>'
+        if isinstance(message, str) and message
+        else ""
+    )
+    return card(
+        name,
+        f'<div class="wb-facts">{shown}</div>{said}',
+        "".join(buttons),
+    )
+
+
+def stop(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """Ask the run to stop after its current step."""
+    wb.stop(str(args["run"]))
+    return "Stopping after the current step"
+
+
+def resume(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """Continue a run that was stopped or failed."""
+    wb.resume(str(args["run"]))
+    return "Resumed"
+
+
+def rename(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """Give the run another name."""
+    name = str(args.get("value", "")).strip()
+    wb.rename(str(args["run"]), name)
+    view["run"] = name
+    return f"Renamed to {name}"
+
+
+def delete(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """Delete the run for good."""
+    wb.delete(str(args["run"]))
+    view.pop("run", None)
+    return "Deleted"
+
+
+def duplicate(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """Put the run's settings on Launch."""
+    from workbench.pages import launch
+
+    launch.open_with(view, wb.duplicate(str(args["run"])))
+    return "Its settings are on this form; nothing has started"
+
+
+ACTIONS = {
+    "stop": stop,
+    "resume": resume,
+    "rename": rename,
+    "delete": delete,
+    "duplicate": duplicate,
+}

@@ -1,0 +1,191 @@
+"""Serving the app: its looks, its own static files, and who may talk to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import gradio as gr
+import plotly
+from starlette.middleware import Middleware
+from starlette.responses import FileResponse, PlainTextResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+PLOTLY_URL = f"/workbench/plotly/{plotly.__version__.replace('.', '-')}"
+
+# Inline script and style are Gradio's; nothing may be fetched from, sent to or framed by others.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self'; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'self'"
+)
+HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+]
+
+
+def asset(name: str) -> str:
+    """The text of a file in ``pages/assets``."""
+    return resources.files("workbench.pages").joinpath("assets", name).read_text("utf-8")
+
+
+def theme() -> gr.themes.Base:
+    """Neutral, dense, with the fonts that the machine already has."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"]
+    mono = ["ui-monospace", "SF Mono", "Menlo", "DejaVu Sans Mono", "monospace"]
+    return gr.themes.Base(
+        primary_hue="indigo", neutral_hue="slate", text_size="sm", font=fonts, font_mono=mono
+    )
+
+
+class Guard:
+    """Answers only those who address this machine by its own name, from a page of its own.
+
+    A browser that was lured to another site cannot use the app: a foreign ``Host`` (DNS rebinding)
+    and a foreign ``Origin`` (cross-site request) are refused. Every answer carries ``HEADERS``.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...] | None = LOOPBACK) -> None:
+        self.app = app
+        self.hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        # Compressing for the machine itself only costs time, and 5 MB of it block every other
+        # answer: an encoding that is already named keeps Gradio from adding one.
+        own = (scope.get("client") or ("",))[0] in LOOPBACK
+        extra = [*HEADERS, (b"content-encoding", b"identity")] if own else HEADERS
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message.get("headers", ())}
+                more = [h for h in extra if h[0] not in present]
+                message["headers"] = [*message.get("headers", ()), *more]
+            await send(message)
+
+        problem = self._problem({k.decode("latin-1"): v for k, v in scope["headers"]})
+        if problem:
+            refusal = PlainTextResponse(problem + "\n", status_code=403)
+            await refusal(scope, receive, send_with_headers)
+            return
+        await self.app(scope, receive, send_with_headers)
+
+    def _problem(self, headers: dict[str, bytes]) -> str:
+        host = headers.get("host", b"").decode("latin-1")
+        name = urlsplit(f"//{host}").hostname or ""
+        if self.hosts is not None and name not in self.hosts:
+            return f"Host {host!r} is not this app"
+        origin = headers.get("origin", b"").decode("latin-1")
+        if origin and urlsplit(origin).netloc != host:
+            return f"Origin {origin!r} is not this app"
+        return ""
+
+
+def _plotly(request: Any) -> FileResponse:
+    path = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    cache = {"cache-control": "public, max-age=31536000, immutable"}
+    return FileResponse(path, media_type="text/javascript", headers=cache)
+
+
+class WorkbenchBlocks(gr.Blocks):
+    """Blocks that bring their own looks and routes to ``launch``."""
+
+    def launch(self, *args: Any, **kwargs: Any) -> Any:
+        """Launch as Gradio does, on 127.0.0.1 unless told otherwise.
+
+        Takes Gradio's own arguments; what is not given comes from this app: theme, styles, the
+        guard on Host and Origin, no share link, no footer.
+        """
+        host = kwargs.setdefault("server_name", "127.0.0.1")
+        hosts = LOOPBACK if host in LOOPBACK else None
+        own = {
+            "routes": [Route(PLOTLY_URL, _plotly)],
+            "middleware": [Middleware(Guard, hosts=hosts)],
+        }
+        kwargs["app_kwargs"] = {**own, **(kwargs.get("app_kwargs") or {})}
+        head = f'<meta name="wb-plotly" content="{PLOTLY_URL}"><script>{asset("workbench.js")}</script>'
+        defaults = {
+            "theme": theme(),
+            "css": asset("workbench.css"),
+            "head": head,
+            "share": False,
+            "footer_links": [],
+            "run_history": False,
+            "enable_monitoring": False,
+            "ssr_mode": False,
+            "mcp_server": False,
+            "pwa": False,
+        }
+        for key, value in defaults.items():
+            kwargs.setdefault(key, value)
+        return super().launch(*args, **kwargs)
+
+
+def serve(
+    runs_dir: str | Path = "runs",
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    *,
+    auth: list[tuple[str, str]] | None = None,
+    open_browser: bool = False,
+    block: bool = True,
+) -> gr.Blocks:
+    """Serve the app; on SIGTERM or Ctrl-C it ends at once and leaves every run running.
+
+    Args:
+        runs_dir: where runs live.
+        host: address to listen on; anything but loopback needs ``auth``.
+        port: the first port to try; a taken one is an error.
+        auth: pairs of user name and password.
+        open_browser: open a tab on it.
+        block: stay until told to end; False returns the app at once (a notebook).
+
+    Raises:
+        ValueError: a public address without ``auth``.
+        OSError: the port is taken.
+    """
+    from workbench.pages.app import build_app
+
+    if host not in LOOPBACK and not auth:
+        raise ValueError(f"host {host!r} is open to others: give --auth USER:PASSWORD")
+    app = build_app(runs_dir)
+    app.launch(
+        server_name=host,
+        server_port=port,
+        auth=auth,
+        inbrowser=open_browser,
+        prevent_thread_lock=True,
+        quiet=True,
+    )
+    if block:
+        wait_for_end(app)
+    return app
+
+
+def wait_for_end(app: gr.Blocks) -> None:
+    """Stay until SIGTERM, SIGINT or Ctrl-C, then close the server; runs are not touched."""
+    ended = threading.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda *_: ended.set())
+    while not ended.wait(0.5):
+        pass
+    threading.Timer(2.0, os._exit, [0]).start()  # open connections must not hold the process
+    app.close(verbose=False)
+    os._exit(0)

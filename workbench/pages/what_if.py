@@ -1,0 +1,133 @@
+"""What other weights would have done with the same rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+
+from workbench.api import Workbench
+from workbench.pages.markup import attr, button, esc, go, num, select
+from workbench.pages.page import View
+from workbench.pages.queries import matrix
+from workbench.scalarizer_config import SCALARIZER_CONFIGS
+from workbench.types import Floats
+from workbench.whatif import WhatIf, rows_from_frame, whatif
+
+NEED_MORE = ("single", "oracle", "conductor")
+"""Scalarizers that cannot be asked by name alone; ``single`` is offered once per objective."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another weighting of one step: what it gives, and the weights that the sliders show (K,)."""
+
+    result: WhatIf
+    sliders: Floats
+    says: str
+    problem: str = ""
+
+    @property
+    def advantages(self) -> Floats:
+        """(N,) advantages under the other weights, one per row of the step."""
+        return self.result.advantages
+
+
+def alternative(
+    wb: Workbench, view: View, run_id: str, names: Sequence[str], step: pd.DataFrame
+) -> Alternative:
+    """Advantages of a whole step under the weights or the scalarizer that the address asks for.
+
+    Without any, every row gets the mean weights of the chosen group: one yardstick for all rows.
+    """
+    config = wb.config(run_id)
+    rows = rows_from_frame(step, names, config.grpo.kl_in_reward)
+    how = {"aggregation": config.aggregation, "scale_rewards": config.grpo.scale_rewards}
+    mine = (step["prompt_id"] == view.get("prompt")).to_numpy()
+    sliders = matrix(step["weights"], names)[mine].mean(axis=0)
+    says, problem = "the group's mean weights for every row", ""
+    if view.get("alt"):
+        try:
+            result = whatif(rows, scalarizer=_config(view["alt"], names), **how)
+            return Alternative(result, result.weights[mine].mean(axis=0), f"{view['alt']} weights")
+        except (ValueError, LookupError) as error:
+            problem = str(error)
+    elif view.get("w"):
+        try:
+            sliders, says = _typed(view["w"], len(names)), "these weights for every row"
+        except ValueError as error:
+            problem = str(error)
+    return Alternative(whatif(rows, weights=sliders, **how), sliders, says, problem)
+
+
+def _typed(text: str, count: int) -> Floats:
+    """K weights as sliders send them, normalised.
+
+    Raises:
+        ValueError: they are no K numbers from 0 that sum to more than 0.
+    """
+    try:
+        asked = np.array([float(part) for part in text.split(",")])
+    except ValueError as error:
+        raise ValueError(f"weights {text!r} are no numbers") from error
+    if asked.shape != (count,) or not (asked >= 0).all() or not 0 < asked.sum() < np.inf:
+        raise ValueError(f"weights {text!r}: {count} numbers from 0, not all 0")
+    return np.asarray(asked / asked.sum())
+
+
+def _config(name: str, names: Sequence[str]):  # noqa: ANN202 - one of ScalarizerConfig
+    """The settings of a scalarizer by name; ``single:NAME`` names its objective.
+
+    Raises:
+        ValueError: no scalarizer has that name, or it needs more than its name.
+    """
+    kind, _, objective = name.partition(":")
+    allowed = [k for k in SCALARIZER_CONFIGS if k not in NEED_MORE]
+    if kind == "single" and objective in names:
+        return SCALARIZER_CONFIGS["single"](objective=objective)
+    if kind not in allowed:
+        raise ValueError(f"no scalarizer {name!r} to ask; there are {', '.join(allowed)}")
+    try:
+        return TypeAdapter(SCALARIZER_CONFIGS[kind]).validate_python({"name": kind})
+    except ValidationError as error:
+        raise ValueError(f"{kind} needs settings of its own") from error
+
+
+def panel(
+    view: View,
+    names: Sequence[str],
+    colors: Mapping[str, str],
+    rows: pd.DataFrame,
+    other: Alternative,
+    inside: np.ndarray,
+) -> str:
+    """The sliders, the other scalarizers, and how much would change."""
+    sliders = "".join(
+        f'<div class="wb-slide" style="--o:{colors[n]}"><label for="w-{i}">'
+        f'<i class="wb-swatch" style="background:{colors[n]}"></i>{esc(n)}</label>'
+        f'<input type="range" id="w-{i}" min="0" max="1" step="0.01" data-param="w" data-group="w" '
+        f'data-resets="alt" {attr("data-value", f"{w:.2f}")}><output class="wb-num">{w:.2f}</output></div>'
+        for i, (n, w) in enumerate(zip(names, other.sliders, strict=True))
+    )
+    used = rows["advantage"].to_numpy(dtype=float)
+    new = other.advantages[inside]
+    flips = int(((used * new) < 0).sum())
+    rank = pd.Series(used).rank().corr(pd.Series(new).rank()) if len(used) > 1 else float("nan")
+    problem = (
+        f'<div class="wb-error" role="alert">{esc(other.problem)}</div>' if other.problem else ""
+    )
+    options = [("", "or another scalarizer …"), *((f"single:{n}", f"single: {n}") for n in names)]
+    options += [(k, k) for k in SCALARIZER_CONFIGS if k not in NEED_MORE and k != "static"]
+    whole = other.result
+    return (
+        f"<h3>What if: other weights, same rollouts</h3>{sliders}{problem}"
+        f'<div class="wb-bar wb-alt">{select("alt", "another scalarizer", options, view.get("alt", ""))}'
+        + button("equal", go(w=",".join(["1"] * len(names)), alt=""))
+        + button("as used", go(w="", alt=""), title="back to the mean of the weights used")
+        + f'</div><div class="wb-dim wb-foot">With {esc(other.says)}: <b>{flips} of {len(used)}</b> '
+        f"signs flip here, {100 * whole.sign_flips:.0f} % in the step · rank correlation "
+        f"{num(rank)} here, {num(whole.rank_correlation)} in the step.</div>"
+    )
