@@ -1,4 +1,4 @@
-"""GRPO and GDPO advantages against literals with their derivation, and what they are invariant to."""
+"""GRPO and GDPO advantages against literals with their derivation, and their invariances."""
 
 import math
 
