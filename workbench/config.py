@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
+from workbench.offline_config import OfflineConfig
 from workbench.scalarizer_config import Conductor, ScalarizerConfig, Static
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=False)
@@ -253,6 +254,8 @@ class RunConfig:
     """Held-out evaluation before and after."""
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     """What is kept, and for how long."""
+    offline: OfflineConfig | None = None
+    """Learn from logged rows instead of sampling; `workbench offline` fills it in."""
 
     @model_validator(mode="before")
     @classmethod

@@ -13,11 +13,11 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,13 +27,7 @@ from workbench.scalarizer_config import SCALARIZER_CONFIGS
 from workbench.yamlio import YamlError, parse
 
 PRESETS = ("quick", "etudes", "paper")
-Config = TypeVar("Config")
-"""``RunConfig``, or another tree of dataclasses in its manner."""
-
-
-@cache
-def _adapter(root: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(root)
+_RUN_CONFIG = TypeAdapter(RunConfig)
 
 
 @dataclass(frozen=True)
@@ -84,30 +78,26 @@ def load(source: str | Path | Mapping[str, Any] | RunConfig, sets: Iterable[str]
     return validate(data, where if not sets else "")
 
 
-def parse_text(text: str, root: type[Config] = RunConfig) -> Config:  # type: ignore[assignment]
+def parse_text(text: str) -> RunConfig:
     """Build a validated configuration from YAML text. Raises ConfigError."""
-    return validate(read_mapping(text, ""), root=root)
+    return validate(read_mapping(text, ""))
 
 
-def validate(
-    data: Mapping[str, Any],
-    where: str = "",
-    root: type[Config] = RunConfig,  # type: ignore[assignment]
-) -> Config:
+def validate(data: Mapping[str, Any], where: str = "") -> RunConfig:
     """Turn a plain mapping into a ``RunConfig``. Raises ConfigError with every problem found."""
     try:
-        config: Config = _adapter(root).validate_python(copy.deepcopy(dict(data)))
+        config = _RUN_CONFIG.validate_python(copy.deepcopy(dict(data)))
         to_dict(config)  # free mappings may hold what no YAML can
         return config
     except ValidationError as error:
-        raise ConfigError(_problems(error, root), where) from error
+        raise ConfigError(_problems(error), where) from error
     except RecursionError as error:
         raise ConfigError([Problem("", "nested too deeply")], where) from error
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+def to_dict(config: RunConfig) -> dict[str, Any]:
     """The configuration as plain mappings, lists and scalars, complete with defaults."""
-    data: dict[str, Any] = _plain(_adapter(type(config)).dump_python(config), "")
+    data: dict[str, Any] = _plain(_RUN_CONFIG.dump_python(config), "")
     return data
 
 
@@ -160,7 +150,7 @@ def read_mapping(text: str, where: str) -> dict[str, Any]:
     return data
 
 
-def apply_set(data: dict[str, Any], item: str, root: type = RunConfig) -> None:
+def apply_set(data: dict[str, Any], item: str) -> None:
     """Apply one ``key.path=value`` to a mapping, in place.
 
     Entries of ``objectives`` are reached by index or by name (``objectives.format.scaling=rank``).
@@ -175,7 +165,7 @@ def apply_set(data: dict[str, Any], item: str, root: type = RunConfig) -> None:
     except YamlError as error:
         raise ConfigError([Problem(path, f"{text!r} is not valid YAML: {error}")]) from error
     parts = path.split(".")
-    doc = _doc(parts, data, root)
+    doc = _doc(parts, data)
     if doc is not None and doc.kind == "text" and not (value is None and doc.nullable):
         value = value if isinstance(value, str) else text
     target: Any = data
@@ -216,18 +206,18 @@ def _position(entries: list[Any], part: str, path: str) -> int:
     raise ConfigError([Problem(path, f"no entry {part!r}; there are {', '.join(map(str, names))}")])
 
 
-def _doc(parts: list[str], data: Mapping[str, Any], root: type) -> FieldDoc | None:
+def _doc(parts: list[str], data: Mapping[str, Any]) -> FieldDoc | None:
     """The documentation of a key, None where the path names none."""
     scalarizer = data.get("scalarizer")
     variant = scalarizer.get("name") if isinstance(scalarizer, dict) else None
     path = ".".join(parts)
     if parts[0] == "objectives" and len(parts) > 2:
         path = ".".join(["objectives[]", *parts[2:]])
-    index = field_index(root)
+    index = field_index()
     return index.get((path, None)) or index.get((path, variant))
 
 
-def _problems(error: ValidationError, root: type) -> list[Problem]:
+def _problems(error: ValidationError) -> list[Problem]:
     """Translate pydantic's errors, dropping those that only follow from another."""
     details = error.errors(include_url=False)
     deep = {tuple(d["loc"][:1]) for d in details if len(d["loc"]) > 1}
@@ -235,25 +225,25 @@ def _problems(error: ValidationError, root: type) -> list[Problem]:
     for detail in details:
         if detail["type"] == "too_short" and detail["loc"] in deep:
             continue
-        problem = _problem(detail, root)
+        problem = _problem(detail)
         found.setdefault(problem.path, problem)
     return list(found.values())
 
 
-def _problem(detail: Any, root: type) -> Problem:
+def _problem(detail: Any) -> Problem:
     loc = list(detail["loc"])
     variant = None
     if len(loc) > 1 and loc[0] == "scalarizer" and loc[1] in SCALARIZER_CONFIGS:
         variant = loc.pop(1)
     generic = ["objectives[]", *loc[2:]] if loc[0:1] == ["objectives"] and len(loc) > 1 else loc
-    doc = _nearest(generic, variant, root)
+    doc = _nearest(generic, variant)
     path = ".".join(str(part) for part in loc)
     value = detail["input"]
     match detail["type"]:
         case "value_error":
             return Problem(path, str(detail["ctx"]["error"]))
         case "unexpected_keyword_argument":
-            return Problem(path, _unknown(generic, variant, root))
+            return Problem(path, _unknown(generic, variant))
         case "missing":
             return Problem(path, f"is missing; it must be {doc.allowed if doc else 'given'}")
         case "union_tag_invalid" | "union_tag_not_found":
@@ -273,9 +263,9 @@ def _problem(detail: Any, root: type) -> Problem:
     return Problem(path, f"{_shown(value)} is not allowed; it must be {doc.allowed}")
 
 
-def _nearest(loc: list[Any], variant: str | None, root: type) -> FieldDoc | None:
+def _nearest(loc: list[Any], variant: str | None) -> FieldDoc | None:
     """The documentation of the longest documented beginning of ``loc``."""
-    index = field_index(root)
+    index = field_index()
     for length in range(len(loc), 0, -1):
         path = ".".join(str(part) for part in loc[:length])
         doc = index.get((path, variant)) or index.get((path, None))
@@ -290,10 +280,10 @@ def _choice(value: Any, choices: tuple[Any, ...]) -> str:
     return f"{_shown(value)} is not allowed; {_near(str(value), map(str, choices))}"
 
 
-def _unknown(loc: list[Any], variant: str | None, root: type) -> str:
+def _unknown(loc: list[Any], variant: str | None) -> str:
     section = ".".join(str(part) for part in loc[:-1])
     of = f" (scalarizer {variant})" if variant else ""
-    return f"unknown key{of}; {_near(str(loc[-1]), keys_of(section, variant, root))}"
+    return f"unknown key{of}; {_near(str(loc[-1]), keys_of(section, variant))}"
 
 
 def _near(value: str, allowed: Iterable[str]) -> str:
@@ -308,6 +298,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def with_name(config: Config, name: str) -> Config:
+def with_name(config: RunConfig, name: str) -> RunConfig:
     """The same configuration under another name, validated. Raises ConfigError."""
-    return validate(to_dict(config) | {"name": name}, root=type(config))
+    return validate(to_dict(replace(config)) | {"name": name})

@@ -15,47 +15,40 @@ from workbench.yamlio import write_flow
 WIDTH = 100
 
 
-def dump(config: Any, comments: bool = True) -> str:
+def dump(config: RunConfig, comments: bool = True) -> str:
     """The whole configuration as YAML that ``configio.parse_text`` reads back equal.
 
-    ``config`` is a ``RunConfig`` or another tree of dataclasses in its manner. With ``comments``
-    every key carries the documentation of its field.
+    With ``comments`` every key carries the documentation of its field.
     """
     lines: list[str] = []
-    root = type(config)
-    variant = config.scalarizer.name if root is RunConfig else ""
-    _block(to_dict(config), "", 0, (variant, root), comments, lines)
+    variant = config.scalarizer.name
+    _block(to_dict(config), "", 0, variant, comments, lines)
     return "\n".join(lines) + "\n"
 
 
 def _block(
-    data: Mapping[str, Any],
-    prefix: str,
-    depth: int,
-    where: tuple[str, type],
-    comments: bool,
-    out: list[str],
+    data: Mapping[str, Any], prefix: str, depth: int, variant: str, comments: bool, out: list[str]
 ) -> None:
     indent = "  " * depth
     for key, value in data.items():
         path = f"{prefix}{key}"
-        doc = _doc(path, *where)
+        doc = _doc(path, variant)
         if comments:
             if depth == 0:
                 out.append("")
             out.extend(_comment(doc, indent))
-        if path == "objectives" and value is not None:
+        if path == "objectives":
             out.append("objectives:")
             out.extend(f"  - {write_flow(_objective(entry))}" for entry in value)
         elif doc.kind == "section" and value is not None:
             out.append(f"{indent}{key}:")
-            _block(value, f"{path}.", depth + 1, where, comments, out)
+            _block(value, f"{path}.", depth + 1, variant, comments, out)
         else:
             out.append(f"{indent}{key}: {write_flow(value)}")
 
 
-def _doc(path: str, variant: str, root: type = RunConfig) -> FieldDoc:
-    index = field_index(root)
+def _doc(path: str, variant: str) -> FieldDoc:
+    index = field_index()
     return index.get((path, None)) or index[path, variant]
 
 

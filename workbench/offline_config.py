@@ -1,13 +1,13 @@
-"""OfflineConfig: learning from logged (prompt, response, reward) rows, in the manner of ``config``.
+"""OfflineConfig: the section of a run that learns from logged (prompt, response, reward) rows.
 
-Four methods share one description of the rows, so that they can be compared on the same ones:
+A run with an ``offline`` section samples nothing but probes and evaluations. Everything else of its
+configuration means what it means in any run; scalarizer, aggregation and the policy's GRPO update
+are not read. Four methods share one description of the rows, so that they can be compared:
 
-    rpo   Reward Partitioning Optimization (arXiv 2506.13702): a value per prompt from its own rows
-    dro   Direct Reward Optimisation (Richemond et al. 2024): a value network, trained jointly
-    kto   Kahneman-Tversky Optimisation (arXiv 2402.01306): rows labelled desirable or not
-    sft   supervised fine-tuning on the best row of each prompt
-
-The string under a field is its documentation, as everywhere.
+* ``rpo``: Reward Partitioning Optimization (arXiv 2506.13702), a value per prompt from its own rows
+* ``dro``: Direct Reward Optimisation (Richemond et al. 2024), a value network trained jointly
+* ``kto``: Kahneman-Tversky Optimisation (arXiv 2402.01306), rows labelled desirable or not
+* ``sft``: supervised fine-tuning on the best row of each prompt
 """
 
 from __future__ import annotations
@@ -17,22 +17,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
-from workbench.config import (
-    STRICT,
-    Bool,
-    Count,
-    EvaluationConfig,
-    Float,
-    Name,
-    NonNegative,
-    ObjectiveConfig,
-    PolicyConfig,
-    Positive,
-    ProbeConfig,
-    Seed,
-    TaskConfig,
-)
+from workbench.scalarizer_config import STRICT, Bool, Count, NonNegative, Positive
 
+Float = Annotated[float, Strict()]
 Method = Literal["rpo", "dro", "kto", "sft"]
 Signal = Literal["objectives", "judge", "votes", "column"]
 Step = Annotated[int, Strict(), Field(ge=0)]
@@ -66,10 +53,12 @@ class SourceConfig:
     @model_validator(mode="after")
     def _one(self) -> SourceConfig:
         if self.path is not None and self.runs:
-            raise ValueError(f"source.path: {self.path!r} and source.runs exclude each other")
+            raise ValueError(
+                f"offline.source.path: {self.path!r} and source.runs exclude each other"
+            )
         if None not in (self.first_step, self.last_step) and self.first_step > self.last_step:  # type: ignore[operator]
             raise ValueError(
-                f"source.first_step: {self.first_step} is after last_step, {self.last_step}"
+                f"offline.source.first_step: {self.first_step} is after last_step, {self.last_step}"
             )
         return self
 
@@ -187,36 +176,17 @@ class SftConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
-class KeepConfig:
-    """What is kept on disk."""
-
-    checkpoint_every: Step = 0
-    """Policy updates between checkpoints; the last is always saved. 0: only the last."""
-    keep_checkpoints: Count = 3
-    """How many checkpoints to keep."""
-
-
-@dataclass(frozen=True, config=STRICT)
 class OfflineConfig:
-    """A run that learns from logged rows and samples nothing but probes and evaluations."""
+    """Learning from logged rows instead of sampling."""
 
-    name: Name | None = None
-    """Name of the run, unique in its runs directory; made up when left out."""
-    seed: Seed = 0
-    """Seeds row order, draws of rows and the value network."""
     method: Method = "rpo"
     """`rpo`, `dro`, `kto` or `sft`."""
-    steps: Count = 300
-    """Policy updates. A resumed run continues the same plan."""
     source: SourceConfig = Field(default_factory=SourceConfig)
     """Where the rows come from."""
     reward: RewardConfig = Field(default_factory=RewardConfig)
     """The one number per row that is learned from."""
     rules: RulesConfig = Field(default_factory=RulesConfig)
     """What happens to rows that cannot teach as they are."""
-    policy: PolicyConfig | None = None
-    """The model that is trained; a copy of it is the reference. Null: what the source run
-    started from."""
     update: UpdateConfig = Field(default_factory=UpdateConfig)
     """The optimiser."""
     rpo: RpoConfig = Field(default_factory=RpoConfig)
@@ -227,51 +197,33 @@ class OfflineConfig:
     """Read when `method` is `kto`."""
     sft: SftConfig = Field(default_factory=SftConfig)
     """Read when `method` is `sft`."""
-    task: TaskConfig | None = None
-    """Prompts and judge of probes and evaluations. Null: the source run's; a file has none."""
-    objectives: tuple[ObjectiveConfig, ...] | None = None
-    """Objectives that evaluations measure. Null: the source run's."""
-    max_completion_length: Count = 48
-    """Longest completion of probes and evaluations, in tokens."""
-    probe: ProbeConfig = Field(default_factory=lambda: ProbeConfig(every=100))
-    """Fixed prompts followed through training."""
-    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
-    """Held-out evaluation before and after."""
-    logging: KeepConfig = Field(default_factory=KeepConfig)
-    """What is kept on disk."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_objective_names(cls, data: Any) -> Any:
-        values = getattr(data, "kwargs", data)  # pydantic hands dataclasses an ArgsKwargs
-        if isinstance(values, dict) and isinstance(values.get("objectives"), list | tuple):
-            named = [{"name": o} if isinstance(o, str) else o for o in values["objectives"]]
-            values["objectives"] = named
-        return data
 
     @model_validator(mode="after")
     def _consistent(self) -> OfflineConfig:
         signal = self.signal
         if signal == "column" and self.source.path is None:
             raise ValueError(
-                "reward.signal: 'column' needs source.path; runs have 'objectives', 'judge', "
-                "'votes'"
+                "offline.reward.signal: 'column' needs source.path; runs have 'objectives', "
+                "'judge', 'votes'"
             )
         if signal != "column" and self.source.path is not None:
-            raise ValueError(f"reward.signal: {signal!r} needs runs; a file has 'column'")
+            raise ValueError(f"offline.reward.signal: {signal!r} needs runs; a file has 'column'")
         if signal != "votes" and self.source.path is None and not self.source.runs:
-            raise ValueError("source.runs is missing: name at least one run, or a file in path")
+            raise ValueError(
+                "offline.source.runs is missing: name at least one run, or a file in path"
+            )
         if self.reward.weighting == "by_kind" and not self.reward.by_kind:
-            raise ValueError("reward.by_kind is missing: weighting 'by_kind' needs it")
+            raise ValueError("offline.reward.by_kind is missing: weighting 'by_kind' needs it")
         rows, parts = self.update.batch_size, self.update.gradient_accumulation_steps
         if rows % parts:
             raise ValueError(
-                f"update.batch_size: {rows} is no multiple of gradient_accumulation_steps, {parts}"
+                f"offline.update.batch_size: {rows} is no multiple of "
+                f"gradient_accumulation_steps, {parts}"
             )
         if self.method == "kto" and rows // parts < 2:
             raise ValueError(
-                "update.batch_size: KTO estimates its KL term from neighbours and needs at least "
-                f"2 rows in a micro-batch, not {rows // parts}"
+                "offline.update.batch_size: KTO estimates its KL term from neighbours and needs "
+                f"at least 2 rows in a micro-batch, not {rows // parts}"
             )
         return self
 
