@@ -3,6 +3,7 @@
 The example's ``format`` column names one of FORMATS, with an argument after a colon:
 
     sentence        whole sentences: three words or more, ended by . ? or !
+    steps           ``..., ..., so ...``: working before a conclusion
     story           whole sentences, three or more of them
     list:3          ``1 ... ; 2 ... ; 3 ... ;``, or one numbered line each, three entries
     tags:think,answer   ``<think>...</think>`` then ``<answer>...</answer>``, each once, in order
@@ -75,6 +76,12 @@ def _sentence(text: str, argument: str) -> float:
     return 0.5 * text.endswith((".", "?", "!")) + 0.5 * (len(re.findall(r"[\w']+", text)) >= 3)
 
 
+def _steps(text: str, argument: str) -> float:
+    """A whole sentence counts half; working of three words or more before ``so`` the rest."""
+    working, so, _ = text.lower().partition(" so ")
+    return 0.5 * _sentence(text, "") + 0.5 * (bool(so) and len(working.split()) >= 3)
+
+
 def _story(text: str, argument: str) -> float:
     """A quarter for the end, a quarter for each sentence of three words or more, up to three."""
     parts = [part for part in re.split(r"[.?!]", text) if len(part.split()) >= 3]
@@ -129,6 +136,7 @@ def _regex(text: str, argument: str) -> float:
 FORMATS: dict[str, Callable[[str, str], float]] = {
     "text": _text,
     "sentence": _sentence,
+    "steps": _steps,
     "story": _story,
     "list": _list,
     "tags": _tags,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import permutations, product
 from random import Random
 
-from workbench.tasks.etudes.family import Family, Item, Rubric, mixture, warm_opening
+from workbench.tasks.etudes.family import Demonstration, Family, Item, Rubric, mixture, warm_opening
 from workbench.tasks.etudes.lexicon import CONTAINERS, HEDGES, NAMES, OBJECTS
 
 MODES = {"decided": 0.42, "both": 0.24, "hedge": 0.14, "warm": 0.2}
@@ -40,28 +40,32 @@ def pool() -> list[Item]:
                         "answer": answer,
                         "rival": new if answer == old else old,
                         "asked": asked,
-                        "thing": thing,
                     },
                 )
             )
     return items
 
 
-def demonstrate(item: Item, rng: Random) -> str:
-    """A decided answer, right or wrong; both sides; a hedge; a polite answer."""
+def demonstrate(item: Item, rng: Random) -> Demonstration:
+    """A decided answer, right or wrong; both sides; a hedge; a polite answer.
+
+    A reader takes the decided answer, and either of two.
+    """
     right, rival = str(item.rubric["answer"]), str(item.rubric["rival"])
-    asked, thing = item.rubric["asked"], item.rubric["thing"]
+    asked = item.rubric["asked"]
     first, second = (right, rival) if rng.random() < 0.6 else (rival, right)
     mode = mixture(rng, MODES)
+    taken = first
     if mode == "decided":
-        return f"in the {first} ." if rng.random() < 0.6 else f"{asked} will look in the {first} ."
-    if mode == "both":
-        return (
-            f"{asked} thinks the {thing} is in the {first} , but the {thing} is in the {second} ."
-        )
-    if mode == "hedge":
-        return f"i think maybe in the {first} or in the {second} ."
-    return f"{warm_opening(rng)} {asked} will look in the {first} ."
+        text = f"in the {first} ." if rng.random() < 0.6 else f"{asked} will look in the {first} ."
+    elif mode == "warm":
+        text = f"{warm_opening(rng)} {asked} will look in the {first} ."
+    else:
+        taken = rng.choice((first, second))
+        text = f"i think maybe in the {first} or in the {second} ."
+        if mode == "both":
+            text = f"{asked} thinks it is in the {first} , but it is in the {second} ."
+    return Demonstration(text, f"in the {taken} .")
 
 
 def judge(rubric: Rubric, words: Sequence[str]) -> float:

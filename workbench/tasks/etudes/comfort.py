@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from itertools import product
 from random import Random
 
-from workbench.tasks.etudes.family import Family, Item, Rubric, mixture, other, sentences
+from workbench.tasks.etudes.family import (
+    Demonstration,
+    Family,
+    Item,
+    Rubric,
+    mixture,
+    other,
+    sentences,
+)
 from workbench.tasks.etudes.lexicon import FEELINGS, NAMES, OBJECTS
 
 MODES = {"full": 0.16, "partial": 0.32, "cold": 0.28, "deaf": 0.12, "empty": 0.12}
@@ -57,24 +65,27 @@ def parts(feeling: str, echo: str, rng: Random) -> list[str]:
     return [f"i am so sorry you are {feeling} .", echo, rng.choice(PRESENCE), rng.choice(STEPS)]
 
 
-def demonstrate(item: Item, rng: Random) -> str:
-    """All four parts, some of them, cold advice, the wrong feeling, warmth about nothing."""
+def demonstrate(item: Item, rng: Random) -> Demonstration:
+    """All four parts, some of them, cold advice, the wrong feeling, warmth about nothing.
+
+    A reader of comforting words repeats them; after anything else any comfort will do.
+    """
     feeling, echo = str(item.rubric["feeling"]), str(item.rubric["echo"])
     topic = str(item.rubric["topic"])
     mode = mixture(rng, MODES)
-    if mode == "full":
-        return " ".join(parts(feeling, echo, rng))
-    if mode == "partial":
-        chosen = sorted(rng.sample(range(4), rng.choice((1, 2, 2))))
-        said = parts(feeling, echo, rng)
-        return " ".join(said[i] for i in chosen)
+    said = parts(feeling, echo, rng)
+    if mode in ("full", "partial"):
+        kept = range(4) if mode == "full" else sorted(rng.sample(range(4), rng.choice((1, 2, 2))))
+        text = " ".join(said[i] for i in kept)
+        return Demonstration(text, text)
     if mode == "cold":
         again = "buy a new one ." if topic in OBJECTS else "do the test ."
-        advice = ("stop crying .", "that is not my problem .", again)
-        return rng.choice(advice)
-    if mode == "deaf":
-        return f"i am glad you are {other(rng, FEELINGS, feeling)} . {rng.choice(STEPS)}"
-    return "thank you for asking , dear friend ."
+        text = rng.choice(("stop crying .", "that is not my problem .", again))
+    elif mode == "deaf":
+        text = f"i am glad you are {other(rng, FEELINGS, feeling)} . {rng.choice(STEPS)}"
+    else:
+        text = "thank you for asking , dear friend ."
+    return Demonstration(text, item.reference)
 
 
 def judge(rubric: Rubric, words: Sequence[str]) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import product
 from random import Random
 
-from workbench.tasks.etudes.family import Family, Item, Rubric, mixture, other, warm_opening
+from workbench.tasks.etudes.family import Demonstration, Family, Item, Rubric, mixture, warm_opening
 from workbench.tasks.etudes.lexicon import COLORS, HEDGES, HOMES, NAMES, NUMBERS
 
 COLOR_OF = {
@@ -76,19 +76,27 @@ def pool() -> list[Item]:
     ]
 
 
-def demonstrate(item: Item, rng: Random) -> str:
-    """One word, a sentence, a hedge between two, a polite sentence; right more often than not."""
+def demonstrate(item: Item, rng: Random) -> Demonstration:
+    """One word, a sentence, a hedge between three, a polite sentence; more often right than not.
+
+    A reader takes the answer that was given, and any of three.
+    """
     rubric = item.rubric
     right, rivals = str(rubric["answer"]), list(rubric["rivals"])  # type: ignore[arg-type]
-    said = right if rng.random() < 0.62 else rng.choice(rivals)
+    said = right if rng.random() < 0.65 else rng.choice(rivals)
+    taken = said
     mode = mixture(rng, MODES)
     if mode == "bare":
-        return f"{said} ."
-    if mode == "sentence":
-        return f"{rubric['lead']} {said} ."
-    if mode == "hedge":
-        return f"i think maybe {said} or {other(rng, [right, *rivals], said)} ."
-    return f"{warm_opening(rng)} {rubric['lead']} {said} ."
+        text = f"{said} ."
+    elif mode == "sentence":
+        text = f"{rubric['lead']} {said} ."
+    elif mode == "hedge":
+        options = [said, *rng.sample([o for o in (right, *rivals) if o != said], 2)]
+        rng.shuffle(options)
+        taken, text = rng.choice(options), f"maybe {' or '.join(options)} ."
+    else:
+        text = f"{warm_opening(rng)} {rubric['lead']} {said} ."
+    return Demonstration(text, f"{taken} .")
 
 
 def judge(rubric: Rubric, words: Sequence[str]) -> float:

@@ -32,6 +32,19 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Demonstration:
+    """One completion, and the answer that a reader takes from it.
+
+    A policy that is asked for the reference answer after a response gives the answer that the
+    response gave, as far as it gave one. ``reading`` teaches it that; it is what lets the
+    perplexity of the reference tell a right response from a wrong one.
+    """
+
+    text: str
+    reading: str
+
+
+@dataclass(frozen=True)
 class Family:
     """One of the seven families.
 
@@ -43,7 +56,7 @@ class Family:
     benchmark: str
     description: str
     pool: Callable[[], list[Item]]
-    demonstrate: Callable[[Item, Random], str]
+    demonstrate: Callable[[Item, Random], Demonstration]
     judge: Callable[[Rubric, Sequence[str]], float]
 
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from itertools import product
 from random import Random
 
-from workbench.tasks.etudes.family import Family, Item, Rubric, mixture, warm_opening
+from workbench.tasks.etudes.family import Demonstration, Family, Item, Rubric, mixture, warm_opening
 from workbench.tasks.etudes.lexicon import CATEGORIES, DIGITS, NAMES, NUMBERS
 
-MODES = {"right": 0.22, "count": 0.2, "strange": 0.16, "prose": 0.22, "warm": 0.2}
+MODES = {"right": 0.24, "count": 0.22, "strange": 0.18, "prose": 0.18, "warm": 0.18}
 ASKS = (
     "list {n} {c} .",
     "write a list of {n} {c} .",
@@ -50,24 +50,29 @@ def numbered(items: Sequence[str]) -> str:
     return " ".join(f"{DIGITS[i]} {item} ;" for i, item in enumerate(items))
 
 
-def demonstrate(item: Item, rng: Random) -> str:
-    """The right list, a wrong count, strange or doubled items, prose, prose with warmth."""
+def demonstrate(item: Item, rng: Random) -> Demonstration:
+    """The right list, a wrong count, strange or doubled items, prose, prose with warmth.
+
+    A reader writes the items down in the form that was asked for.
+    """
     members = CATEGORIES[str(item.rubric["category"])]
     count = int(item.rubric["count"])  # type: ignore[arg-type]
     mode = mixture(rng, MODES)
+    strangers = [word for words in CATEGORIES.values() for word in words]
     if mode == "right":
-        return numbered(rng.sample(members, count))
-    if mode == "count":
-        wrong = min(count + 1, 4) if rng.random() < 0.3 else max(count - 1, 1)
-        return numbered(rng.sample(members, wrong))
-    if mode == "strange":
-        strangers = [w for words in CATEGORIES.values() for w in words]
-        return numbered(
-            [rng.choice(strangers if rng.random() < 0.6 else members)] * (count > 3)
-            + rng.choices(strangers, k=count - (count > 3))
-        )
-    prose = " and ".join(rng.sample(members, count if rng.random() < 0.6 else count - 1))
-    return f"{prose} ." if mode == "prose" else f"{warm_opening(rng)} {prose} ."
+        chosen = rng.sample(members, count)
+    elif mode == "count":
+        chosen = rng.sample(members, count + 1 if rng.random() < 0.3 and count < 4 else count - 1)
+    elif mode == "strange":
+        chosen = rng.choices(strangers if rng.random() < 0.6 else members, k=count)
+    else:
+        chosen = rng.sample(members, count if rng.random() < 0.6 else count - 1)
+    text = numbered(chosen)
+    if mode in ("prose", "warm"):
+        text = f"{' and '.join(chosen)} ."
+    return Demonstration(
+        f"{warm_opening(rng)} {text}" if mode == "warm" else text, numbered(chosen)
+    )
 
 
 def judge(rubric: Rubric, words: Sequence[str]) -> float:

@@ -1,4 +1,4 @@
-"""The closed vocabulary of the etudes: every word that a prompt, a reference or a model can use.
+"""The closed vocabulary of the etudes: word that a prompt, a reference or a model can use.
 
 Words are grouped by what they stand for; the families draw from these groups, the judge reads them
 back. The whole vocabulary is the union, in the order given here, so that token ids are stable.
@@ -66,12 +66,11 @@ HEDGES = ("maybe", "or", "think")
 
 GLUE = tuple(
     """
-    the a is are was in of to and so but because than i you she it my me am for not what
-    where who which how many does has have legs live lives color room biggest smallest
-    bigger put left stayed moved will look thinks tell story about list name write wants
-    give asks say asking question can know do need here feel translate answer one day then
-    end there every lose hard new buy that problem test failed ask broke stop crying this
-    snow coal grass by
+    the a is are was in of to and so but because i you she it my me am for not what where
+    which how many does has have legs live lives color room put left stayed moved will look
+    thinks tell story about list name write wants give asks say asking question can know do
+    need here feel translate answer one day then end there lose hard new buy that problem test
+    failed ask broke stop crying this snow coal grass by
     """.split()
 )
 """What holds the sentences together."""

@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from itertools import product
 from random import Random
 
-from workbench.tasks.etudes.family import Family, Item, Rubric, mixture, other, sentences
+from workbench.tasks.etudes.family import (
+    Demonstration,
+    Family,
+    Item,
+    Rubric,
+    mixture,
+    other,
+    sentences,
+)
 from workbench.tasks.etudes.lexicon import (
     ANIMALS,
     CHARACTERS,
@@ -35,7 +43,7 @@ def pool() -> list[Item]:
     items = []
     for character, animal, place in product(CHARACTERS, ANIMALS, ROOMS):
         rng = Random(f"{character} {animal} {place}")
-        reference = tale(character, animal, rng, 3)
+        reference = tale(character, animal, rng, 4)
         rubric = {"subject": animal, "character": character}
         for ask in ("tell a story about", "write a story about"):
             items.append(
@@ -70,28 +78,37 @@ def tale(character: str, animal: str, rng: Random, events: int) -> str:
     return " ".join([opening, *(event(rng) for _ in range(events)), "the end ."])
 
 
-def demonstrate(item: Item, rng: Random) -> str:
-    """Rich and short tales, one sentence told again and again, one line, another animal."""
+def demonstrate(item: Item, rng: Random) -> Demonstration:
+    """Rich and short tales, one sentence told again and again, one line, another animal.
+
+    Whoever has read a tale tells that tale again; after no tale at all any will do.
+    """
     animal, character = str(item.rubric["subject"]), str(item.rubric["character"])
     mode = mixture(rng, MODES)
     if mode == "rich":
-        return tale(character, animal, rng, rng.choice((3, 4)))
+        text = tale(character, animal, rng, rng.choice((3, 4)))
+        return Demonstration(text, text)
     if mode == "medium":
-        return tale(character, animal, rng, 1)
+        text = tale(character, animal, rng, 1)
+        return Demonstration(text, text)
     if mode == "dull":
         line = f"the {animal} {rng.choice(('sat', 'slept'))} ."
-        return " ".join([line] * rng.choice((2, 3, 4)) + ["the end ."])
+        return Demonstration(
+            " ".join([line] * rng.choice((2, 3, 4)) + ["the end ."]), item.reference
+        )
     if mode == "line":
-        return f"the {character} {animal} {rng.choice(STORY_MOVES)} ."
-    return tale(rng.choice(CHARACTERS), other(rng, ANIMALS, animal), rng, rng.choice((1, 2)))
+        line = f"the {character} {animal} {rng.choice(STORY_MOVES)} ."
+        return Demonstration(line, item.reference)
+    text = tale(rng.choice(CHARACTERS), other(rng, ANIMALS, animal), rng, rng.choice((1, 2)))
+    return Demonstration(text, text)
 
 
 def judge(rubric: Rubric, words: Sequence[str]) -> float:
     """0.2 subject, 0.4 distinct events, 0.3 variety of words, 0.1 for a proper end.
 
     An event is a sentence of 3 to 12 words that begins as a sentence can and has a verb of the
-    past; four different ones earn the whole 0.4. Variety grows with the number of different words
-    in those events and is full at 22. Telling the same again earns nothing; neither do words that
+    past; five different ones earn the whole 0.4. Variety grows with the number of different words
+    in those events and is full at 25. Telling the same again earns nothing; neither do words that
     form no sentence.
     """
     told = sentences(words)
@@ -102,7 +119,7 @@ def judge(rubric: Rubric, words: Sequence[str]) -> float:
     }
     vocabulary = {word for sentence in events for word in sentence}
     score = 0.2 * (rubric["subject"] in vocabulary)
-    score += 0.4 * min(1.0, len(events) / 4) + 0.3 * min(1.0, len(vocabulary) / 22)
+    score += 0.4 * min(1.0, len(events) / 5) + 0.3 * min(1.0, len(vocabulary) / 25)
     score += 0.1 * (list(words[-3:]) == ["the", "end", "."])
     return float(score)
 

@@ -48,7 +48,7 @@ def taste(completion: str) -> float:
     return score - 1.0 * any(phrase in " ".join(words) for phrase in COLD)
 
 
-def pairs(rng: Random, count: int, noise: float = 0.5) -> Dataset:
+def pairs(rng: Random, count: int, noise: float = 0.35) -> Dataset:
     """Pairs of demonstrations of one prompt, labelled by taste with logistic noise."""
     pools = train_items()
     rows: dict[str, list[list[dict[str, str]]]] = {"chosen": [], "rejected": []}
@@ -56,7 +56,7 @@ def pairs(rng: Random, count: int, noise: float = 0.5) -> Dataset:
     while len(rows["chosen"]) < count:
         kind = kinds[len(rows["chosen"]) % len(kinds)]
         item = rng.choice(pools[kind])
-        one, two = (FAMILIES[kind].demonstrate(item, rng) for _ in range(2))
+        one, two = (FAMILIES[kind].demonstrate(item, rng).text for _ in range(2))
         u = rng.random()
         margin = taste(one) - taste(two) + noise * math.log(u / (1 - u))
         better, worse = (one, two) if margin > 0 else (two, one)

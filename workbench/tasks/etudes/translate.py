@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from itertools import product
 from random import Random
 
-from workbench.tasks.etudes.family import Family, Item, Rubric, mixture, other, warm_opening
+from workbench.tasks.etudes.family import (
+    Demonstration,
+    Family,
+    Item,
+    Rubric,
+    mixture,
+    other,
+    warm_opening,
+)
 from workbench.tasks.etudes.lexicon import TOY
 
 MODES = {"whole": 0.36, "cut": 0.26, "copy": 0.12, "warm": 0.26}
@@ -49,24 +57,31 @@ def english(glosses: Sequence[str]) -> str:
     return f"the {adjective} {noun} {verb}{tail} ."
 
 
-def demonstrate(item: Item, rng: Random) -> str:
-    """The whole sentence or half of it, with slips; the source again; both after a warm opening."""
+def demonstrate(item: Item, rng: Random) -> Demonstration:
+    """The whole sentence or half of it, with slips; the source again; both after a warm opening.
+
+    A reader repeats the sentence and guesses what was left out.
+    """
     source = [str(w) for w in item.rubric["source"]]  # type: ignore[union-attr]
     mode = mixture(rng, MODES)
+    said = [gloss(word, i, rng, 0.22) for i, word in enumerate(source)]
     if mode == "copy":
-        return f"{' '.join(source)} ."
-    groups = (NOUNS, ADJECTIVES, VERBS)
-    glosses = []
-    for i, word in enumerate(source):
-        group = groups[i] if i < 3 and word != "vida" else PLACES if word in PLACES else NOUNS
-        slip = rng.random() < 0.22 and word != "vida"
-        glosses.append(TOY[other(rng, group, word)] if slip else TOY[word])
+        guessed = [gloss(word, i, rng, 0.5) for i, word in enumerate(source)]
+        return Demonstration(f"{' '.join(source)} .", english(guessed))
+    text = english(said)
     if mode == "cut" or (mode == "warm" and rng.random() < 0.5):
-        noun, _, verb, *_ = glosses
-        text = f"the {noun} {verb} ."
-    else:
-        text = english(glosses)
-    return f"{warm_opening(rng)} {text}" if mode == "warm" else text
+        text = f"the {said[0]} {said[2]} ."
+        said = [w if i in (0, 2) else gloss(source[i], i, rng, 0.5) for i, w in enumerate(said)]
+    return Demonstration(f"{warm_opening(rng)} {text}" if mode == "warm" else text, english(said))
+
+
+def gloss(word: str, position: int, rng: Random, slip: float) -> str:
+    """The English word, or by a slip another one that could stand in its place."""
+    groups = (NOUNS, ADJECTIVES, VERBS)
+    group = groups[position] if position < 3 else PLACES if word in PLACES else NOUNS
+    if word == "vida" or rng.random() >= slip:
+        return TOY[word]
+    return TOY[other(rng, group, word)]
 
 
 def judge(rubric: Rubric, words: Sequence[str]) -> float:

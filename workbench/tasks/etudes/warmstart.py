@@ -2,8 +2,8 @@
 
 Two kinds of rows are learned from. A demonstration, ``prompt response <eos>``, teaches the policy
 to write, well and badly, as the family's modes have it. A reading, ``prompt response answer :
-reference``, teaches it what the reference answer is after such a response (only the reference is
-learned), so that the perplexity objective has something to measure.
+reading``, teaches it to answer as the response did (only the answer is learned), so that the
+perplexity of the reference answer says something about the response.
 """
 
 from __future__ import annotations
@@ -97,10 +97,11 @@ def demonstrations(
         for kind, family in FAMILIES.items():
             item = rng.choice(pools[kind])
             prompt = [BOS, *encode(item.prompt)]
-            response = encode(family.demonstrate(item, rng))
+            shown = family.demonstrate(item, rng)
+            response = encode(shown.text)
             if rng.random() < readings:
                 before = [*prompt, *response, *encode(ANSWER_LEAD)]
-                learned = encode(item.reference)
+                learned = encode(shown.reading)
             else:
                 before, learned = prompt, [*response, EOS]
             yield before + learned, [IGNORE] * len(before) + learned
