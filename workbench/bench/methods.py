@@ -78,7 +78,7 @@ def _judged(weights: Mapping[str, float], **params: Any) -> dict[str, Any]:
 
 METHODS: dict[str, Method] = {
     "base": Method("Base", "untrained", trainer="none"),
-    "sft": Method("SFT on reference answers", "untrained", trainer="sft"),
+    "sft": Method("SFT on reference answers", "imitation", trainer="sft"),
     "perplexity": Method("perplexity (NOVER's idea)", "single", _single("perplexity")),
     "format": Method("format", "single", _single("format")),
     "entropy-min": Method(

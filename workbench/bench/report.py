@@ -12,8 +12,8 @@ from workbench.bench.collect import BASE, matrix, paired
 from workbench.bench.methods import METHODS
 from workbench.tasks.etudes import FAMILIES
 
-GOOD_GROUPS = ("untrained", "single", "fixed", "adaptive", "maestro")
-"""Groups that never see the judge in training."""
+WEIGHTINGS = ("single", "fixed", "adaptive", "maestro")
+"""Groups of weightings that never see the judge in training."""
 
 
 def summary(
@@ -132,7 +132,7 @@ def claims(scores: pd.DataFrame) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for arm, rivals in (
-        ("anchored", GOOD_GROUPS),
+        ("anchored", WEIGHTINGS),
         ("maestro", ("single",)),
         ("maestro-paper", ("single",)),
     ):
@@ -170,12 +170,12 @@ def markdown(frame: pd.DataFrame) -> str:
     shown = {key: name for key, name in optional.items() if key in frame}
     lines = [_line([*header, *shown.values()])]
     lines.append(_line(["---", *["---:"] * (len(header) + len(shown) - 1)]))
-    best = {k: frame.loc[frame["group"].isin(GOOD_GROUPS), k].max() for k in [*kinds, "mean"]}
+    best = {k: frame.loc[frame["group"].isin(WEIGHTINGS), k].max() for k in [*kinds, "mean"]}
     for row in frame.to_dict("records"):
         cells = [row["label"]]
         for key in (*kinds, "mean"):
             text = f"{100 * row[key]:.1f}"
-            leads = row["group"] in GOOD_GROUPS and row[key] == best[key]
+            leads = row["group"] in WEIGHTINGS and row[key] == best[key]
             cells.append(f"**{text}**" if leads else text)
         iqm = [f"{100 * row[k]:.1f}" for k in ("iqm", "iqm_low", "iqm_high")]
         cells.append(f"{iqm[0]} [{iqm[1]}, {iqm[2]}]")

@@ -31,6 +31,8 @@ from workbench.store.state import read_state, write_atomically, write_state
 
 BODIES = {"grpo": "workbench.train:main", "sft": "workbench.bench.sft:main"}
 """What a cell's child calls with its run directory, by the cell's trainer."""
+PRELOAD = "workbench.bench.warm"
+"""What the server process imports before it forks the first child."""
 CALM = {
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -136,7 +138,7 @@ def _run(todo: list[Cell], runs_dir: Path, jobs: int, tell: Watch, bodies: dict[
     before = {key: os.environ.get(key) for key in CALM}
     os.environ.update({key: value for key, value in CALM.items() if before[key] is None})
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([body.partition(":")[0] for body in bodies.values()])
+    context.set_forkserver_preload([PRELOAD] if bodies is BODIES else [])
     active: list[_Child] = []
     try:
         while todo or active:

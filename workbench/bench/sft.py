@@ -1,0 +1,131 @@
+"""The SFT row of the benchmark: TRL's SFTTrainer on the reference answers of the training prompts.
+
+Each update sees as many reference answers as a GRPO update sees completions, in the order of the
+seed, at the same learning rate; nothing is generated in training. Evaluated like every other cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from workbench.config import RunConfig
+from workbench.evaluate import evaluation_rows, summarise, table
+from workbench.rundir import read_config
+from workbench.store.writer import RunWriter
+from workbench.tasks import load_task
+from workbench.trainers.build import end_ids
+from workbench.trainers.rollout import spread
+from workbench.trainers.session import Session
+from workbench.trainers.text import encode_answers, encode_prompts, with_system_prompt
+
+
+def token_rows(session: Session) -> list[tuple[list[int], list[int]]]:
+    """Prompt and answer ids of every training prompt with a reference, the end token included.
+
+    Raises:
+        ValueError: When the task has no reference answers.
+    """
+    examples = [e for e in session.task.train if e.reference]
+    if not examples:
+        raise ValueError(f"task {session.task.name!r} has no reference answers to learn from")
+    system = session.config.policy.system_prompt
+    prompts = encode_prompts(session.tokenizer, [with_system_prompt(e, system) for e in examples])
+    answers = encode_answers(session.tokenizer, [e.reference for e in examples])
+    end = end_ids(session.model, session.tokenizer)[:1]
+    return [(p, [*a, *end]) for p, a in zip(prompts, answers, strict=True) if a]
+
+
+def ordered(rows: int, wanted: int, seed: int) -> list[int]:
+    """``wanted`` indices, every row once before any comes again."""
+    rng, order = Random(seed), []
+    while len(order) < wanted:
+        order += rng.sample(range(rows), rows)
+    return order[:wanted]
+
+
+def train(session: Session, scratch: Path) -> Any:
+    """Train the session's policy on its references; the trained model."""
+    config = session.config
+    rows = token_rows(session)
+    batch = config.grpo.prompts_per_step * config.grpo.num_generations
+    order = ordered(len(rows), config.steps * batch, config.seed)
+    arguments = SFTConfig(
+        output_dir=str(scratch),
+        max_steps=config.steps,
+        seed=config.seed,
+        per_device_train_batch_size=batch,
+        learning_rate=config.grpo.learning_rate,
+        lr_scheduler_type=config.grpo.lr_scheduler_type,
+        max_grad_norm=config.grpo.max_grad_norm,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        bf16=False,
+        gradient_checkpointing=False,
+        logging_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        train_sampling_strategy="sequential",
+        dataloader_pin_memory=False,
+    )
+    trainer = SFTTrainer(
+        model=session.model,
+        args=arguments,
+        train_dataset=Dataset.from_dict(
+            {
+                "input_ids": [rows[i][0] + rows[i][1] for i in order],
+                "labels": [[-100] * len(rows[i][0]) + rows[i][1] for i in order],
+            }
+        ),
+        processing_class=session.tokenizer,
+    )
+    trainer.train()
+    return trainer.accelerator.unwrap_model(trainer.model)
+
+
+def run(run_dir: Path, writer: RunWriter, config: RunConfig) -> None:
+    """Evaluate, train, evaluate; rows and state go to the run's directory."""
+    task = load_task(config.task)
+    session = Session.load(config, task).on_device()
+    examples = spread(task.report, config.evaluation.prompts)
+    reference = session.reference_for(None)
+    summaries = []
+    for phase, step in (("before", 0), ("after", config.steps)):
+        if phase == "after":
+            writer.state(phase="training")
+            train(session, run_dir / "trackers")
+        batch = session.evaluate(session.model, reference, step, "report", examples)
+        writer.evaluation(evaluation_rows(batch, examples, phase))
+        summaries.append(summarise(batch))
+        writer.state(status="running", step=step, steps=config.steps)
+    print(table(summaries[1], summaries[0]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Child process of an SFT cell; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m workbench.bench.sft", description=__doc__)
+    parser.add_argument("run_dir", type=Path)
+    run_dir = parser.parse_args(argv).run_dir
+    status, message = "finished", None
+    with RunWriter(run_dir) as writer:
+        try:
+            run(run_dir, writer, read_config(run_dir))
+        except Exception as error:  # whatever it was, the state must say that the run ended
+            traceback.print_exc(file=sys.stdout)
+            status, message = "failed", f"{type(error).__name__}: {error}"
+        writer.state(status=status, phase=None, message=message, pid=None)
+        writer.flush()
+    return 0 if status == "finished" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
