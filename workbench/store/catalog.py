@@ -16,6 +16,7 @@ import duckdb
 
 from workbench import __version__
 from workbench.store.errors import StoreVersionError
+from workbench.store.listing import EMPTY_SEGMENT
 from workbench.store.schema import SCHEMA_VERSION, TABLES, Table, segment_glob, sql_columns
 from workbench.store.segments import write_segment
 from workbench.store.state import write_atomically
@@ -60,7 +61,7 @@ def view_sql(name: str) -> str:
 def native_sql(table: Table) -> str:
     """CREATE TABLE of the native form; prompts become a key into ``archive.texts``."""
     columns = sql_columns(c for c in table.columns if c.name != "prompt")
-    key = ", prompt_key UBIGINT" if table.name in WITH_PROMPTS else ""
+    key = ", prompt_key UHUGEINT" if table.name in WITH_PROMPTS else ""
     return f"CREATE TABLE IF NOT EXISTS archive.{table.name} ({columns}{key})"
 
 
@@ -75,7 +76,7 @@ def create_native(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         "CREATE TABLE IF NOT EXISTS archive.runs (run_id VARCHAR, identity JSON, state JSON)"
     )
-    con.execute("CREATE TABLE IF NOT EXISTS archive.texts (text_key UBIGINT, text VARCHAR)")
+    con.execute("CREATE TABLE IF NOT EXISTS archive.texts (text_key UHUGEINT, text VARCHAR)")
     for name in ARCHIVED:
         con.execute(native_sql(TABLES[name]))
 
@@ -168,7 +169,7 @@ def ensure_own_folder(root: Path) -> None:
     """
     own = root / OWN_FOLDER
     for table in TABLES.values():
-        path = own / "segments" / table.name / "r-none.parquet"
+        path = own / "segments" / table.name / EMPTY_SEGMENT
         if not path.exists():
             write_segment(table.arrow.empty_table(), path)
     for stem in ("run-json", "state-json"):
@@ -190,7 +191,9 @@ def create_store(root: Path) -> None:
     temporary = root / f".{STORE_FILE}.{secrets.token_hex(3)}.tmp"
     con = duckdb.connect(str(temporary))
     try:
+        con.execute("BEGIN")
         prepare(con, root)
+        con.execute("COMMIT")
     finally:
         con.close()
     try:
@@ -202,8 +205,7 @@ def create_store(root: Path) -> None:
 
 
 def prepare(con: duckdb.DuckDBPyConnection, root: Path) -> None:
-    """Create native tables and views, and write down version and root. Needs the write lock."""
-    con.execute("BEGIN")
+    """Create native tables and views, and write down version and root, inside a transaction."""
     create_native(con)
     con.execute("DELETE FROM archive.meta")
     con.executemany(
@@ -212,7 +214,6 @@ def prepare(con: duckdb.DuckDBPyConnection, root: Path) -> None:
     )
     create_segment_views(con, root)
     create_public_views(con, comments=True)
-    con.execute("COMMIT")
 
 
 def check_version(found: int, path: Path) -> None:

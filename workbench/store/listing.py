@@ -12,6 +12,9 @@ from typing import Any
 SETTLED_NS = 100_000_000
 """A directory that changed less than this ago is read again: its time stamp is that coarse."""
 
+EMPTY_SEGMENT = "r-none.parquet"
+"""Name of the segments without rows that keep patterns from matching nothing; never archived."""
+
 Segment = tuple[str, str]
 """(run, file name)."""
 
@@ -75,4 +78,4 @@ class Listing:
 
 
 def _is_segment(name: str) -> bool:
-    return name.endswith(".parquet") and not name.startswith(".")
+    return name.endswith(".parquet") and name[0] != "." and name != EMPTY_SEGMENT

@@ -7,6 +7,8 @@ process, not to the handle: closing one connection would silently drop the lock 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -101,8 +103,7 @@ class Session:
             with self._mutex:
                 self._users -= 1
                 if self._users == 0 and not self._opened_elsewhere():
-                    self._con.execute("DETACH store")
-                    self._is_attached = False
+                    self._detach()
 
     def frame(self, sql: str, params: Any = None) -> pd.DataFrame:
         """Answer a question of the workbench's own as a DataFrame."""
@@ -159,23 +160,34 @@ class Session:
                 time.sleep(0.02)
         self._is_attached = True
         try:
-            self._check()
+            found = self._check()
         except BaseException:
-            self._con.execute("DETACH store")
-            self._is_attached = False
+            self._detach()
             raise
+        if found < SCHEMA_VERSION:
+            self._detach()
+            self._upgrade()
+            self._attach()
 
-    def _check(self) -> None:
-        rows = self._con.execute("SELECT key, value FROM store.archive.meta").fetchall()
-        meta = dict(rows)
+    def _detach(self) -> None:
+        self._con.execute("DETACH store")
+        self._is_attached = False
+
+    def _check(self) -> int:
+        """Refuse a newer store, notice a moved one, and return the schema version."""
+        meta = dict(self._con.execute("SELECT key, value FROM store.archive.meta").fetchall())
         found = int(meta["schema"])
         check_version(found, self.path)
-        if found < SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.path} has schema {found}, this workbench uses {SCHEMA_VERSION}: "
-                "run `workbench archive` once to bring it up"
-            )
         self.moved_from = None if meta["root"] == str(self.root) else meta["root"]
+        return found
+
+    def _upgrade(self) -> None:
+        """Let a process of its own bring an older store up: readers never open it for writing."""
+        command = [sys.executable, "-m", "workbench.store.archive", str(self.root), "--upgrade"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            why = (done.stdout + done.stderr).strip()
+            raise StoreError(f"{self.path} is of an older schema and stays so: {why}")
 
     def _opened_elsewhere(self) -> bool:
         """Whether this process has the store open by another connection, e.g. in a notebook.

@@ -1,0 +1,331 @@
+"""Rows move from segments into native tables: each is seen exactly once, before and after."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+from store_batches import RUN, make_batch, make_run
+
+from workbench.store import archive as archive_module
+from workbench.store.archive import archive
+from workbench.store.catalog import VIEWS, store_path
+from workbench.store.errors import StoreVersionError
+from workbench.store.reader import Store
+from workbench.store.records import annotate, retract, tombstone
+from workbench.store.retention import Checkpoint, surplus
+from workbench.store.schema import SCHEMA_VERSION
+from workbench.store.state import write_state
+from workbench.store.writer import RunWriter
+
+
+def fill(run_dir, steps, attempt_changes=None, **changes):
+    with RunWriter(run_dir, flush_seconds=0) as writer:
+        for step in steps:
+            writer.rollouts(make_batch(step, **changes))
+            writer.metrics(step, {"loss": float(step)})
+            writer.conductor_update(step, {"loss": float(step)})
+            writer.flush()
+    return writer
+
+
+def plain_count(runs_dir, view):
+    """What a client that knows nothing but DuckDB sees."""
+    with duckdb.connect(str(store_path(runs_dir)), read_only=True) as con:
+        return con.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0]
+
+
+def everything(runs_dir, view):
+    frame = Store(runs_dir).sql(f"FROM {view} ORDER BY ALL")
+    return frame.astype(str).values.tolist()
+
+
+def test_archiving_changes_nothing_that_anybody_sees(tmp_path):
+    run_dir = make_run(tmp_path)
+    fill(run_dir, range(6))
+    fill(make_run(tmp_path, "20260101-000000-beef"), range(3), names=("a", "b"))
+    before = {view: everything(tmp_path, view) for view in VIEWS}
+    counts = {view: plain_count(tmp_path, view) for view in VIEWS}
+    assert counts["rollouts"] == 72 and counts["rollout_objectives"] == 6 * 24 + 3 * 16
+    write_state(run_dir, status="finished")
+    write_state(tmp_path / "20260101-000000-beef", status="failed")
+    before["runs"] = everything(tmp_path, "runs")
+    report = archive(tmp_path)
+    assert report.rows == 72 + 2 * 9 and not report.busy and len(report.runs) == 2
+    assert list(run_dir.glob("segments/rollouts/*")) == []
+    assert {view: everything(tmp_path, view) for view in VIEWS} == before
+    assert {view: plain_count(tmp_path, view) for view in VIEWS} == counts
+    assert archive(tmp_path).segments == 0
+
+
+def test_a_live_run_keeps_few_segments_and_gives_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_module, "LIVE_SEGMENTS", 4)
+    run_dir = make_run(tmp_path)
+    fill(run_dir, range(3))
+    assert archive(tmp_path).segments == 0
+    fill(run_dir, range(3, 5))
+    assert archive(tmp_path).rows == 40 + 5 + 5
+    assert plain_count(tmp_path, "rollouts") == 40
+
+
+def test_where_attempts_overlap_the_newest_wins_step_by_step(tmp_path):
+    run_dir = make_run(tmp_path)
+    fill(run_dir, range(6))  # attempt 1 reached step 5
+    fill(run_dir, range(4, 5))  # attempt 2 resumed from step 4
+    expected = [(s, 2 if s == 4 else 1, 8) for s in range(6)]
+    query = "SELECT step, attempt, count(*) FROM rollouts GROUP BY ALL ORDER BY ALL"
+
+    def seen():
+        with duckdb.connect(str(store_path(tmp_path)), read_only=True) as con:
+            plain = con.execute(query).fetchall()
+        frame = Store(tmp_path).sql(query)
+        assert [tuple(r) for r in frame.values.tolist()] == plain
+        return plain
+
+    Store(tmp_path)
+    assert seen() == expected
+    archive(tmp_path, RUN)
+    assert seen() == expected
+    fill(run_dir, range(5, 7))  # attempt 3, while older attempts are native rows
+    expected = [(s, {4: 2, 5: 3, 6: 3}.get(s, 1), 8) for s in range(7)]
+    assert seen() == expected
+    archive(tmp_path, RUN)
+    assert seen() == expected
+    for view in ("metrics", "conductor_updates"):
+        assert plain_count(tmp_path, view) == 7
+
+
+def test_a_probe_of_a_new_attempt_leaves_training_rows_alone(tmp_path):
+    run_dir = make_run(tmp_path)
+    fill(run_dir, range(3))
+    fill(run_dir, range(2, 3), split="probe")
+    for _ in range(2):
+        rows = Store(tmp_path).sql("SELECT split, count(*) n FROM rollouts GROUP BY 1 ORDER BY 1")
+        assert rows.values.tolist() == [["probe", 8], ["train", 24]]
+        archive(tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["commit", "half", "all"])
+def test_an_archive_that_dies_between_commit_and_cleaning_loses_and_doubles_nothing(
+    tmp_path, monkeypatch, moment
+):
+    run_dir = make_run(tmp_path)
+    fill(run_dir, range(4))
+    files = sorted((run_dir / "segments" / "rollouts").iterdir())
+    real = Path.unlink
+    survivors = {"commit": files, "half": files[2:], "all": []}[moment]
+
+    def unlink(self, missing_ok=False):
+        if self in survivors:
+            raise KeyboardInterrupt
+        real(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    if survivors:
+        with pytest.raises(KeyboardInterrupt):
+            archive(tmp_path, RUN)
+    else:
+        archive(tmp_path, RUN)
+    monkeypatch.undo()
+    assert [f for f in files if f.exists()] == survivors
+    assert plain_count(tmp_path, "rollouts") == 32
+    assert Store(tmp_path).sql("SELECT count(*) n FROM rollouts").n[0] == 32
+    archive(tmp_path, RUN)
+    assert not any(f.exists() for f in files)
+    assert plain_count(tmp_path, "rollouts") == 32
+
+
+def test_somebody_who_has_the_store_open_only_postpones(tmp_path):
+    run_dir = make_run(tmp_path)
+    fill(run_dir, range(2))
+    Store(tmp_path)
+    code = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); "
+        "print(c.execute('select count(*) from rollouts').fetchall(), flush=True); "
+        "sys.stdin.read(); print(c.execute('select count(*) from rollouts').fetchall())"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(store_path(tmp_path))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout.readline() == "[(16,)]\n"
+    report = archive(tmp_path, RUN, patience=0.2)
+    assert report.busy and report.segments == 0
+    assert Store(tmp_path).sql("SELECT count(*) n FROM rollouts").n[0] == 16
+    out, _ = holder.communicate("")
+    assert out == "[(16,)]\n"
+    assert archive(tmp_path, RUN).rows == 16 + 2 + 2
+
+
+def test_a_notebook_of_this_process_keeps_its_lock_when_the_reader_lets_go(tmp_path):
+    fill(make_run(tmp_path), range(2))
+    store = Store(tmp_path)
+    with duckdb.connect(str(store_path(tmp_path)), read_only=True) as notebook:
+        assert store.sql("SELECT count(*) n FROM rollouts").n[0] == 16
+        command = [sys.executable, "-m", "workbench.store.archive", str(tmp_path)]
+        done = subprocess.run(
+            [*command, "--run", RUN, "--patience", "0.2"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "open elsewhere" in done.stdout
+        assert notebook.execute("SELECT count(*) FROM rollouts").fetchall() == [(16,)]
+    assert store.sql("SELECT count(*) n FROM rollouts").n[0] == 16
+    assert archive(tmp_path, RUN).rows == 20
+
+
+def test_deleted_runs_vanish_at_once_and_for_good(tmp_path):
+    run_dir = make_run(tmp_path)
+    fill(run_dir, range(2))
+    fill(make_run(tmp_path, "20260101-000000-beef"), range(2))
+    archive(tmp_path, "20260101-000000-beef")
+    for run_id in (RUN, "20260101-000000-beef"):
+        tombstone(tmp_path, run_id)
+    for view in ("runs", "rollouts", "metrics", "conductor_updates"):
+        assert plain_count(tmp_path, view) == 0 and everything(tmp_path, view) == []
+    archive(tmp_path)
+    assert plain_count(tmp_path, "archive.rollouts") == 0
+    assert plain_count(tmp_path, "rollouts") == 0
+
+
+def test_annotations_are_replaced_and_taken_back(tmp_path):
+    make_run(tmp_path)
+    vote = annotate(tmp_path, RUN, "rating", score=0.5, rater="ann", group_id="g", sample=1)
+    annotate(tmp_path, RUN, "tag", text="<b>tag</b>")
+    annotate(tmp_path, RUN, "rating", annotation_id=vote, score=0.75, rater="ann")
+    for _ in range(2):
+        rows = Store(tmp_path).annotations(RUN)
+        assert rows["type"].tolist() == ["tag", "rating"] and rows.score.tolist()[1] == 0.75
+        archive(tmp_path, RUN)
+    retract(tmp_path, RUN, vote)
+    assert Store(tmp_path).annotations()["type"].tolist() == ["tag"]
+    with pytest.raises(ValueError, match="1.5"):
+        annotate(tmp_path, RUN, "rating", score=1.5)
+    with pytest.raises(ValueError, match="no run"):
+        annotate(tmp_path, "nobody", "note", text="x")
+
+
+def test_a_moved_store_is_noticed_and_rebuilt(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    fill(make_run(old), range(2))
+    archive(old, RUN)
+    fill(old / RUN, range(2, 4))
+    shutil.copytree(old, new)
+    shutil.rmtree(old)
+    store = Store(new)
+    assert store.sql("SELECT count(*) n FROM rollouts").n[0] == 32
+    assert any(str(old) in n and "archive" in n for n in store.notices)
+    archive(new)
+    assert plain_count(new, "rollouts") == 32
+    assert store.sql("SELECT count(*) n FROM rollouts").n[0] == 32 and store.notices == []
+
+
+def test_a_copied_store_answers_for_itself(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    fill(make_run(old), range(2))
+    archive(old, RUN)
+    shutil.copytree(old, new)
+    archive(new)
+    fill(new / RUN, range(2, 3))
+    assert plain_count(old, "rollouts") == 16 and plain_count(new, "rollouts") == 24
+
+
+def test_a_stored_file_of_schema_1_is_brought_up(tmp_path):
+    packed = Path(__file__).with_name("store_schema1.duckdb.gz")
+    store_path(tmp_path).write_bytes(gzip.decompress(packed.read_bytes()))
+    rows = Store(tmp_path).sql("FROM rollouts ORDER BY step, prompt_id, sample")
+    # three steps, two prompts, two samples: advantage is sample - 0.5, reward half the sample
+    assert (
+        len(rows) == 12
+        and rows.prompt.tolist()[:4] == ["what color is the snow ?"] * 2 + ["list two tools"] * 2
+    )
+    assert rows.advantage.tolist() == [-0.5, 0.5] * 6
+    assert rows.rewards[1] == {"format": 0.5, "length": 0.25}
+    evaluation = Store(tmp_path).evaluations("20250101-000000-0001")
+    assert evaluation.prompt.tolist() == ["list two tools"]
+    assert Store(tmp_path).runs().name.tolist() == ["old"]
+    with duckdb.connect(str(store_path(tmp_path)), read_only=True) as con:
+        (found,) = con.execute("SELECT value FROM archive.meta WHERE key = 'schema'").fetchall()
+        assert found == (str(SCHEMA_VERSION),)
+        assert len(con.execute("FROM rollouts").fetchall()) == 12
+
+
+def test_a_store_of_a_newer_workbench_is_refused_with_both_versions(tmp_path):
+    fill(make_run(tmp_path), range(2))
+    store = Store(tmp_path)
+    with duckdb.connect(str(store_path(tmp_path))) as con:
+        con.execute("UPDATE archive.meta SET value = '99' WHERE key = 'schema'")
+    for ask in (store.runs, lambda: archive(tmp_path)):
+        with pytest.raises(StoreVersionError, match=f"schema 99.*schema {SCHEMA_VERSION}"):
+            ask()
+    assert len(list((tmp_path / RUN / "segments" / "rollouts").iterdir())) == 2
+
+
+def test_a_run_of_a_newer_workbench_stays_as_segments(tmp_path):
+    run_dir = make_run(tmp_path, schema=SCHEMA_VERSION + 1)
+    fill(run_dir, range(2))
+    report = archive(tmp_path, RUN)
+    assert report.segments == 0 and "newer" in report.messages[0]
+    assert plain_count(tmp_path, "rollouts") == 16
+
+
+def test_a_run_whose_directory_was_removed_by_hand_is_still_listed(tmp_path):
+    fill(make_run(tmp_path), range(2))
+    archive(tmp_path, RUN)
+    shutil.rmtree(tmp_path / RUN)
+    assert Store(tmp_path).runs().run_id.tolist() == [RUN]
+    assert plain_count(tmp_path, "runs") == 1 and plain_count(tmp_path, "rollouts") == 16
+
+
+def test_checkpoints_that_may_go_are_neither_best_nor_last():
+    made = [
+        Checkpoint(s, 1, f"c{s}", score)
+        for s, score in [(10, 0.9), (20, None), (30, 0.4), (40, 0.5), (50, 0.1)]
+    ]
+    assert [c.step for c in surplus(made, 2)] == [20, 30]  # 10 is best, 40 and 50 are kept
+    assert [c.step for c in surplus(made, 1)] == [20, 30, 40]
+    assert surplus(made, 5) == [] and surplus([], 1) == []
+
+
+def test_retention_deletes_and_says_so(tmp_path):
+    run_dir = make_run(tmp_path)
+    (run_dir / "config.yaml").write_text("logging: {keep_checkpoints: 1, contexts_mb: 0.001}\n")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with RunWriter(run_dir, flush_seconds=0) as writer:
+        for step, score in [(1, 0.9), (2, 0.1), (3, 0.5)]:
+            path = run_dir / "checkpoints" / f"step-{step:06d}"
+            path.mkdir(parents=True)
+            writer.checkpoint(step, path, {"score": score})
+            writer.rollouts(make_batch(step))
+            writer.flush()
+        writer.checkpoint(0, outside, {})
+    write_state(run_dir, status="finished")
+    report = archive(tmp_path)
+    kept = Store(tmp_path).checkpoints(RUN)
+    assert kept.step.tolist() == [0, 1, 3]
+    assert [p.name for p in report.checkpoints_removed] == ["step-000002"]
+    assert not (run_dir / "checkpoints" / "step-000002").exists() and outside.exists()
+    assert report.freed_bytes > 0
+    # the newest context segment stays even where it alone is over the budget
+    assert Store(tmp_path).contexts(RUN).step.unique().tolist() == [3]
+
+
+def test_the_command_reports_and_fails_in_one_line(tmp_path):
+    fill(make_run(tmp_path), range(2))
+    command = [sys.executable, "-m", "workbench.store.archive"]
+    done = subprocess.run([*command, str(tmp_path), "--run", RUN], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("archived 6 segments (20 rows) of 1 run")
+    (tmp_path / "file").write_text("")
+    done = subprocess.run([*command, str(tmp_path / "file")], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout.startswith("archive failed:")
+    assert json.loads((tmp_path / RUN / "run.json").read_text())["run_id"] == RUN

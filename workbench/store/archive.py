@@ -1,0 +1,314 @@
+"""Move segments into native tables: ``python -m workbench.store.archive RUNS_DIR [--run RUN]``.
+
+The one program that opens the store file for writing. It holds the lock for moments only, one
+transaction per handful of segments: rows in, the segments' names into ``archive.segments``, commit,
+delete the files, forget their names. Killed at any point, it leaves every row visible exactly once,
+because a view shows a segment only while its name is not in that list; the next run finishes.
+When somebody holds the store open, rows simply stay visible as segments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from workbench.store.catalog import (
+    ARCHIVED,
+    OWN_FOLDER,
+    WITH_PROMPTS,
+    create_store,
+    ensure_own_folder,
+    quoted,
+    store_path,
+)
+from workbench.store.damage import Damaged, quarantine_damaged
+from workbench.store.errors import StoreBusyError, StoreError
+from workbench.store.listing import Listing, run_names
+from workbench.store.migrations import bring_up
+from workbench.store.retention import budgets, prune_checkpoints, prune_contexts
+from workbench.store.schema import SCHEMA_VERSION, TABLES
+from workbench.store.session import is_busy
+from workbench.store.state import read_state
+
+HOLD_SECONDS = 0.5
+"""The lock is given back after about this long, so that readers (who wait 2 s) come through."""
+
+BREATH_SECONDS = 0.05
+BATCH_FILES = 200
+LIVE_SEGMENTS = 64
+"""Segments of a table that a live run must have gathered before they are worth moving."""
+
+STALE_SECONDS = 120.0
+LIVE = ("queued", "starting", "running", "stopping")
+
+
+@dataclass
+class Report:
+    """What an archive run did. ``busy``: somebody held the store, so some or all of it waits."""
+
+    segments: int = 0
+    rows: int = 0
+    runs: set[str] = field(default_factory=set)
+    busy: bool = False
+    damaged: list[Damaged] = field(default_factory=list)
+    freed_bytes: int = 0
+    checkpoints_removed: list[Path] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"archived {self.segments} segments ({self.rows} rows) of {len(self.runs)} runs"]
+        if self.busy:
+            lines.append("the store is open elsewhere: the rest stays visible as segments")
+        lines += [str(d) for d in self.damaged] + self.messages
+        lines += [f"removed checkpoint {p}" for p in self.checkpoints_removed]
+        if self.freed_bytes:
+            lines.append(f"freed {self.freed_bytes / 1e6:.1f} MB of contexts")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some segments of one table of one run, in order of publication."""
+
+    table: str
+    run: str
+    files: tuple[str, ...]
+
+    def paths(self, root: Path) -> list[Path]:
+        """Where the segments lie."""
+        return [root / self.run / "segments" / self.table / f for f in self.files]
+
+
+def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 10.0) -> Report:
+    """Move segments into the store's native tables; all that can be moved, or those of one run.
+
+    Args:
+        runs_dir: the runs directory; its store is made, upgraded and told its place as needed.
+        run_id: only this run, live or not, to the last segment.
+        patience: how long to wait for the lock each time, in seconds.
+
+    Raises:
+        StoreVersionError: a newer workbench wrote the store.
+        StoreError: the store is damaged, or a damaged segment cannot be moved aside.
+        OSError: the runs directory cannot be written.
+    """
+    root = Path(runs_dir).resolve()
+    create_store(root)
+    report = Report()
+    waiting: Iterator[Batch] | None = None
+    while True:
+        try:
+            con = connect(store_path(root), patience)
+        except StoreBusyError:
+            report.busy = True
+            return report
+        try:
+            if waiting is None:
+                _begin(con, root, report)
+                waiting = _batches(con, root, run_id, report)
+            until = time.monotonic() + HOLD_SECONDS
+            for batch in waiting:
+                _move(con, root, batch, report)
+                if time.monotonic() > until:
+                    break
+            else:
+                _end(con, root, report, [run_id] if run_id else run_names(root))
+                return report
+        finally:
+            con.close()
+        time.sleep(BREATH_SECONDS)
+
+
+def upgrade(runs_dir: Path | str, patience: float = 10.0) -> None:
+    """Bring the store up to this workbench's schema and to its place, and move nothing.
+
+    Raises:
+        StoreVersionError: a newer workbench wrote the store.
+        StoreError: it cannot be opened; StoreBusyError while somebody has it open.
+    """
+    root = Path(runs_dir).resolve()
+    ensure_own_folder(root)
+    with connect(store_path(root), patience) as con:
+        bring_up(con, root, store_path(root))
+
+
+def connect(path: Path, patience: float) -> duckdb.DuckDBPyConnection:
+    """Open the store for writing, waiting ``patience`` seconds for whoever has it open.
+
+    Raises:
+        StoreBusyError: it is still open elsewhere.
+        StoreError: it cannot be opened at all.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return duckdb.connect(str(path), config={"temp_directory": ""})
+        except duckdb.Error as error:
+            if not is_busy(error) and "different configuration" not in str(error):
+                raise StoreError(f"{path} cannot be opened: {error}") from error
+            if time.monotonic() > deadline:
+                raise StoreBusyError(f"{path} is open elsewhere") from error
+            time.sleep(0.01)
+
+
+def _begin(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> None:
+    """Upgrade, finish what a killed archive left, drop deleted runs."""
+    before = bring_up(con, root, store_path(root))
+    if before is not None:
+        report.messages.append(f"views rebuilt for {root}, schema {before} -> {SCHEMA_VERSION}")
+    for table, run, file in con.execute(
+        "SELECT tab, run_id, file FROM archive.segments"
+    ).fetchall():
+        (root / run / "segments" / table / file).unlink(missing_ok=True)
+    con.execute("DELETE FROM archive.segments")
+    tombstones = tuple(name for _, name in Listing(root).segments("deletions", [OWN_FOLDER]))
+    if tombstones:
+        _move(con, root, Batch("deletions", OWN_FOLDER, tombstones), report)
+    for name in (*ARCHIVED, "runs"):
+        if name != "deletions":
+            gone = "run_id IN (SELECT run_id FROM archive.deletions)"
+            con.execute(f"DELETE FROM archive.{name} WHERE {gone}")
+
+
+def _batches(
+    con: duckdb.DuckDBPyConnection, root: Path, run_id: str | None, report: Report
+) -> Iterator[Batch]:
+    """Segments to move, run by run, so that native rows lie sorted by run and step."""
+    deleted = {row[0] for row in con.execute("SELECT run_id FROM archive.deletions").fetchall()}
+    listing = Listing(root)
+    for run in [run_id] if run_id else run_names(root):
+        if run in deleted or not (root / run / "run.json").exists():
+            continue
+        if _schema_of(listing, root, run) > SCHEMA_VERSION:
+            report.messages.append(f"{run} was written by a newer workbench: left as segments")
+            continue
+        live = run_id is None and _is_live(root / run)
+        for table in ARCHIVED:
+            files = [name for _, name in listing.segments(table, [run])]
+            if live and len(files) < LIVE_SEGMENTS:
+                continue
+            for start in range(0, len(files), BATCH_FILES):
+                yield Batch(table, run, tuple(files[start : start + BATCH_FILES]))
+
+
+def _is_live(run_dir: Path) -> bool:
+    state = read_state(run_dir)
+    fresh = time.time() - float(state.get("heartbeat") or 0) < STALE_SECONDS
+    return state.get("status") in LIVE and fresh
+
+
+def _schema_of(listing: Listing, root: Path, run: str) -> int:
+    text = listing.json_text(f"{root}/{run}/run.json")
+    found = duckdb.execute("SELECT ($1::JSON->>'schema')::INTEGER", [text]).fetchall()[0][0]
+    return int(found or SCHEMA_VERSION)
+
+
+def _move(con: duckdb.DuckDBPyConnection, root: Path, batch: Batch, report: Report) -> None:
+    """One transaction: rows in, names noted; then the files go, then their names."""
+    table = TABLES[batch.table]
+    paths = batch.paths(root)
+    run = "run_id" if table.name == "deletions" else quoted(batch.run)
+    columns = ", ".join(f"{run} AS run_id" if c == "run_id" else c for c in table.names)
+    con.execute("BEGIN")
+    while paths:
+        files = ", ".join(quoted(str(p)) for p in paths)
+        scan = f"read_parquet([{files}], schema = MAP {{{table.read_schema}}})"
+        try:
+            con.execute(f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {columns} FROM {scan}")
+            break
+        except duckdb.Error:
+            con.execute("ROLLBACK")
+            found = quarantine_damaged(paths)
+            if not found and all(p.exists() for p in paths):
+                raise
+            report.damaged += found
+            paths = [p for p in paths if p.exists()]
+            con.execute("BEGIN")
+    if not paths:
+        con.execute("ROLLBACK")
+        return
+    report.rows += _insert(con, batch)
+    con.executemany(
+        "INSERT INTO archive.segments VALUES (?, ?, ?)",
+        [(batch.run, batch.table, p.name) for p in paths],
+    )
+    con.execute("COMMIT")
+    for path in paths:
+        path.unlink(missing_ok=True)
+    con.execute("DELETE FROM archive.segments")
+    con.execute("DROP TABLE incoming")
+    report.segments += len(paths)
+    if batch.run != OWN_FOLDER:
+        report.runs.add(batch.run)
+
+
+def _insert(con: duckdb.DuckDBPyConnection, batch: Batch) -> int:
+    table = TABLES[batch.table]
+    rows = "incoming"
+    if table.name in WITH_PROMPTS:
+        con.execute(
+            "INSERT INTO archive.texts SELECT DISTINCT md5_number(prompt), prompt FROM incoming "
+            "WHERE prompt IS NOT NULL "
+            "AND md5_number(prompt) NOT IN (SELECT text_key FROM archive.texts)"
+        )
+        rows = "(SELECT * EXCLUDE (prompt), md5_number(prompt) AS prompt_key FROM incoming)"
+    order = [c for c in ("step", "split", "group_id", "sample") if c in table.names]
+    by = f"ORDER BY {', '.join(order)}" if order else ""
+    con.execute(f"INSERT INTO archive.{table.name} BY NAME SELECT * FROM {rows} {by}")
+    if table.supersedes:
+        keys = ", ".join(table.supersedes)
+        same = " AND ".join(f"r.{k} = n.{k}" for k in table.supersedes)
+        con.execute(
+            f"DELETE FROM archive.{table.name} AS r USING ("
+            f"SELECT {keys}, max(attempt) AS newest FROM archive.{table.name} "
+            f"WHERE run_id = $1 GROUP BY {keys} HAVING max(attempt) > min(attempt)) AS n "
+            f"WHERE r.run_id = $1 AND {same} AND r.attempt < n.newest",
+            [batch.run],
+        )
+    return int(con.execute("SELECT count(*) FROM incoming").fetchall()[0][0])
+
+
+def _end(con: duckdb.DuckDBPyConnection, root: Path, report: Report, runs: list[str]) -> None:
+    """Keep what the runs last said of themselves, and hold the disk budgets."""
+    listing = Listing(root)
+    for run in runs:
+        run_dir = root / run
+        identity = listing.json_text(f"{run_dir}/run.json")
+        if identity == "{}":
+            continue
+        if run in report.runs:
+            con.execute("DELETE FROM archive.runs WHERE run_id = ?", [run])
+            state = listing.json_text(f"{run_dir}/state.json")
+            con.execute("INSERT INTO archive.runs VALUES (?, ?, ?)", [run, identity, state])
+        limits = budgets(run_dir)
+        report.freed_bytes += prune_contexts(run_dir, limits.contexts_mb)
+        if run in report.runs:
+            report.checkpoints_removed += prune_checkpoints(con, run_dir, limits.keep_checkpoints)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Archive from the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m workbench.store.archive", description=__doc__)
+    parser.add_argument("runs_dir")
+    parser.add_argument("--run", help="archive only the run with this id, to the last segment")
+    parser.add_argument("--upgrade", action="store_true", help="only upgrade the store file")
+    parser.add_argument("--patience", type=float, default=10.0, help="seconds to wait for the lock")
+    chosen = parser.parse_args(argv)
+    try:
+        if chosen.upgrade:
+            upgrade(chosen.runs_dir, chosen.patience)
+            return 0
+        print(archive(chosen.runs_dir, chosen.run, chosen.patience))
+    except (StoreError, OSError) as error:
+        print(f"archive failed: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
