@@ -1,0 +1,202 @@
+"""``workbench bench``: run the grid, print the table, leave tables and figures beside the runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.bench.cells import Cell
+    from workbench.bench.runner import Event
+
+TIERS = ("language", "bandit")
+QUICK_WORLDS = ("conflict -0.8", "trap biased high")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``workbench bench``."""
+    parser.add_argument("--quick", action="store_true", help="few methods and seeds: 5 minutes")
+    parser.add_argument("--methods", help="comma-separated methods; all when left out")
+    parser.add_argument("--seeds", type=int, help="how many seeds (default 5; quick 2)")
+    parser.add_argument("--steps", type=int, help="policy updates of each cell")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
+    parser.add_argument("--tier", choices=TIERS, help="one tier alone")
+    parser.add_argument("--sweep", help="a sensitivity sweep instead of the methods; or 'all'")
+    parser.add_argument("--search", action="store_true", help="search the paper's meta-reward")
+    parser.add_argument("--cost", action="store_true", help="paired timings instead")
+    parser.add_argument("--pairs", type=int, default=7, help="with --cost: pairs of timed runs")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what was asked for; returns the exit status."""
+    folder = Path(args.runs_dir) / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    if args.cost:
+        from workbench.bench.cost import report as part
+    elif args.search:
+        from workbench.bench.searching import search as part
+    elif args.sweep:
+        from workbench.bench.searching import sweep as part
+    else:
+        part = methods
+    results = part(args, folder)
+    if args.json:
+        from workbench.store.state import plain
+
+        print(json.dumps(plain(results["json"]), ensure_ascii=False))
+    else:
+        print(results["text"])
+        _say(f"tables and figures are in {folder}")
+    return 1 if results.get("failed") else 0
+
+
+def methods(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Both tiers: every method on every seed."""
+    results: dict[str, Any] = {"json": {}, "text": ""}
+    for tier, part in (("language", language), ("bandit", bandit)):
+        if args.tier in (None, tier):
+            found = part(args, folder)
+            results["json"] |= found["json"]
+            results["text"] += ("\n" if results["text"] else "") + found["text"]
+            results["failed"] = results.get("failed") or found.get("failed")
+    return results
+
+
+def language(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The language tier: real runs on the etudes."""
+    from workbench.bench import cells, charts, collect, report
+    from workbench.bench import methods as known
+
+    budget = cells.QUICK if args.quick else cells.FULL
+    if args.steps:
+        budget = replace(budget, steps=args.steps)
+    seeds = range(args.seeds or (2 if args.quick else len(cells.REPORT_SEEDS)))
+    chosen = known.choose(args.methods, args.quick)
+    grid = cells.grid(chosen, seeds, budget)
+    if not grid:
+        raise ValueError("methods: 'base' is measured by the others; name one more method")
+    done, failed = run_grid(grid, args)
+    if not done:
+        raise RuntimeError(f"every cell failed; the first one: {failed[0]}")
+    runs_dir = Path(args.runs_dir)
+    scores = collect.report_scores(runs_dir, done, grid)
+    scores = scores[scores["arm"].isin([*chosen, collect.BASE])]
+    cost = collect.spent(runs_dir, done, grid)
+    table = report.summary(scores, collect.objective_means(runs_dir, done, grid), cost)
+    against = report.comparisons(scores, "anchored")
+    save(folder, "methods", table, report.markdown(table))
+    scores.to_csv(folder / "cells.csv", index=False)
+    charts.methods(table).write_html(folder / "methods.html", include_plotlyjs=True)
+    charts.families(table).write_html(folder / "families.html", include_plotlyjs=True)
+    claims = report.claims(scores)
+    return {
+        "json": {
+            "methods": table.to_dict("records"),
+            "anchored_against": against.to_dict("records"),
+            "claims": claims,
+            "budget": vars(budget),
+            "seeds": list(seeds),
+            "failed": failed,
+        },
+        "text": report.markdown(table) + _claims_text(claims) + "".join(f"{f}\n" for f in failed),
+        "failed": bool(failed),
+    }
+
+
+def _claims_text(claims: dict[str, Any]) -> str:
+    lines = []
+    for arm, found in claims.items():
+        beaten, rest = len(found["beats"]), ", ".join(found["does_not_beat"])
+        total = beaten + len(found["does_not_beat"])
+        text = f"{arm}: above {beaten} of {total} with a paired 95 % interval"
+        lines.append(text + (f"; not above {rest}" if rest else ""))
+        if "recovered" in found:
+            lines.append(f"{arm}: recovers {found['recovered']:.0%} of the way to the oracle")
+    return "\n".join(["", *lines, ""])
+
+
+def bandit(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The bandit tier: planted worlds."""
+    from workbench.bench import charts, tournaments
+    from workbench.bench.bandit import STEPS, worlds
+
+    seeds = range(args.seeds or (1 if args.quick else 5))
+    names = QUICK_WORLDS if args.quick else tuple(worlds())
+    with bar("planted worlds", len(seeds) * len(names)) as advance:
+        frame = tournaments.run_tournaments(
+            folder / "bandit", seeds, args.jobs, STEPS, names, lambda name: advance(1.0)
+        )
+    table = tournaments.standings(frame)
+    text = tournaments.markdown(table)
+    save(folder, "bandit", table, text)
+    charts.worlds(frame).write_html(folder / "bandit.html", include_plotlyjs=True)
+    return {"json": {"bandit": table.to_dict("records")}, "text": text}
+
+
+def save(folder: Path, name: str, table: Any, text: str) -> None:
+    """Leave a table as CSV and as Markdown."""
+    table.to_csv(folder / f"{name}.csv", index=False)
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def run_grid(grid: Sequence[Cell], args: argparse.Namespace) -> tuple[dict[str, Path], list[str]]:
+    """Run the cells of a grid under a progress bar; finished ones, and what went wrong."""
+    from workbench.bench.runner import finished, run_cells
+
+    runs_dir = Path(args.runs_dir)
+    ready = set(finished(runs_dir)) if runs_dir.is_dir() else set()
+    names = {c.name for c in grid}
+    if names & ready:
+        _say(f"{len(names & ready)} of {len(names)} cells are done already")
+    failed: list[str] = []
+    shares: dict[str, float] = {}
+    with bar("cells", len(names - ready)) as advance:
+
+        def watch(event: Event) -> None:
+            share = 1.0 if event.what in ("finished", "failed") else event.share
+            advance(share - shares.get(event.cell.name, 0.0))
+            shares[event.cell.name] = share
+            if event.what == "failed":
+                failed.append(f"{event.cell.name} failed: {event.message}")
+
+        done = run_cells(grid, runs_dir, args.jobs, watch)
+    return done, failed
+
+
+@contextmanager
+def bar(what: str, total: int) -> Any:
+    """A progress bar on stderr with what is left in time; yields a function that advances it."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as progress:
+        task = progress.add_task(what, total=max(total, 1), completed=0 if total else 1)
+        advance: Callable[[float], None] = lambda share: progress.advance(task, share)  # noqa: E731
+        yield advance
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
