@@ -99,6 +99,12 @@ def test_a_refusal_names_key_value_and_what_is_allowed(data, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_key_with_a_line_break_leaves_the_refusal_one_line():
+    with pytest.raises(ConfigError) as caught:
+        validate({"grpo": {"a\nb": 1}})
+    assert str(caught.value).startswith("grpo.a\\nb: unknown key; allowed are num_generations")
+
+
 def test_all_problems_are_named_one_per_key():
     with pytest.raises(ConfigError) as caught:
         validate({"steps": 0, "seed": "x", "grpo": {"beta": -1, "epsilon": 0}})

@@ -54,6 +54,15 @@ CONFIGS = st.fixed_dictionaries(
         "objectives": st.lists(NAMES, max_size=3, unique=True).map(
             lambda names: ["format", *(n for n in names if n != "format")]
         ),
+        "offline": st.builds(
+            lambda method, tau: {
+                "method": method,
+                "source": {"runs": ["a run"]},
+                "rpo": {"tau": tau},
+            },
+            st.sampled_from(["rpo", "dro"]),
+            POSITIVE,
+        ),
         "grpo": st.fixed_dictionaries(
             {}, optional={"learning_rate": POSITIVE, "extra": st.dictionaries(SAFE_TEXT, FREE)}
         ),
@@ -81,6 +90,7 @@ def test_the_command_line_starts_the_same_configuration(config):
     words = shlex.split(command_line(config))
     assert words[:4] == ["python", "-m", "workbench", "run"]
     sets = [value for flag, value in zip(words, words[1:], strict=False) if flag == "--set"]
+    assert not any("\n" in word for word in words)
     if "--name" in words:
         sets.append("name=" + words[words.index("--name") + 1])
     assert load(words[4], sets) == config

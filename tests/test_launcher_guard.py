@@ -15,7 +15,7 @@ CHILD = ("/bin/true",)
 
 def made(runs_dir, name, **changes):
     config = load({"name": name, **changes})
-    return create(runs_dir, config, kind="maestro", token=None, parent=None, cwd=runs_dir.parent)
+    return create(runs_dir, config, token=None, parent=None, cwd=runs_dir.parent)
 
 
 @pytest.mark.parametrize("handle", ["..", "../x", "/etc", "a/b", ".", "", "x\0y", ".new-x", "é"])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from workbench import __version__
-from workbench.commands import runs
+from workbench.commands import analysis, runs, store
 from workbench.commands.base import Command, UsageError
 
 COMMANDS: dict[str, Command] = {
@@ -19,6 +19,12 @@ COMMANDS: dict[str, Command] = {
     "stop": runs.STOP,
     "resume": runs.RESUME,
     "delete": runs.DELETE,
+    "evaluate": analysis.EVALUATE,
+    "compare": analysis.COMPARE,
+    "whatif": analysis.WHATIF,
+    "query": store.QUERY,
+    "schema": store.SCHEMA,
+    "archive": store.ARCHIVE,
 }
 """Every command by name, in the order of the help."""
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from workbench.comparison import Comparison
-    from workbench.whatif import WhatIf
+    from workbench.evaluations import Evaluation
+    from workbench.hindsight import LoggedWhatIf
+    from workbench.store.records import AnnotationType
 
 MAX_ACTIVE = 4
 """Runs that are active at once before further ones queue, unless told otherwise."""
@@ -90,9 +92,17 @@ class Workbench(Questions):
         return Run(self.resolve(handle), self)
 
     def runs(self) -> pd.DataFrame:
-        """One row a run, newest first, live status included. Queued runs start where they can."""
+        """One row a run, newest first, live status included. Queued runs start where they can.
+
+        Rows of runs that this process has started are archived, by a process of their own, when
+        they are found to have ended.
+        """
         columns = list(rundir.RunInfo("", "", "").as_dict())
         rows = [info.as_dict() for info in self.launcher.list()]
+        if self.launcher.take_ended():
+            from workbench.housekeeping import archive_later
+
+            archive_later(self.runs_dir)
         return pd.DataFrame(rows, columns=None if rows else columns)
 
     def state(self, handle: str) -> dict[str, Any]:
@@ -131,11 +141,61 @@ class Workbench(Questions):
         """Delete a run, its rows and its checkpoints for good; returns its id."""
         return self.launcher.delete(handle)
 
-    def archive(self, run: str | None = None) -> dict[str, Any]:
+    def archive(self, run: str | None = None) -> str:
         """Move rows that are still in segments into native tables, in a process of its own."""
         from workbench.housekeeping import archive
 
         return archive(self.runs_dir, None if run is None else self.resolve(run))
+
+    def annotate(self, run: str, type: AnnotationType, **values: Any) -> str:
+        """Store a rating, vote, tag or note about a run or one of its completions; returns its id.
+
+        Takes ``rater``, ``score`` in [0, 1], ``text``, and where it belongs: ``split``, ``step``,
+        ``prompt_id``, ``group_id``, ``sample``; ``annotation_id`` replaces an earlier one.
+        """
+        from workbench.store.records import annotate
+
+        return annotate(self.runs_dir, self.resolve(run), type, **values)
+
+    def retract(self, run: str, annotation_id: str) -> None:
+        """Take an annotation back."""
+        from workbench.store.records import retract
+
+        retract(self.runs_dir, self.resolve(run), annotation_id)
+
+    def evaluate(
+        self,
+        run: str,
+        checkpoint: str | int = "last",
+        *,
+        split: str = "report",
+        prompts: int | None = None,
+        num_generations: int | None = None,
+        temperature: float | None = None,
+        phase: str | None = None,
+    ) -> Evaluation:
+        """Evaluate a checkpoint in a process of its own; ``.wait()`` gives the means.
+
+        Args:
+            run: id or name.
+            checkpoint: ``base`` (before training), ``last``, ``best``, a step or a path.
+            split: ``report`` (held out), ``calibration`` or ``train``.
+            prompts: how many; None: as the run was configured.
+            num_generations: completions per prompt.
+            temperature: 0 is greedy.
+            phase: the name under which ``evaluations`` keeps it.
+        """
+        from workbench.evaluations import Evaluation
+
+        options = {
+            "checkpoint": checkpoint,
+            "split": split,
+            "prompts": prompts,
+            "num_generations": num_generations,
+            "temperature": temperature,
+            "phase": phase,
+        }
+        return Evaluation(self.launcher.path(run), options)
 
     def reproduce(self, run: str) -> dict[str, Any]:
         """What it takes to make a run again: the command, versions, code and data."""
@@ -155,7 +215,7 @@ class Workbench(Questions):
         conductor: str | None = None,
         split: str = "train",
         aggregation: str | None = None,
-    ) -> WhatIf:
+    ) -> LoggedWhatIf:
         """Advantages of logged rows under another weighting; nothing is trained.
 
         Args:

@@ -49,9 +49,9 @@ class ConfigError(ValueError):
             for p in self.problems[:3]
         )
         more = len(self.problems) - 3
-        super().__init__(
-            (f"{where}: " if where else "") + text + (f"; and {more} more" if more > 0 else "")
-        )
+        text = f"{where}: {text}" if where else text
+        text += f"; and {more} more" if more > 0 else ""
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
 
 
 def load(source: str | Path | Mapping[str, Any] | RunConfig, sets: Iterable[str] = ()) -> RunConfig:

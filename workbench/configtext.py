@@ -63,12 +63,17 @@ def _comment(doc: FieldDoc, indent: str) -> list[str]:
 
 def _changed(entry: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """What differs from the defaults of the documented keys under ``prefix``."""
-    return {
-        key: value
-        for key, value in entry.items()
-        # "conductor" is the only scalarizer with a section of its own, the anchor
-        if write_flow(value) != write_flow(_doc(f"{prefix}{key}", "conductor").default)
-    }
+    changed: dict[str, Any] = {}
+    for key, value in entry.items():
+        path = f"{prefix}{key}"
+        doc = _doc(path, "conductor")  # the only scalarizer with a section of its own, the anchor
+        if doc.kind == "section" and isinstance(value, Mapping):
+            inside = _changed(value, f"{path}.")
+            if inside or doc.nullable:
+                changed[key] = inside
+        elif write_flow(value) != write_flow(doc.default):
+            changed[key] = value
+    return changed
 
 
 def _objective(entry: Mapping[str, Any]) -> Any:

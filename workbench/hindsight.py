@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
     from workbench.api import Workbench
 
 
+@dataclass(frozen=True)
+class LoggedWhatIf(WhatIf):
+    """A what-if that knows which completions its rows are."""
+
+    logged: pd.DataFrame
+
+    def top(self, count: int = 20) -> pd.DataFrame:
+        """The completions that change most: where they stand, their text, before, after."""
+        rows = super().top(count)
+        where = self.logged[["step", "kind", "group_id", "sample", "completion"]].iloc[rows["row"]]
+        return pd.concat([where.reset_index(drop=True), rows.drop(columns="row")], axis=1)
+
+
 def whatif_run(
     wb: Workbench,
     run: str,
@@ -29,7 +43,7 @@ def whatif_run(
     conductor: str | None,
     split: str,
     aggregation: str | None,
-) -> WhatIf:
+) -> LoggedWhatIf:
     """See ``Workbench.whatif``."""
     run_id = wb.resolve(run)
     config = wb.config(run_id)
@@ -43,7 +57,7 @@ def whatif_run(
         frame = frame.merge(contexts, on=["step", "group_id", "sample"], how="left")
         frame = frame[frame["context"].notna()]
     lower, upper = bounds(config)
-    return whatif(
+    found = whatif(
         rows_from_frame(frame, config.objective_names, config.grpo.kl_in_reward),
         None if scalarizer is None else _settings(config, scalarizer),
         weights,
@@ -52,6 +66,9 @@ def whatif_run(
         config.grpo.scale_rewards,
         lower,
         upper,
+    )
+    return LoggedWhatIf(
+        found.rows, found.weights, found.scalars, found.advantages, frame.reset_index(drop=True)
     )
 
 

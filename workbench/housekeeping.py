@@ -15,8 +15,25 @@ from workbench.store.errors import StoreError
 ARCHIVE_SECONDS = 600.0
 
 
-def archive(runs_dir: Path, run_id: str | None = None) -> dict[str, Any]:
-    """Run the archiver as its own process and return what it printed.
+def archive_command(runs_dir: Path, run_id: str | None = None) -> list[str]:
+    """The archiver's command line."""
+    command = [sys.executable, "-m", "workbench.store.archive", str(runs_dir)]
+    return [*command, *(["--run", run_id] if run_id else [])]
+
+
+def archive_later(runs_dir: Path) -> None:
+    """Start the archiver and do not wait for it."""
+    subprocess.Popen(
+        archive_command(runs_dir),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def archive(runs_dir: Path, run_id: str | None = None) -> str:
+    """Run the archiver as its own process and return what it reported.
 
     A reader's connection of this process would drop its file lock when another one of the same
     process closes, so archiving never happens in the process that asks.
@@ -24,9 +41,8 @@ def archive(runs_dir: Path, run_id: str | None = None) -> dict[str, Any]:
     Raises:
         StoreError: the archiver refused or failed; the text is its last line.
     """
-    command = [sys.executable, "-m", "workbench.store.archive", str(runs_dir)]
     done = subprocess.run(
-        [*command, *([run_id] if run_id else [])],
+        archive_command(runs_dir, run_id),
         capture_output=True,
         text=True,
         timeout=ARCHIVE_SECONDS,
@@ -34,7 +50,7 @@ def archive(runs_dir: Path, run_id: str | None = None) -> dict[str, Any]:
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise StoreError(lines[-1] if lines else f"the archiver ended with {done.returncode}")
-    return {"report": done.stdout.strip()}
+    return done.stdout.strip()
 
 
 def recipe(identity: Mapping[str, Any], config: Any) -> dict[str, Any]:

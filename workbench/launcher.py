@@ -8,10 +8,8 @@ that two processes never start one run twice, take one name twice or both fill t
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,11 +21,10 @@ from workbench.config import RunConfig
 from workbench.configio import load, with_name
 from workbench.guard import check_allowed, check_objectives, check_paths, with_absolute_paths
 from workbench.rundir import ACTIVE, LauncherError, RunInfo, lock
+from workbench.spawn import spawn
 from workbench.stopping import request, stop_phases
+from workbench.store.records import tombstone
 from workbench.store.state import read_state, write_atomically, write_state
-
-CHILDREN: dict[str, str] = {"maestro": "workbench.train"}
-"""The module that is a run's child process, by the run's kind."""
 
 DIED = "the process ended without a word (killed, or out of memory?): see the end of log.txt"
 STARTING_GRACE = 30.0  # seconds between "starting" and the moment the child's number is on disk
@@ -40,9 +37,7 @@ class Launcher:
         runs_dir: made on the first start.
         limit: how many runs may be active at once before new ones queue; None: no limit, and
             queued runs are left to those who have one.
-        command: beginning of the child's command line; the run's directory is appended, and
-            ``--resume`` on every start but the first. None: ``python -m`` and the module that
-            ``CHILDREN`` names.
+        command: beginning of the child's command line, for tests; see ``spawn``.
         allowed_functions: the ``package.module:function`` names a configuration may use
             (``package.*`` allows all below); None: any. With a list, ``trust_remote_code`` is
             refused too.
@@ -61,6 +56,7 @@ class Launcher:
         self.command = command
         self.allowed_functions = allowed_functions
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._ended = 0
 
     # -- starting -------------------------------------------------------------------------------
 
@@ -70,7 +66,6 @@ class Launcher:
         *,
         token: str | None = None,
         parent: str | None = None,
-        kind: str = "maestro",
     ) -> str:
         """Start a run, or queue it when the limit is reached; returns its id.
 
@@ -79,7 +74,6 @@ class Launcher:
             token: any text; a second start with the same one returns the first one's id, so that
                 a double click starts one run.
             parent: id of the run that this one continues from or copies.
-            kind: what kind of run; see ``CHILDREN``.
 
         Raises:
             ConfigError: the configuration is not allowed.
@@ -101,7 +95,7 @@ class Launcher:
             if config.name in taken:
                 raise LauncherError(f"the name {config.name!r} is taken; choose another")
             run_id = rundir.create(
-                self.runs_dir, config, kind=kind, token=token, parent=parent, cwd=Path.cwd()
+                self.runs_dir, config, token=token, parent=parent, cwd=Path.cwd()
             )
             self._enter(self.runs_dir / run_id)
         return run_id
@@ -143,36 +137,12 @@ class Launcher:
 
     def _spawn(self, path: Path) -> None:
         """Start the child of a queued run. Needs the lock."""
-        identity = rundir.read_identity(path)
-        starts = read_state(path).get("starts", 0)
-        command = self.command or (sys.executable, "-m", CHILDREN[identity.get("kind", "maestro")])
-        arguments = [*command, str(path), *(["--resume"] if starts else [])]
-        cwd = identity.get("cwd")
-        environment = os.environ | {
-            processes.MARK: str(path),
-            "PYTHONUNBUFFERED": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-        }
-        (path / "process.json").unlink(missing_ok=True)
-        write_state(path, status="starting", message=None, pid=None, starts=starts + 1)
         try:
-            with (path / "log.txt").open("ab") as log:
-                child = subprocess.Popen(
-                    arguments,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=cwd if cwd and Path(cwd).is_dir() else None,
-                    env=environment,
-                    start_new_session=True,
-                )
+            child = spawn(path, self.command)
         except OSError as error:
             write_state(path, status="failed", message=f"could not be started: {error}")
             raise LauncherError(f"{self._named(path)} could not be started: {error}") from error
         self._children[child.pid] = child
-        record = processes.identify(child.pid)
-        write_atomically(path / "process.json", json.dumps(record).encode())
 
     # -- ending and keeping house ---------------------------------------------------------------
 
@@ -221,7 +191,7 @@ class Launcher:
         return path.name
 
     def delete(self, handle: str) -> str:
-        """Delete a run's directory for good; returns its id.
+        """Delete a run, its rows and its checkpoints for good; returns its id.
 
         Raises:
             LauncherError: it is active: stop it first.
@@ -232,6 +202,7 @@ class Launcher:
                 raise LauncherError(f"{self._named(path)} is active: stop it first")
             if processes.group(rundir.read_process(path), path):
                 raise LauncherError(f"{self._named(path)} still has processes: stop it first")
+            tombstone(self.runs_dir, path.name)
             doomed = self.runs_dir / f".deleted-{path.name}"
             path.rename(doomed)
         shutil.rmtree(doomed)
@@ -251,6 +222,11 @@ class Launcher:
                     self._admit()
         infos = [self.info(path) for path in rundir.run_dirs(self.runs_dir)]
         return sorted(infos, key=lambda info: info.created, reverse=True)
+
+    def take_ended(self) -> int:
+        """How many children of this launcher have ended since the last time it was asked."""
+        ended, self._ended = self._ended, 0
+        return ended
 
     def get(self, handle: str) -> RunInfo:
         """One run by id or name. Raises UnknownRunError."""
@@ -275,7 +251,8 @@ class Launcher:
         """state.json, corrected when its process is gone."""
         for child in list(self._children.values()):
             if child.poll() is not None:
-                del self._children[child.pid]
+                self._children.pop(child.pid, None)
+                self._ended += 1
         state = read_state(path)
         if state.get("status") not in ACTIVE or self._lives(path, state):
             return state

@@ -65,6 +65,20 @@ class Questions:
         """The same for a stranger's text: at most ``limit`` rows, and a notice when cut."""
         return self.store.query(query, limit)
 
+    def schema(self) -> pd.DataFrame:
+        """Every view and column with its type and meaning: view, column, type, comment."""
+        from workbench.store.catalog import VIEWS
+        from workbench.store.session import session_for
+
+        frame = session_for(self.runs_dir).frame(
+            'SELECT table_name AS "view", column_name AS "column", data_type AS type, comment '
+            "FROM duckdb_columns() WHERE database_name = 'store' AND schema_name = 'main' "
+            "ORDER BY column_index"
+        )
+        order = {name: i for i, name in enumerate(VIEWS)}
+        frame = frame[frame["view"].isin(order)]
+        return frame.sort_values("view", key=lambda c: c.map(order), kind="stable")
+
     def rollouts(
         self,
         run: Runs,

@@ -161,7 +161,6 @@ def create(
     runs_dir: Path,
     config: RunConfig,
     *,
-    kind: str,
     token: str | None,
     parent: str | None,
     cwd: Path,
@@ -177,7 +176,7 @@ def create(
     identity = {
         "run_id": run_id,
         "name": config.name,
-        "kind": kind,
+        "kind": "maestro" if config.offline is None else "offline",
         "created": time.time(),
         "parent": parent,
         "seed": config.seed,
