@@ -1,6 +1,100 @@
-from workbench.pages.page import Page, html
+"""Compare: runs and checkpoints on the same held-out prompts, with what is certain and what not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from workbench import figures
+from workbench.api import Workbench
+from workbench.comparison import Comparison
+from workbench.pages import compare_views
+from workbench.pages.inspect import figure_json
+from workbench.pages.markup import button, card, empty, go
+from workbench.pages.page import Page, View, chart, html
+
+TEXT_KEYS = frozenset({"tpage", "tkind", "tsort"})
 
 
-def build(wb):
-    out = html("compare-main")
-    return Page("compare", [out], lambda wb, view, changed: ["compare"])
+def build(wb: Workbench) -> Page:
+    """Make the page's widgets."""
+    picker = html("compare-picker")
+    with gr.Row(elem_classes="wb-row2"):
+        with gr.Column(elem_classes="wb-panel"):
+            html_heading("Means on held-out prompts, 95 % intervals")
+            means = chart("compare-means", "means with intervals")
+        with gr.Column(elem_classes="wb-panel"):
+            front_head = html("compare-front-head")
+            front = chart("compare-front", "Pareto front over two objectives")
+    tables = html("compare-tables")
+    texts = html("compare-texts")
+    return Page("compare", [picker, means, front_head, front, tables, texts], show)
+
+
+def html_heading(text: str) -> gr.HTML:
+    """A heading that never changes."""
+    return gr.HTML(f"<h3>{text}</h3>", elem_classes="wb-page", apply_default_css=False)
+
+
+def evaluations(wb: Workbench) -> pd.DataFrame:
+    """Every evaluation there is: run, name, phase, step, prompts, completions, judge."""
+    return wb.sql(
+        """SELECT e.run_id, r.name, e.phase, e.step, count(DISTINCT prompt_id) AS prompts,
+               count(*) AS completions, avg(judge) AS judge, max(e.time) AS time
+        FROM evaluations e JOIN runs r USING (run_id)
+        GROUP BY ALL ORDER BY max(r.created) DESC, e.run_id, e.step, e.phase"""
+    )
+
+
+def sides_of(view: View, known: pd.DataFrame) -> list[str]:
+    """What the address compares; without any, the newest run's first and last evaluation."""
+    names = {f"{r.name_}@{r.phase}" for r in known.rename(columns={"name": "name_"}).itertuples()}
+    asked = [s for s in view.get("sides", "").split(",") if s in names]
+    if not asked and "sides" not in view and len(known):
+        newest = known[known["run_id"] == known["run_id"].iloc[0]]
+        asked = list(dict.fromkeys(f"{r}@{p}" for r, p in zip(newest["name"], newest["phase"])))
+        asked = [asked[0], asked[-1]] if len(asked) > 1 else asked
+    return list(dict.fromkeys(asked))
+
+
+def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
+    """Fill the page for an address."""
+    known = evaluations(wb)
+    if not len(known):
+        nothing = empty(
+            "Nothing to compare yet",
+            "A run evaluates its policy before and after training. Let one finish, or start one.",
+            button("Go to Launch", go(tab="launch"), "primary"),
+        )
+        return [card("", nothing), None, "", None, "", ""]
+    sides = sides_of(view, known)
+    view["sides"] = ",".join(sides)
+    picker = compare_views.picker(known, sides)
+    if len(sides) < 2:
+        advice = empty("Choose two or more sides", "Tick evaluations above to compare them.")
+        return [picker, None, "", None, card("", advice), ""]
+    try:
+        found = wb.compare(sides)
+    except ValueError as error:
+        return [picker, None, "", None, card("", empty("These cannot be compared", str(error))), ""]
+    texts = compare_views.texts(found, view)
+    if changed and changed <= TEXT_KEYS:
+        return [gr.skip(), *[gr.skip()] * 4, texts]
+    return [picker, *_pictures(found, view), compare_views.tables(found), texts]
+
+
+def _pictures(found: Comparison, view: View) -> list[Any]:
+    overall = found.means[found.means["kind"] == "all"]
+    names = [c for c in found.front.columns if c not in ("side", "front")]
+    if len(names) < 2:
+        return [figure_json(figures.means_with_intervals(overall)), "", None]
+    x = view["x"] if view.get("x") in names else names[0]
+    y = view["y"] if view.get("y") in names and view.get("y") != x else ""
+    y = y or next(n for n in reversed(names) if n != x)
+    return [
+        figure_json(figures.means_with_intervals(overall)),
+        compare_views.front_head(found, names, x, y),
+        figure_json(figures.pareto(found.front, x, y)),
+    ]

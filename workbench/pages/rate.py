@@ -1,6 +1,168 @@
-from workbench.pages.page import Page, html
+"""Rate: blind votes on groups where a vote teaches most; keyboard first."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.api import Workbench
+from workbench.pages import run_choice
+from workbench.pages.agreement import agreement_card
+from workbench.pages.markup import act, attr, button, card, chip, empty, esc, go
+from workbench.pages.page import Page, Refused, View, html
+
+QUEUE = 60
 
 
-def build(wb):
-    out = html("rate-main")
-    return Page("rate", [out], lambda wb, view, changed: ["rate"])
+def build(wb: Workbench) -> Page:
+    """Make the page's widgets."""
+    top = html("rate-top")
+    desk = html("rate-desk")
+    result = html("rate-agreement")
+    return Page("rate", [top, desk, result], show, {"vote": vote, "undo": undo})
+
+
+def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
+    """The next group to judge, and how far raters and judge agree."""
+    run = run_choice.chosen(wb, view)
+    top = run_choice.strip(wb, view)
+    if run is None:
+        return [top, card("", run_choice.no_run(wb, view)), ""]
+    run_id = str(run["run_id"])
+    marks = wb.annotations(run_id)
+    mine = marks[(marks["type"] == "vote") & (marks["rater"] == rater(view))]
+    queue = candidates(wb, run_id)
+    left = queue[~queue["group_id"].isin(set(mine["group_id"]) | skipped(view))]
+    if not len(queue):
+        body = empty(
+            "Nothing to judge yet",
+            "Groups appear here as soon as the run has published its first step.",
+            button("Watch it on Runs", go(tab="runs")),
+        )
+        return [top, card("", body), ""]
+    if not len(left):
+        body = empty(
+            "All done",
+            f"You have judged the {len(mine)} groups of this run where a vote teaches most.",
+            button("See who agrees below", go(tab="rate"), off=True),
+        )
+        return [top, card("", body), agreement_card(wb, run_id, marks)]
+    return [
+        top,
+        group_card(wb, view, run_id, str(left["group_id"].iloc[0]), len(mine), len(left)),
+        agreement_card(wb, run_id, marks),
+    ]
+
+
+def rater(view: View) -> str:
+    """Who votes: a name that the person chose, else a common one."""
+    return view.get("rater", "me")[:40]
+
+
+def skipped(view: View) -> set[str]:
+    """Groups that were passed over in this tab."""
+    return set(filter(None, view.get("skip", "").split(",")))
+
+
+def candidates(wb: Workbench, run_id: str) -> pd.DataFrame:
+    """Groups in the order in which a vote teaches most.
+
+    A vote teaches where the objectives disagree: where the completions differ much in single
+    rewards, yet the weighted advantage hardly follows any of them; newer groups come first among
+    equals. Groups whose completions are all the same text are left out.
+    """
+    return wb.sql(
+        """WITH long AS (
+            SELECT group_id, step, advantage, sample, completion, entry.key AS objective,
+                   entry.value AS reward
+            FROM (SELECT group_id, step, advantage, sample, completion,
+                         unnest(map_entries(rewards)) AS entry
+                  FROM rollouts WHERE run_id = $run AND split IN ('train', 'probe'))
+            WHERE NOT isnan(entry.value)),
+        each AS (
+            SELECT group_id, step, objective, coalesce(corr(reward, advantage), 0) AS follows,
+                   count(DISTINCT completion) AS texts
+            FROM long GROUP BY ALL)
+        SELECT group_id, step, max(follows) - min(follows) AS conflict
+        FROM each GROUP BY group_id, step HAVING max(texts) > 1
+        ORDER BY conflict DESC, step DESC, group_id LIMIT $limit""",
+        {"run": run_id, "limit": QUEUE},
+    )
+
+
+def shuffled(rows: pd.DataFrame, who: str) -> pd.DataFrame:
+    """The completions in an order that is random, yet the same when the page is reloaded."""
+    key = f"{who}/{rows['group_id'].iloc[0]}".encode()
+    seed = int.from_bytes(hashlib.sha256(key).digest()[:8], "big")
+    return rows.iloc[np.random.default_rng(seed).permutation(len(rows))]
+
+
+def group_card(wb: Workbench, view: View, run_id: str, group_id: str, done: int, left: int) -> str:
+    """One group, blind: the prompt and its completions, nothing else."""
+    rows = wb.store.group(run_id, group_id)
+    lines = []
+    for place, row in enumerate(shuffled(rows, rater(view)).itertuples(), start=1):
+        vote_attr = act("vote", run=run_id, group=group_id, sample=int(row.sample))
+        key = f" {attr('data-key', str(place))}" if place < 10 else ""
+        lines.append(
+            f'<button type="button" class="wb-vote" {vote_attr}{key}>'
+            f'<kbd>{place}</kbd><span class="wb-mono wb-text" dir="auto">'
+            f"{esc(row.completion) or '<i>empty</i>'}</span></button>"
+        )
+    first = rows.iloc[0]
+    passed = ",".join(sorted(skipped(view) | {group_id}))
+    none = act("vote", run=run_id, group=group_id, sample=-1)
+    tools = (
+        button("none is good (0)", f'{none} data-key="0"')
+        + button("skip (s)", f'{go(skip=passed)} data-key="s"')
+        + button("undo (u)", f'{act("undo", run=run_id)} data-key="u"', off=not done)
+    )
+    who = (
+        '<label class="wb-field named"><span>your name</span>'
+        f'<input type="text" data-param="rater" {attr("data-value", rater(view))}></label>'
+    )
+    head = (
+        f'<div class="wb-head">{chip(str(first["kind"]))}'
+        f'<span class="q" dir="auto">{esc(first["prompt"])}</span></div>'
+        "<p>Which completion is best? Press its number. You do not see where they come from.</p>"
+    )
+    return (
+        f'<section class="wb-card wb-desk">{head}<div class="wb-votes">{"".join(lines)}</div>'
+        f'<div class="wb-bar">{tools}<span class="wb-right wb-dim">{done} judged · {left} worth '
+        f"judging{who}</span></div></section>"
+    )
+
+
+def vote(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """Store a vote for one completion of a group, or for none (sample -1)."""
+    run_id, group_id, sample = str(args["run"]), str(args["group"]), int(args["sample"])
+    rows = wb.store.group(run_id, group_id)
+    if not len(rows) or (sample >= 0 and sample not in set(rows["sample"])):
+        raise Refused(f"group {group_id!r} has no completion {sample}")
+    first = rows.iloc[0]
+    wb.annotate(
+        run_id,
+        "vote",
+        rater=rater(view),
+        score=1.0 if sample >= 0 else 0.0,
+        split=str(first["split"]),
+        step=int(first["step"]),
+        prompt_id=str(first["prompt_id"]),
+        group_id=group_id,
+        sample=sample if sample >= 0 else None,
+    )
+    return "Vote stored"
+
+
+def undo(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """Take one's newest vote back."""
+    run_id = str(args["run"])
+    marks = wb.annotations(run_id)
+    mine = marks[(marks["type"] == "vote") & (marks["rater"] == rater(view))]
+    if not len(mine):
+        raise Refused("There is no vote of yours to take back")
+    wb.retract(run_id, str(mine.sort_values("time")["annotation_id"].iloc[-1]))
+    return "Vote taken back"

@@ -10,12 +10,13 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from workbench.api import Workbench
+from workbench.logged_rows import rows_from_frame
 from workbench.pages.markup import attr, button, esc, go, num, select
 from workbench.pages.page import View
 from workbench.pages.queries import matrix
 from workbench.scalarizer_config import SCALARIZER_CONFIGS
 from workbench.types import Floats
-from workbench.whatif import WhatIf, rows_from_frame, whatif
+from workbench.whatif import WhatIf, whatif
 
 NEED_MORE = ("single", "oracle", "conductor")
 """Scalarizers that cannot be asked by name alone; ``single`` is offered once per objective."""
