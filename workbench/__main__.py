@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from workbench import __version__
-from workbench.commands import analysis, runs, store
+from workbench.bench import cli as bench
+from workbench.commands import analysis, app, runs, store
 from workbench.commands.base import Command, UsageError
 
 COMMANDS: dict[str, Command] = {
@@ -25,6 +26,8 @@ COMMANDS: dict[str, Command] = {
     "query": store.QUERY,
     "schema": store.SCHEMA,
     "archive": store.ARCHIVE,
+    "bench": Command("measure every weighting on the etudes", bench.arguments, bench.run),
+    "app": app.APP,
 }
 """Every command by name, in the order of the help."""
 

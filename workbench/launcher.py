@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -57,6 +58,7 @@ class Launcher:
         self.allowed_functions = allowed_functions
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._ended = 0
+        self._phases: dict[str, str] = {}
 
     # -- starting -------------------------------------------------------------------------------
 
@@ -169,14 +171,23 @@ class Launcher:
         yield from stop_phases(path, seconds=seconds, now=now)
 
     def request_stop(self, handle: str) -> str:
-        """Ask a run to stop after its current step, without waiting; returns its id."""
+        """Ask a run to stop after its current step and return its id at once.
+
+        One that does not hear is terminated, then killed, by a thread of this process; ``list``
+        shows how far it is.
+        """
         path = rundir.resolve(self.runs_dir, handle)
-        status = self._looked_at(path).get("status")
-        if status == "queued":
-            self.stop(handle)
-        elif status in ACTIVE:
+        if self._looked_at(path).get("status") in ("queued", *ACTIVE):
             request(path)
+            threading.Thread(target=self._see_it_end, args=(path,), daemon=True).start()
         return path.name
+
+    def _see_it_end(self, path: Path) -> None:
+        try:
+            for phase in self.stop_phases(path.name):
+                self._phases[path.name] = phase
+        except (LauncherError, OSError) as error:  # nobody waits for this thread: the list says it
+            self._phases[path.name] = str(error)
 
     def rename(self, handle: str, name: str) -> str:
         """Give a run another name; returns its id. Raises ConfigError, LauncherError."""
@@ -242,6 +253,8 @@ class Launcher:
         state = self._looked_at(path)
         known = RunInfo.__dataclass_fields__
         values = {k: v for k, v in (identity | state).items() if k in known and v is not None}
+        if values.get("status") in ("starting", "running") and (path / "stop").exists():
+            values |= {"status": "stopping", "message": self._phases.get(path.name)}
         info = RunInfo(**{"status": "failed", **values})
         if "damaged" in identity:
             info = replace(info, message=identity["damaged"])

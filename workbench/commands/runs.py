@@ -38,6 +38,11 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         help="override a key, e.g. scalarizer.emphasis=0.3 (values are YAML)",
     )
     parser.add_argument("--name", help="name of the run; refused when taken")
+    parser.add_argument(
+        "--reuse",
+        action="store_true",
+        help="when the name is taken: follow, resume or show that run instead",
+    )
     parser.add_argument("--queue", action="store_true", help="wait for a free slot")
     parser.add_argument("--detach", action="store_true", help="print the id and leave it running")
     parser.add_argument("--print", action="store_true", help="print the whole YAML, start nothing")
@@ -49,6 +54,7 @@ def _run(args: argparse.Namespace) -> int:
     from workbench.api import MAX_ACTIVE, Workbench
     from workbench.configio import load, with_name
     from workbench.configtext import dump
+    from workbench.rundir import UnknownRunError
 
     for item in [s for s in args.set if "=" not in s and args.config is None][:1]:
         args.config = item  # `run --set steps=3 quick`: the option took the configuration along
@@ -62,6 +68,14 @@ def _run(args: argparse.Namespace) -> int:
         print(dump(config), end="")
         return 0
     wb = Workbench(args.runs_dir, limit=MAX_ACTIVE if args.queue else None)
+    if args.reuse and config.name is not None:
+        try:
+            run = wb.run(config.name)
+        except UnknownRunError:
+            return _begun(wb, wb.start(config), args)
+        if run.status in ("stopped", "failed"):
+            run.resume()
+        return _begun(wb, run, args)
     return _begun(wb, wb.start(config), args)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,19 @@ TICK_SECONDS = 2.0
 EVERYTHING = frozenset({"*"})
 
 
-def build_app(runs_dir: str | Path = "runs") -> gr.Blocks:
+def build_app(
+    runs_dir: str | Path = "runs", allowed_functions: Sequence[str] | None = None
+) -> gr.Blocks:
     """Build the app over one runs directory; nothing is started yet.
 
     Args:
         runs_dir: where runs live; made when it is missing.
+        allowed_functions: which ``package.module:function`` a run may name; None: any.
 
     Returns:
         Blocks whose ``launch()`` brings its own theme, styles and routes.
     """
-    wb = Workbench(runs_dir)
+    wb = Workbench(runs_dir, allowed_functions=allowed_functions)
     with WorkbenchBlocks(
         title="MAESTRO workbench", analytics_enabled=False, fill_width=True
     ) as blocks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ class Guard:
         self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -120,7 +122,8 @@ class WorkbenchBlocks(gr.Blocks):
             "middleware": [Middleware(Guard, hosts=hosts)],
         }
         kwargs["app_kwargs"] = {**own, **(kwargs.get("app_kwargs") or {})}
-        head = f'<meta name="wb-plotly" content="{PLOTLY_URL}"><script>{asset("workbench.js")}</script>'
+        script = f"<script>{asset('workbench.js')}</script>"
+        head = f'<meta name="wb-plotly" content="{PLOTLY_URL}">{script}'
         defaults = {
             "theme": theme(),
             "css": asset("workbench.css"),
@@ -144,6 +147,7 @@ def serve(
     port: int = 7860,
     *,
     auth: list[tuple[str, str]] | None = None,
+    allowed_functions: Sequence[str] | None = None,
     open_browser: bool = False,
     block: bool = True,
 ) -> gr.Blocks:
@@ -154,6 +158,8 @@ def serve(
         host: address to listen on; anything but loopback needs ``auth``.
         port: the first port to try; a taken one is an error.
         auth: pairs of user name and password.
+        allowed_functions: which ``package.module:function`` a run may name; None: any on
+            loopback, none elsewhere.
         open_browser: open a tab on it.
         block: stay until told to end; False returns the app at once (a notebook).
 
@@ -165,7 +171,9 @@ def serve(
 
     if host not in LOOPBACK and not auth:
         raise ValueError(f"host {host!r} is open to others: give --auth USER:PASSWORD")
-    app = build_app(runs_dir)
+    if host not in LOOPBACK and allowed_functions is None:
+        allowed_functions = ()
+    app = build_app(runs_dir, allowed_functions)
     app.launch(
         server_name=host,
         server_port=port,
