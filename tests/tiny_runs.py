@@ -54,9 +54,7 @@ def short(prompts, completions, completion_ids, **columns):  # type: ignore[no-u
 
 def low_words(prompts, completions, completion_ids, **columns):  # type: ignore[no-untyped-def]
     """Share of low token ids; does not apply to completions that are a lone end token."""
-    return [
-        sum(t < 20 for t in ids) / len(ids) if len(ids) > 1 else None for ids in completion_ids
-    ]
+    return [sum(t < 20 for t in ids) / len(ids) if len(ids) > 1 else None for ids in completion_ids]
 
 
 OBJECTIVES = {
