@@ -13,7 +13,6 @@ import torch
 from tests.offline_rows_tiny import Published, dozen_model, tiny_t5
 from tests.tiny_models import tiny_tokenizer
 from workbench.configio import validate
-from workbench.offline_config import OfflineConfig
 from workbench.trainers.offline import PartitionTrainer
 from workbench.trainers.offline_tokens import TokenRows, with_values
 from workbench.trainers.row_policy import row_logps
@@ -29,15 +28,10 @@ def offline(method, **changes):
         "rpo": {"tau": 1.0, "length_normalize": False, "partition": "authors"},
         "dro": {"tau": 1.0, "length_normalize": False, "value_hidden": 8},
     }
-    data = {
-        "method": method,
-        "steps": 300,
-        "source": {"path": "rows.jsonl"},
-        "policy": {"model": "etudes"},
-        "update": {"batch_size": 12, "learning_rate": 0.02, "warmup_steps": 0},
-        **sections,
-    }
-    return validate(data | changes, root=OfflineConfig)
+    update = {"batch_size": 12, "learning_rate": 0.02, "warmup_steps": 0}
+    steps = changes.pop("steps", 300)
+    data = {"method": method, "source": {"path": "rows.jsonl"}, "update": update, **sections}
+    return validate({"steps": steps, "offline": data | changes})
 
 
 def enumerated(model):
@@ -62,7 +56,7 @@ def test_gradient_descent_reaches_the_closed_form(tmp_path, method, tau):
     rows = enumerated(model)
     assert np.exp(rows.logp_ref).sum() == pytest.approx(1.0, abs=1e-5)
     if method == "rpo":
-        rows = with_values(rows, config)
+        rows = with_values(rows, config.offline.rpo)
     expected = np.exp(rows.logp_ref + REWARDS / tau)
     published = Published()
     trainer = PartitionTrainer(
@@ -79,7 +73,7 @@ def test_loss_is_zero_at_the_optimum_by_hand():
     # two responses, pi_ref = (1/4, 3/4), r = (log 3, 0), tau = 1: Z = 3/4 + 3/4, pi = (1/2, 1/2)
     config = offline("rpo")
     rows = TokenRows([PROMPT] * 2, [[0], [1]], np.log([3.0, 1.0]), np.zeros(2, dtype=int))
-    rows = with_values(replace(rows, logp_ref=np.log([0.25, 0.75])), config)
+    rows = with_values(replace(rows, logp_ref=np.log([0.25, 0.75])), config.offline.rpo)
     np.testing.assert_allclose(rows.values, np.log(1.5))
     target = rows.logp_ref + rows.rewards - rows.values
     np.testing.assert_allclose(np.exp(target), [0.5, 0.5])
@@ -120,7 +114,7 @@ def test_an_encoder_decoder_follows_the_rewards(tmp_path, method):
         update={"batch_size": 6, "learning_rate": 0.01, "warmup_steps": 0},
     )
     if method == "rpo":
-        rows = with_values(rows, config)
+        rows = with_values(rows, config.offline.rpo)
     trainer = PartitionTrainer(
         config, model, tiny_tokenizer(), rows, Published(), tmp_path / "checkpoints"
     )

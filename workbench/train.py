@@ -30,6 +30,7 @@ from workbench.tasks import load_task
 from workbench.types import RolloutBatch, Task
 
 if TYPE_CHECKING:
+    from workbench.config import RunConfig
     from workbench.core.findings import Finding
 
 
@@ -82,7 +83,8 @@ class Child:
         self.writer.state(
             **processes.identify(os.getpid()), steps=config.steps, attempt=self.writer.attempt
         )
-        self.phase("loading", f"run {self.name}: {config.steps} steps of {config.scalarizer.name}")
+        what = config.offline.method if config.offline else config.scalarizer.name
+        self.phase("loading", f"run {self.name}: {config.steps} steps of {what}")
         quiet_libraries(config)
         task = load_task(config.task)
         self.say(
@@ -185,13 +187,22 @@ class Child:
         self._end("failed", f"{type(error).__name__}: {error}")
 
 
+def _kind(run_dir: Path) -> type[Child]:
+    """What kind of run this is: one that samples, or one that learns from logged rows."""
+    if read_identity(run_dir).get("kind") != "offline":
+        return Child
+    from workbench.offline import OfflineChild
+
+    return OfflineChild
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m workbench.train", description=__doc__)
     parser.add_argument("run_dir", type=Path, help="directory of the run, with its config.yaml")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     arguments = parser.parse_args(argv)
-    child = Child(arguments.run_dir.absolute(), arguments.resume)
+    child = _kind(arguments.run_dir)(arguments.run_dir.absolute(), arguments.resume)
     try:
         child.run()
     except Exception as error:  # whatever it was, the state must say that the run ended

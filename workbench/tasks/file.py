@@ -69,15 +69,15 @@ def preview(path: str | Path, n: int = 5) -> pd.DataFrame:
         FileNotFoundError: The path does not exist.
         ValueError: The file's type is not one of SUFFIXES, or a row is no valid row of it.
     """
-    return pd.DataFrame([row for _, row in islice(_rows(Path(path)), n)])
+    return pd.DataFrame([row for _, row in islice(read_rows(Path(path)), n)])
 
 
 def _examples(path: Path, config: TaskConfig) -> list[Located]:
     """Every row as an Example, the wanted kinds only."""
     found: list[Located] = []
     seen: dict[str, str] = {}
-    for where, raw in _rows(path):
-        row = _renamed(raw, config.columns, where)
+    for where, raw in read_rows(path):
+        row = renamed_row(raw, config.columns, where)
         example = _example(row, where, path.suffix == ".csv")
         if example.prompt_id in seen:
             raise ValueError(
@@ -98,7 +98,7 @@ def _examples(path: Path, config: TaskConfig) -> list[Located]:
     return [(w, e) for w, e in found if not config.kinds or e.kind in config.kinds]
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Row]]:
+def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     """Where each row stands, and its columns; nothing is read before it is asked for."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: type {path.suffix!r} unknown; allowed are {list(SUFFIXES)}")
@@ -142,7 +142,7 @@ def _csv(path: Path) -> Iterator[Row]:
         raise ValueError(f"{path.name}: not valid CSV: {error}") from error
 
 
-def _renamed(row: Row, columns: Mapping[str, str], where: str) -> Row:
+def renamed_row(row: Row, columns: Mapping[str, str], where: str) -> Row:
     """The row under the workbench's names: ``columns`` maps these to the file's."""
     missing = sorted(source for source in columns.values() if source not in row)
     if missing:

@@ -14,7 +14,9 @@ import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, TaskType, get_peft_model
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -64,11 +66,12 @@ def load_tokenizer(policy: PolicyConfig) -> PreTrainedTokenizerBase:
 
 
 def load_base(policy: PolicyConfig, path: str | Path | None = None) -> PreTrainedModel:
-    """The causal model at ``path``, or the policy's own before training, in its number format."""
+    """The model at ``path``, or the policy's own before training, in its number format."""
     dtype = policy.dtype if policy.dtype == "auto" else getattr(torch, policy.dtype)
-    return AutoModelForCausalLM.from_pretrained(
-        path or policy_path(policy), dtype=dtype, trust_remote_code=policy.trust_remote_code
-    )
+    where, trusted = path or policy_path(policy), policy.trust_remote_code
+    config = AutoConfig.from_pretrained(where, trust_remote_code=trusted)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return kind.from_pretrained(where, dtype=dtype, trust_remote_code=trusted)
 
 
 def load_policy(policy: PolicyConfig, checkpoint: Path | None = None) -> PreTrainedModel:

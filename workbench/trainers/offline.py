@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from workbench.config import RunConfig
 from workbench.core.losses import dro_loss, rpo_loss
 from workbench.offline_config import OfflineConfig
 from workbench.trainers import checkpoint as checkpoints
@@ -40,19 +41,25 @@ LOSSES = {"rpo": rpo_loss, "dro": dro_loss}
 VALUE = "value.safetensors"
 
 
-def shared_arguments(config: OfflineConfig, output_dir: Path) -> dict[str, Any]:
+def section(config: RunConfig) -> OfflineConfig:
+    """The run's ``offline`` section. Raises ValueError for a run that has none."""
+    if config.offline is None:
+        raise ValueError("offline is missing: this run samples its rows; start it with train")
+    return config.offline
+
+
+def shared_arguments(config: RunConfig, output_dir: Path) -> dict[str, Any]:
     """What the four methods' TrainingArguments have in common.
 
     Raises:
         ValueError: When the rows of a step do not divide by micro-batches and processes.
     """
-    update, policy = config.update, config.policy
-    assert policy is not None
+    update, policy = section(config).update, config.policy
     world = int(os.environ.get("WORLD_SIZE", 1))
     parts = update.gradient_accumulation_steps * world
     if update.batch_size % parts:
         raise ValueError(
-            f"update.batch_size: {update.batch_size} rows do not divide by "
+            f"offline.update.batch_size: {update.batch_size} rows do not divide by "
             f"{update.gradient_accumulation_steps} micro-batches x {world} processes"
         )
     return {
@@ -83,17 +90,27 @@ def shared_arguments(config: OfflineConfig, output_dir: Path) -> dict[str, Any]:
 class RowTraining(Trainer):
     """What all four methods share over transformers' Trainer: log and checkpoints."""
 
-    config: OfflineConfig
+    config: RunConfig
+    offline: OfflineConfig
     publisher: Publisher
     checkpoint_dir: Path
     headline: float | None
+    reference: None
+    diagnostics: dict[str, float]
+    latest: dict[str, float]
+    scalarizer_state: dict[str, np.ndarray]  # never moves here; evaluations want it beside a policy
 
-    def prepare(self, config: OfflineConfig, publisher: Publisher, checkpoint_dir: Path) -> None:
+    def prepare(self, config: RunConfig, publisher: Publisher, checkpoint_dir: Path) -> None:
         """Say where things go; to be called before transformers' own constructor."""
         self.config = config
+        self.offline = section(config)
         self.publisher = publisher
         self.checkpoint_dir = checkpoint_dir
         self.headline = None
+        self.reference = None
+        self.diagnostics = {}
+        self.latest = {}
+        self.scalarizer_state = {}
 
     @property
     def policy(self) -> PreTrainedModel:
@@ -107,6 +124,7 @@ class RowTraining(Trainer):
         del self.state.log_history[:-1]  # the store keeps the history; checkpoints stay small
         if self.accelerator.is_main_process:
             numbers = {k: v for k, v in logs.items() if isinstance(v, int | float)}
+            self.latest = numbers
             self.publisher.metrics(max(0, self.state.global_step - 1), numbers)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -125,7 +143,7 @@ class RowTraining(Trainer):
 def save_rows_checkpoint(trainer: RowTraining) -> Path:
     """Write a checkpoint at the trainer's step, publish it, and apply retention.
 
-    The layout is ``checkpoint``'s, without what only a Conductor has; DRO adds its value network.
+    The layout is ``checkpoint``'s; DRO adds its value network.
     """
     step = trainer.state.global_step
     directory = trainer.checkpoint_dir / f"{checkpoints.PREFIX}{step:06d}"
@@ -137,6 +155,7 @@ def save_rows_checkpoint(trainer: RowTraining) -> Path:
     model = trainer.accelerator.unwrap_model(trainer.model)
     if isinstance(model, RowPolicy) and model.value is not None:
         save_file(model.value.state_dict(), temporary / VALUE)
+    save_arrays(trainer.scalarizer_state, temporary / checkpoints.CONDUCTOR)
     tensors, groups, numbers = checkpoints.optimizer_state(trainer.optimizer)
     save_file(tensors, temporary / "optimizer.safetensors")
     # every process draws alike: rows are split by the sampler, not by chance
@@ -170,7 +189,7 @@ class PartitionTrainer(RowTraining):
     """RPO and DRO: the log-ratio of each row is fitted to its reward above V(x).
 
     Args:
-        config: The run; ``method`` is ``rpo`` or ``dro``.
+        config: The run; ``offline.method`` is ``rpo`` or ``dro``.
         model: A model of ``load_row_policy``, before training.
         tokenizer: Its tokenizer.
         rows: Rows with ``logp_ref``; for RPO with ``values``.
@@ -180,7 +199,7 @@ class PartitionTrainer(RowTraining):
 
     def __init__(
         self,
-        config: OfflineConfig,
+        config: RunConfig,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         rows: TokenRows,
@@ -188,23 +207,23 @@ class PartitionTrainer(RowTraining):
         checkpoint_dir: Path,
     ) -> None:
         self.prepare(config, publisher, checkpoint_dir)
-        assert config.policy is not None and rows.logp_ref is not None
+        assert rows.logp_ref is not None
         if config.policy.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.enable_input_require_grads()
         self.rows = rows
-        self.loss = LOSSES[config.method]
+        self.loss = LOSSES[self.offline.method]
         self.pad = int(tokenizer.pad_token_id)
         torch.manual_seed(config.seed)  # the value network's start
         network = None
-        if config.method == "dro":
-            network = value_network(hidden_size(model), config.dro.value_hidden)
+        if self.offline.method == "dro":
+            network = value_network(hidden_size(model), self.offline.dro.value_hidden)
         arguments = TrainingArguments(**shared_arguments(config, checkpoint_dir.parent))
         super().__init__(
-            model=RowPolicy(model, network, config.dro.value_trains_policy),
+            model=RowPolicy(model, network, self.offline.dro.value_trains_policy),
             args=arguments,
             train_dataset=row_order(
-                len(rows), config.steps * config.update.batch_size, config.seed
+                len(rows), config.steps * self.offline.update.batch_size, config.seed
             ).tolist(),
             data_collator=self._collate,
             processing_class=tokenizer,
@@ -217,7 +236,7 @@ class PartitionTrainer(RowTraining):
         """AdamW; the value network may have a rate of its own."""
         if self.optimizer is None:
             wrapped = self.model if model is None else model
-            update, rate = self.config.update, self.config.dro.value_learning_rate
+            update, rate = self.offline.update, self.offline.dro.value_learning_rate
             network = wrapped.value.parameters() if wrapped.value is not None else ()
             trained = [p for p in wrapped.policy.parameters() if p.requires_grad]
             decayed = [p for p in trained if p.ndim > 1]
@@ -245,10 +264,10 @@ class PartitionTrainer(RowTraining):
         rewards = self._column(self.rows.rewards, index, logp)
         if values is None:
             values = self._column(self.rows.values, index, logp)
-        if self.config.length_normalize:
+        if self.offline.length_normalize:
             size = lengths.clamp(min=1)
             logp, reference = logp / size, reference / size
-        loss = self.loss(logp, reference, rewards, values, self.config.tau)
+        loss = self.loss(logp, reference, rewards, values, self.offline.tau)
         with torch.no_grad():
             self._measure(logp - reference, rewards - values)
         return loss

@@ -1,4 +1,4 @@
-"""A file of (prompt, response, reward) rows: JSONL, Parquet or CSV.
+"""A file of (prompt, response, reward) rows: JSONL, Parquet or CSV, read as the file task reads.
 
 One row of JSONL, everything but the first three optional::
 
@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+
+from workbench.tasks.file import read_rows, renamed_row
 
 REQUIRED = ("prompt", "response", "reward")
 SYNONYMS = {"completion": "response", "answer": "response", "score": "reward"}
@@ -27,100 +29,81 @@ SYNONYMS = {"completion": "response", "answer": "response", "score": "reward"}
 def file_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """Read rows as a frame with the columns of ``offline_rows``.
 
+    A row may lack its response or reward: the rules decide what becomes of it.
+
     Args:
         path: The file.
         columns: Own names of columns: ``{reward: stars}`` reads the reward from ``stars``.
 
     Raises:
-        ValueError: When the file has another format, lacks a column or holds a bad line; the
-            message names the line where it can.
+        ValueError: When the file has another format, lacks a column in all rows or holds a value
+            that is none; the message names the row.
         FileNotFoundError: When it does not exist.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"source.path: no file {str(path)!r}")
-    readers = {".jsonl": _jsonl, ".parquet": pd.read_parquet, ".csv": pd.read_csv}
-    if path.suffix.lower() not in readers:
-        raise ValueError(
-            f"source.path: {path.suffix or path.name!r} unknown; allowed are {', '.join(readers)}"
-        )
-    raw = readers[path.suffix.lower()](path)
-    for ours, theirs in columns.items():
-        if theirs not in raw:
-            raise ValueError(
-                f"source.columns: {path.name} has no column {theirs!r} for {ours!r}; "
-                f"it has {list(raw.columns)}"
-            )
-    raw = raw.rename(columns={theirs: ours for ours, theirs in columns.items()})
-    raw = raw.rename(columns={k: v for k, v in SYNONYMS.items() if v not in raw and k in raw})
-    missing = [name for name in REQUIRED if name not in raw]
-    if missing:
-        raise ValueError(
-            f"source.path: {path.name} lacks {missing}; it has {list(raw.columns)}. "
-            "source.columns can rename them"
-        )
-    prompts = [_prompt(value, path, line) for line, value in enumerate(raw["prompt"], 1)]
-    kinds = raw["kind"] if "kind" in raw else pd.Series("default", index=raw.index)
-    ids = raw["prompt_id"].astype(str) if "prompt_id" in raw else [_identity(p) for p in prompts]
-    known = pd.to_numeric(raw["behaviour_logp"]) if "behaviour_logp" in raw else np.nan
-    return pd.DataFrame(
-        {
-            "prompt": pd.Series(prompts, dtype=object),
-            "prompt_id": list(ids),
-            "kind": kinds.fillna("default").astype(str).to_numpy(),
-            "response": ["" if _absent(v) else str(v) for v in raw["response"]],
-            "reward": [_number(v, path, line) for line, v in enumerate(raw["reward"], 1)],
-            "origin": path.name,
-            "step": -1,
-            "truncated": False,
-            "token_ids": None,
-            "behaviour_logp": np.asarray(known, dtype=np.float64),
-            "reference_logp": np.nan,
+    found: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for where, raw in read_rows(path):
+        row = renamed_row(raw, columns, where)
+        row = {
+            SYNONYMS[k] if k in SYNONYMS and SYNONYMS[k] not in row else k: v
+            for k, v in row.items()
         }
-    )
+        seen |= set(row)
+        found.append(_row(row, where, path.name))
+    missing = [name for name in REQUIRED if name not in seen]
+    if found and missing:
+        raise ValueError(
+            f"{path.name}: column {missing[0]!r} is missing; there are {sorted(seen)}. Name the "
+            f"right one with offline.source.columns, e.g. {{{missing[0]}: ...}}"
+        )
+    return pd.DataFrame(found)
 
 
-def _jsonl(path: Path) -> pd.DataFrame:
-    rows = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path.name}, line {number}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{path.name}, line {number}: {type(row).__name__} is no row")
-        rows.append(row)
-    return pd.DataFrame(rows)
+def _row(row: Mapping[str, Any], where: str, origin: str) -> dict[str, Any]:
+    prompt = _prompt(row.get("prompt"), where)
+    identity = row.get("prompt_id")
+    kind = row.get("kind")
+    return {
+        "prompt": prompt,
+        "prompt_id": _identity(prompt) if _absent(identity) else str(identity),
+        "kind": "default" if _absent(kind) else str(kind),
+        "response": "" if _absent(row.get("response")) else str(row["response"]),
+        "reward": _number(row.get("reward"), "reward", where),
+        "origin": origin,
+        "step": -1,
+        "truncated": bool(row.get("truncated") or False),
+        "token_ids": None,
+        "behaviour_logp": _number(row.get("behaviour_logp"), "behaviour_logp", where),
+        "reference_logp": math.nan,
+    }
 
 
-def _prompt(value: Any, path: Path, line: int) -> Any:
-    """Text, or messages as plain dicts (Parquet hands them over as arrays)."""
-    if isinstance(value, str):
-        return value
+def _prompt(value: Any, where: str) -> Any:
+    """Text, or messages as plain dicts; empty where there is none."""
     if _absent(value):
         return ""
-    messages = list(value) if isinstance(value, list | tuple | np.ndarray) else None
-    if messages is None or not all(isinstance(m, dict) and "content" in m for m in messages):
-        raise ValueError(
-            f"{path.name}, row {line}: prompt {value!r} is neither text nor chat messages"
-        )
-    return [{"role": str(m["role"]), "content": str(m["content"])} for m in messages]
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not all(
+        isinstance(m, dict) and {"role", "content"} <= set(m) for m in value
+    ):
+        raise ValueError(f"{where}: prompt {value!r} is neither text nor chat messages")
+    return [{"role": str(m["role"]), "content": str(m["content"])} for m in value]
 
 
-def _number(value: Any, path: Path, line: int) -> float:
+def _number(value: Any, column: str, where: str) -> float:
     if _absent(value):
-        return float("nan")
+        return math.nan
     try:
         return float(value)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{path.name}, row {line}: reward {value!r} is no number; leave it empty for none"
+            f"{where}: {column} {value!r} is no number; leave it empty for none"
         ) from error
 
 
 def _absent(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and np.isnan(value))
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _identity(prompt: Any) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.config import RunConfig
-from workbench.offline_config import OfflineConfig, RewardConfig
+from workbench.offline_config import OfflineConfig, RewardConfig, SourceConfig
 from workbench.trainers.offline_file import file_rows
 from workbench.types import Floats
 
@@ -42,8 +42,8 @@ COLUMNS = (
     "behaviour_logp",
     "reference_logp",
 )
-Sql = Callable[[str, Sequence[Any]], pd.DataFrame]
-"""The store's ``sql``: a query and its parameters in, a frame out."""
+Sql = Callable[[str, Mapping[str, Any]], pd.DataFrame]
+"""The store's ``sql``: a query and its named parameters in, a frame out."""
 
 
 class RowsError(ValueError):
@@ -71,17 +71,16 @@ def load_rows(config: OfflineConfig, runs: Mapping[str, RunConfig], sql: Sql) ->
         known = sorted(frame["kind"].unique())
         unknown = sorted(set(config.source.kinds) - set(known))
         if unknown:
-            raise RowsError(f"source.kinds: {unknown} unknown; these rows have {known}")
+            raise RowsError(f"offline.source.kinds: {unknown} unknown; these rows have {known}")
         frame = frame[frame["kind"].isin(config.source.kinds)]
     if frame.empty:
         raise RowsError(_nothing(config))
     return frame.reset_index(drop=True)[list(COLUMNS)]
 
 
-def draw(frame: pd.DataFrame, config: OfflineConfig) -> pd.DataFrame:
+def draw(frame: pd.DataFrame, source: SourceConfig, seed: int) -> pd.DataFrame:
     """At most ``rows_per_prompt`` rows of each prompt and ``limit`` in all, by the run's seed."""
-    rng = np.random.default_rng([config.seed, 1])
-    source = config.source
+    rng = np.random.default_rng([seed, 1])
     if source.rows_per_prompt is not None:
         shuffled = frame.iloc[rng.permutation(len(frame))]
         place = shuffled.groupby(prompt_keys(shuffled)).cumcount()
@@ -124,7 +123,7 @@ def weighted(
     tables = [config.weights, *config.by_kind.values()]
     unknown = sorted({name for table in tables for name in table} - set(names))
     if unknown:
-        raise RowsError(f"reward.weights: {unknown} unknown; these rows have {list(names)}")
+        raise RowsError(f"offline.reward.weights: {unknown} unknown; these rows have {list(names)}")
     if config.standardize_objectives:
         columns = [standardized(rewards[:, k]) for k in range(len(names))]
         rewards = np.stack(columns, axis=1)
@@ -148,7 +147,9 @@ def _weights(table: Mapping[str, float], names: Sequence[str]) -> list[float]:
         return [1.0 / len(names)] * len(names)
     row = [float(table.get(name, 0.0)) for name in names]
     if not any(row):
-        raise RowsError(f"reward.weights: {dict(table)} are all 0; nothing would be learned")
+        raise RowsError(
+            f"offline.reward.weights: {dict(table)} are all 0; nothing would be learned"
+        )
     return row
 
 
@@ -162,7 +163,7 @@ def _run_rows(
     frames = []
     for run_id, run in runs.items():
         names = run.objective_names
-        rows = sql(_rollout_query(names, config), [run_id, *_bounds(config)])
+        rows = sql(_rollout_query(names, config), {"run": run_id, **_bounds(config)})
         if votes is not None:
             rows = rows.drop(columns=["reward"], errors="ignore").merge(
                 votes[votes["run_id"] == run_id].drop(columns=["run_id"]),
@@ -188,14 +189,15 @@ def _rollout_query(names: Sequence[str], config: OfflineConfig) -> str:
     return (
         "SELECT split, step, group_id, sample, kind, prompt_id, prompt, completion, truncated, "
         f"token_ids, behaviour_logp, reference_logp, judge, {', '.join(cells)} "
-        f"FROM rollouts WHERE run_id = ? AND split IN ({splits}) AND step BETWEEN ? AND ? "
+        f"FROM rollouts WHERE run_id = $run AND split IN ({splits}) "
+        "AND step BETWEEN $first AND $last "
         "ORDER BY split, step, group_id, sample"
     )
 
 
-def _bounds(config: OfflineConfig) -> tuple[int, int]:
+def _bounds(config: OfflineConfig) -> dict[str, int]:
     first, last = config.source.first_step, config.source.last_step
-    return (0 if first is None else first, 2**31 - 1 if last is None else last)
+    return {"first": first or 0, "last": 2**31 - 1 if last is None else last}
 
 
 def _matrix(rows: pd.DataFrame, letter: str, names: Sequence[str]) -> Floats:
@@ -216,7 +218,7 @@ def _objective_reward(rows: pd.DataFrame, run: RunConfig, config: RewardConfig) 
     policy = rows[["group_id"]].join(pd.DataFrame(_matrix(rows, "p", names), index=rows.index))
     if policy[0].isna().all():
         raise RowsError(
-            f"reward.weighting: 'conductor', but run {run.name!r} logged no Conductor's "
+            f"offline.reward.weighting: 'conductor', but run {run.name!r} logged no Conductor's "
             "distribution; 'logged', 'static' and 'by_kind' work for any run"
         )
     weights = policy.groupby("group_id").transform("mean").to_numpy(dtype=np.float64)
@@ -232,7 +234,7 @@ def _votes(config: OfflineConfig, runs: Mapping[str, RunConfig], sql: Sql) -> pd
     marks = sql(
         "SELECT run_id, type, split, step, group_id, sample, rater, score FROM annotations "
         "WHERE type IN ('rating', 'vote')",
-        [],
+        {},
     )
     marks = marks[marks["run_id"].isin(list(runs))]
     if config.source.raters:
@@ -243,15 +245,16 @@ def _votes(config: OfflineConfig, runs: Mapping[str, RunConfig], sql: Sql) -> pd
     chosen = marks[marks["type"] == "vote"]
     if len(chosen):
         voters = chosen.groupby(row[:-1], as_index=False).agg(voters=("rater", "size"))
-        picks = chosen.groupby(row, as_index=False).agg(picks=("rater", "size"))
-        members = sql("SELECT run_id, split, step, group_id, sample FROM rollouts", [])
+        named = chosen[chosen["sample"].notna()].astype({"sample": int})  # NULL: "none of them"
+        picks = named.groupby(row, as_index=False).agg(picks=("rater", "size"))
+        members = sql("SELECT run_id, split, step, group_id, sample FROM rollouts", {})
         shown = members.merge(voters, on=row[:-1]).merge(picks, on=row, how="left")
         shown["score"] = shown["picks"].fillna(0.0) / shown["voters"]
         parts.append(shown[[*row, "score"]])
     votes = pd.concat(parts, ignore_index=True).groupby(row, as_index=False)["score"].mean()
     if votes.empty:
         raise RowsError(
-            "reward.signal: 'votes', but nobody has rated or voted on these runs"
+            "offline.reward.signal: 'votes', but nobody has rated or voted on these runs"
             + (f" among raters {list(config.source.raters)}" if config.source.raters else "")
             + "; the Rate page collects votes"
         )
@@ -261,8 +264,8 @@ def _votes(config: OfflineConfig, runs: Mapping[str, RunConfig], sql: Sql) -> pd
 def _nothing(config: OfflineConfig) -> str:
     source = config.source
     if source.path is not None:
-        return f"source.path: {source.path!r} has no rows"
+        return f"offline.source.path: {source.path!r} has no rows"
     asked = f"runs {list(source.runs)}, splits {list(source.splits)}"
     if source.first_step is not None or source.last_step is not None:
         asked += f", steps {source.first_step or 0} to {source.last_step or 'the last'}"
-    return f"source: no rows in {asked}"
+    return f"offline.source: no rows in {asked}"

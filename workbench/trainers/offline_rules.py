@@ -211,8 +211,9 @@ def _apply(
     if rule == "refuse":
         first = rows.iloc[0]
         raise RowsError(
-            f"rules.{code}: {len(rows)} rows of {prompts} prompts: {message}; the first is prompt "
-            f"{first['prompt_id']!r} of {first['origin']}. Allowed instead of 'refuse': 'drop'"
+            f"offline.rules.{code}: {len(rows)} rows of {prompts} prompts: {message}; the first "
+            f"is prompt {first['prompt_id']!r} of {first['origin']}. Allowed instead of 'refuse': "
+            "'drop'"
         )
     findings.append(Finding(code, len(rows), prompts, _ACTIONS[rule], message, advice))
     return frame[~broken] if rule == "drop" else frame

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.core.losses import partition_values
-from workbench.offline_config import OfflineConfig
+from workbench.offline_config import RpoConfig
 from workbench.trainers.offline_rows import RowsError, prompt_keys
 from workbench.trainers.text import encode_prompts
 from workbench.types import Floats
@@ -124,18 +124,17 @@ def token_rows(frame: pd.DataFrame) -> TokenRows:
     )
 
 
-def with_values(rows: TokenRows, config: OfflineConfig) -> TokenRows:
+def with_values(rows: TokenRows, rpo: RpoConfig) -> TokenRows:
     """The rows with RPO's V(x), estimated from all rows of each prompt at once.
 
     Raises:
         RowsError: When the behaviour correction is asked for and log-probabilities are missing.
     """
-    rpo = config.rpo
     if rpo.behaviour_correction and rpo.partition == "monte_carlo":
         if rows.logp_behaviour is None:
             raise RowsError(
-                "rpo.behaviour_correction: some rows have no behaviour_logp, so nobody knows how "
-                "likely they were when sampled"
+                "offline.rpo.behaviour_correction: some rows have no behaviour_logp, so nobody "
+                "knows how likely they were when sampled"
             )
         values = partition_values(
             rows.rewards, rows.groups, rpo.tau, rows.logp_ref, rows.logp_behaviour, "monte_carlo"

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
 from trl import KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 
-from workbench.offline_config import OfflineConfig
-from workbench.trainers.offline import RowTraining, shared_arguments
+from workbench.config import RunConfig
+from workbench.trainers.offline import RowTraining, section, shared_arguments
 from workbench.trainers.offline_rows import RowsError
 from workbench.trainers.offline_tokens import TokenRows, row_order
 from workbench.trainers.publish import Publisher
@@ -85,16 +85,18 @@ def balancing(labels: np.ndarray) -> tuple[float, float]:
 
 
 def _arguments(
-    config: OfflineConfig, kind: type, name: str, own: Mapping[str, Any], output_dir: Path
+    config: RunConfig, kind: type, name: str, own: Mapping[str, Any], output_dir: Path
 ) -> Any:
-    extra = config.kto.extra if name == "kto" else config.sft.extra
+    offline = section(config)
+    extra = offline.kto.extra if name == "kto" else offline.sft.extra
     fields = {f.name for f in dataclasses.fields(kind) if f.init}
     for key in extra:
         if key in MANAGED:
-            raise ValueError(f"{name}.extra.{key}: set by the run itself")
+            raise ValueError(f"offline.{name}.extra.{key}: set by the run itself")
         if key not in fields:
-            raise ValueError(f"{name}.extra.{key}: unknown; it must be a field of {kind.__name__}")
-    assert config.policy is not None
+            raise ValueError(
+                f"offline.{name}.extra.{key}: unknown; it must be a field of {kind.__name__}"
+            )
     settings = shared_arguments(config, output_dir) | dict(own) | dict(extra)
     settings["gradient_checkpointing"] = config.policy.gradient_checkpointing
     return kind(**settings)
@@ -103,7 +105,7 @@ def _arguments(
 def _refuse_encoder_decoder(model: PreTrainedModel, method: str) -> None:
     if model.config.is_encoder_decoder:
         raise ValueError(
-            f"method: {method!r} is TRL's trainer, which takes causal models only, and "
+            f"offline.method: {method!r} is TRL's trainer, which takes causal models only, and "
             f"{type(model).__name__} is an encoder-decoder; allowed are 'rpo' and 'dro'"
         )
 
@@ -113,7 +115,7 @@ class KtoRows(RowTraining, KTOTrainer):
 
     def __init__(
         self,
-        config: OfflineConfig,
+        config: RunConfig,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         rows: TokenRows,
@@ -121,21 +123,22 @@ class KtoRows(RowTraining, KTOTrainer):
         checkpoint_dir: Path,
     ) -> None:
         _refuse_encoder_decoder(model, "kto")
+        disable_progress_bars()
         self.prepare(config, publisher, checkpoint_dir)
-        labels = desirable(rows, config.kto.desirable)
+        labels = desirable(rows, self.offline.kto.desirable)
         if labels.all() or not labels.any():
             raise RowsError(
-                f"kto.desirable: {config.kto.desirable!r} makes {int(labels.sum())} of "
-                f"{len(labels)} rows desirable; KTO needs both sides"
+                f"offline.kto.desirable: {self.offline.kto.desirable!r} makes "
+                f"{int(labels.sum())} of {len(labels)} rows desirable; KTO needs both sides"
             )
-        good, bad = balancing(labels) if config.kto.balance else (1.0, 1.0)
+        good, bad = balancing(labels) if self.offline.kto.balance else (1.0, 1.0)
         own = {
-            "beta": config.kto.beta,
+            "beta": self.offline.kto.beta,
             "desirable_weight": good,
             "undesirable_weight": bad,
             "max_length": None,
         }
-        order = row_order(len(rows), config.steps * config.update.batch_size, config.seed)
+        order = row_order(len(rows), config.steps * self.offline.update.batch_size, config.seed)
         KTOTrainer.__init__(
             self,
             model=model,
@@ -166,7 +169,7 @@ class SftRows(RowTraining, SFTTrainer):
 
     def __init__(
         self,
-        config: OfflineConfig,
+        config: RunConfig,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         rows: TokenRows,
@@ -175,8 +178,8 @@ class SftRows(RowTraining, SFTTrainer):
     ) -> None:
         _refuse_encoder_decoder(model, "sft")
         self.prepare(config, publisher, checkpoint_dir)
-        chosen = selected(rows, config.sft.select)
-        places = row_order(len(chosen), config.steps * config.update.batch_size, config.seed)
+        chosen = selected(rows, self.offline.sft.select)
+        places = row_order(len(chosen), config.steps * self.offline.update.batch_size, config.seed)
         order = chosen[places]
         own = {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}}
         ids = [[*rows.prompt_ids[i], *rows.response_ids[i]] for i in order]

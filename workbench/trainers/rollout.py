@@ -145,18 +145,7 @@ class Roller:
     def _generate(self, prompt_ids: list[list[int]], sampling: Sampling) -> list[list[int]]:
         """Completions as token ids, end token included."""
         device = next(self.model.parameters()).device
-        greedy = sampling.temperature == 0
-        settings = GenerationConfig(
-            max_new_tokens=sampling.max_completion_length,
-            do_sample=not greedy,
-            temperature=None if greedy else sampling.temperature,
-            top_p=None if greedy else sampling.top_p,
-            top_k=None if greedy else 0,
-            pad_token_id=self.tokenizer.pad_token_id,
-            bos_token_id=self.tokenizer.bos_token_id,
-            eos_token_id=list(self.eos_ids),
-            disable_compile=True,
-        )
+        settings = self._generation(sampling)
         was_training = self.model.training
         self.model.eval()
         completions: list[list[int]] = []
@@ -173,6 +162,20 @@ class Roller:
         finally:
             self.model.train(was_training)
         return completions
+
+    def _generation(self, sampling: Sampling) -> GenerationConfig:
+        greedy = sampling.temperature == 0
+        return GenerationConfig(
+            max_new_tokens=sampling.max_completion_length,
+            do_sample=not greedy,
+            temperature=None if greedy else sampling.temperature,
+            top_p=None if greedy else sampling.top_p,
+            top_k=None if greedy else 0,
+            pad_token_id=self.tokenizer.pad_token_id,
+            bos_token_id=self.tokenizer.bos_token_id,
+            eos_token_id=list(self.eos_ids),
+            disable_compile=True,
+        )
 
     def _until_end(self, tokens: list[int]) -> list[int]:
         for position, token in enumerate(tokens):

@@ -7,15 +7,12 @@ encoder-decoder   the prompt through the encoder, the response shifted right in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import PreTrainedModel
 
-from workbench.config import PolicyConfig
-from workbench.trainers.build import load_policy, policy_path
 from workbench.trainers.scoring import IGNORE, backbone, prepare_scoring
 from workbench.types import Floats
 
@@ -23,27 +20,18 @@ Batch = Mapping[str, torch.Tensor]
 TokenIds = Sequence[int]
 
 
-def load_row_policy(policy: PolicyConfig, checkpoint: Path | None = None) -> PreTrainedModel:
-    """The policy of any architecture, ready to score rows; ``checkpoint`` in place of its start.
+def prepare_rows(model: PreTrainedModel) -> PreTrainedModel:
+    """Make a policy of ``build.load_policy`` ready to score rows, and return it.
 
     Raises:
         ValueError: For adapters on an encoder-decoder model.
     """
-    path = checkpoint or policy_path(policy)
-    source = policy_path(policy) if policy.lora is not None else path
-    config = AutoConfig.from_pretrained(source, trust_remote_code=policy.trust_remote_code)
-    if config.is_encoder_decoder:
-        if policy.lora is not None:
-            raise ValueError(
-                "policy.lora: not supported for encoder-decoder models; set it to null"
-            )
-        dtype = policy.dtype if policy.dtype == "auto" else getattr(torch, policy.dtype)
-        model = AutoModelForSeq2SeqLM.from_pretrained(
-            path, dtype=dtype, trust_remote_code=policy.trust_remote_code
-        )
+    adapted = hasattr(model, "peft_config")
+    if model.config.is_encoder_decoder:
+        if adapted:
+            raise ValueError("policy.lora: not for encoder-decoder models; set it to null")
     else:
-        model = load_policy(policy, checkpoint)
-        prepare_scoring(model.get_base_model() if policy.lora is not None else model)
+        prepare_scoring(model.get_base_model() if adapted else model)
     return model
 
 

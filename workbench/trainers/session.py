@@ -16,6 +16,7 @@ from workbench.trainers.reference import Reference
 from workbench.trainers.rewards import ObjectiveReward, all_needs
 from workbench.trainers.rollout import Roller, Sampling, spread
 from workbench.trainers.scoring import prepare_scoring
+from workbench.trainers.seq2seq import Seq2SeqRoller
 from workbench.trainers.weighing import Weighing
 from workbench.types import Example, RolloutBatch, Task
 
@@ -58,7 +59,8 @@ class Session:
     ) -> Roller:
         """Rolls out prompts of this run under a model."""
         grpo = self.config.grpo
-        return Roller(
+        kind = Seq2SeqRoller if model.config.is_encoder_decoder else Roller
+        return kind(
             model=model,
             tokenizer=self.tokenizer,
             eos_ids=eos_ids,
