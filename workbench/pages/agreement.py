@@ -77,8 +77,8 @@ def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> str:
             few = ' <span class="wb-dim">few</span>' if row.n < FEW else ""
             lines.append(
                 f"<tr><td>{esc(title)}</td><td><b>{esc(row.who)}</b></td>"
-                f'<td class="wb-num">{percent(row.same)}</td><td class="wb-num">{num(row.n)}{few}</td>'
-                "</tr>"
+                f'<td class="wb-num">{percent(row.same)}</td>'
+                f'<td class="wb-num">{num(row.n)}{few}</td></tr>'
             )
     head = [("", ""), ("who", ""), ("same", "wb-num"), ("groups", "wb-num")]
     body = table(head, lines) if lines else '<p class="wb-dim">No group was judged twice yet.</p>'

@@ -54,7 +54,7 @@ def sides_of(view: View, known: pd.DataFrame) -> list[str]:
     asked = [s for s in view.get("sides", "").split(",") if s in names]
     if not asked and "sides" not in view and len(known):
         newest = known[known["run_id"] == known["run_id"].iloc[0]]
-        asked = list(dict.fromkeys(f"{r}@{p}" for r, p in zip(newest["name"], newest["phase"])))
+        asked = list(dict.fromkeys(newest["name"] + "@" + newest["phase"]))
         asked = [asked[0], asked[-1]] if len(asked) > 1 else asked
     return list(dict.fromkeys(asked))
 

@@ -121,7 +121,8 @@ def section(key: str, title: str, body: str, opened: bool, wrong: int, summary: 
     mark = f'<span class="wb-error">{wrong} to mend</span>' if wrong else ""
     state = " open" if opened or wrong else ""
     return (
-        f'<details class="wb-card wb-section" {attr("data-section", key)}{state}><summary><h3>{esc(title)}'
-        f'</h3><span class="wb-dim">{esc(summary)}</span>{mark}</summary><div class="wb-controls">'
+        f'<details class="wb-card wb-section" {attr("data-section", key)}{state}>'
+        f"<summary><h3>{esc(title)}</h3>"
+        f'<span class="wb-dim">{esc(summary)}</span>{mark}</summary><div class="wb-controls">'
         f"{body}</div></details>"
     )

@@ -95,7 +95,8 @@ def note(found: Finding, colors: Mapping[str, str]) -> str:
         name = esc(found.objective)
         text = text.replace(f": {name} ", f": {swatch}<b>{name}</b> ", 1)
     advice = f' <span class="wb-try">{esc(found.advice)}</span>' if found.advice else ""
-    return f'<div class="wb-note {found.level}" role="note"><b>{esc(found.title)}</b> {text}{advice}</div>'
+    title = f"<b>{esc(found.title)}</b>"
+    return f'<div class="wb-note {found.level}" role="note">{title} {text}{advice}</div>'
 
 
 def group_table(
@@ -151,7 +152,8 @@ def group_table(
         tokens = None if not shade or row.token_entropies is None else list(row.token_entropies)
         lines.append(
             f'<tr class="{"hot" if i in hot else ""}"><td class="wb-num wb-dim">{i + 1}</td>'
-            f'<td class="wb-mono wb-text" dir="auto">{shaded_text(row.completion, tokens)}{cut}</td>'
+            '<td class="wb-mono wb-text" dir="auto">'
+            f"{shaded_text(row.completion, tokens)}{cut}</td>"
             f"<td>{stack(weights, colors, 14, f'weights of row {i + 1}:')}{action}</td>{cells}"
             f'<td class="wb-advcell" data-advantage="{group.advantages[i]:.9g}">'
             f"{advantage_bar(group.advantages[i])}</td>"

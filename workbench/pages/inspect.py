@@ -168,8 +168,9 @@ def _group_card(
             title="this prompt one step later (l)",
             off=not after,
         )
-        + f'</span><label><input type="checkbox" data-param="std"{_on(view, "std")}> standardised</label>'
-        f'<label><input type="checkbox" data-param="shade"{_on(view, "shade")}> token entropy</label>'
+        + "</span>"
+        + _switch(view, "std", "standardised")
+        + _switch(view, "shade", "token entropy")
         + button("CSV", attr("data-export", "csv"), title="download the rows shown")
         + button("Parquet", attr("data-export", "parquet"), title="download the rows shown")
         + button("copy address", attr("data-copy", ""), title="an address that opens this view")
@@ -182,8 +183,9 @@ def _group_card(
     return f'<section class="wb-card"><div class="wb-tools">{tools}</div>{head}{table}</section>'
 
 
-def _on(view: View, key: str) -> str:
-    return " checked" if view.get(key) == "1" else ""
+def _switch(view: View, key: str, label: str) -> str:
+    on = " checked" if view.get(key) == "1" else ""
+    return f'<label><input type="checkbox" data-param="{key}"{on}> {label}</label>'
 
 
 def _title(title: str, more: str = "") -> str:

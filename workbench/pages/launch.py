@@ -209,7 +209,7 @@ def start(wb: Workbench, view: View, args: dict[str, Any]) -> str:
 
 
 def open_with(view: View, config: RunConfig) -> None:
-    """Turn the address into one that shows this configuration: a preset and what differs from it."""
+    """Turn the address into one that shows this configuration: a preset and what differs."""
     base, wanted = to_dict(load(DEFAULT)), to_dict(config)
     index = field_index()
     lines = []

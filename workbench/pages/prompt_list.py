@@ -39,7 +39,8 @@ def controls(view: View, facets: pd.DataFrame, names: Sequence[str], problem: st
     return (
         '<div class="wb-filters">'
         '<label class="wb-field wide"><span>search prompts and completions</span>'
-        f'<input type="search" data-param="q" data-resets="page" data-key="/" {attr("data-value", filters.text)} '
+        '<input type="search" data-param="q" data-resets="page" data-key="/" '
+        f"{attr('data-value', filters.text)} "
         'placeholder="search prompts and completions  ( / )"></label>'
         + select(
             "kind", "kind", [("", "kind: all"), *((k, f"kind: {k}") for k in kinds)], filters.kind
@@ -48,7 +49,8 @@ def controls(view: View, facets: pd.DataFrame, names: Sequence[str], problem: st
         + '<label class="wb-field"><span>step</span><input type="number" min="0" data-param="at" '
         f'data-resets="page" placeholder="step: all" {attr("data-value", filters.step)}></label>'
         '<label class="wb-field"><span>reward range</span><input type="text" data-param="where" '
-        f'data-resets="page" list="wb-ranges" placeholder="reward: any" {attr("data-value", filters.where)}>'
+        f'data-resets="page" list="wb-ranges" placeholder="reward: any" '
+        f"{attr('data-value', filters.where)}>"
         f'<datalist id="wb-ranges">{ranges}</datalist></label>'
         + select(
             "sort", "order", [(k, f"sort: {t}") for k, (t, _) in SORTS.items()], filters.sort, True

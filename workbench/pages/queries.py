@@ -86,7 +86,8 @@ def groups(wb: Workbench, run_id: str, names: Sequence[str], filters: Filters) -
         params["at"] = _whole(filters.step)
     if filters.text:
         having.append(
-            "bool_or(contains(lower(completion), $text)) OR contains(lower(any_value(prompt)), $text)"
+            "bool_or(contains(lower(completion), $text)) "
+            "OR contains(lower(any_value(prompt)), $text)"
         )
         params["text"] = filters.text.lower()
     if filters.where:

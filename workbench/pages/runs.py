@@ -187,15 +187,18 @@ def runs_table(runs: pd.DataFrame, view: View) -> str:
         step, steps = int(row["step"] or 0), int(row["steps"] or 0)
         share = 100 * step / steps if steps else 0
         seed = row.get("seed")
+        phase = " · " + esc(row["phase"]) if _text(row.get("phase")) else ""
+        left = duration(row["eta_seconds"]) if row["status"] == "running" else NOTHING
         lines.append(
             f'<tr class="{"sel" if chosen else ""}" data-step-through {go(run=str(row["name"]))}>'
             f'<td><button type="button" class="wb-button link" {go(run=str(row["name"]))}>'
             f"<b>{esc(row['name'])}</b></button></td>"
             f'<td><i class="wb-dot {esc(row["status"])}"></i>{esc(row["status"])}'
-            f'<span class="wb-dim">{" · " + esc(row["phase"]) if _text(row.get("phase")) else ""}</span></td>'
-            f'<td class="wb-nowrap"><span class="wb-progress"><u style="width:{share:.0f}%"></u></span>'
+            f'<span class="wb-dim">{phase}</span></td>'
+            '<td class="wb-nowrap"><span class="wb-progress">'
+            f'<u style="width:{share:.0f}%"></u></span>'
             f'<span class="wb-num">{step}/{steps}</span></td>'
-            f'<td class="wb-num">{duration(row["eta_seconds"]) if row["status"] == "running" else NOTHING}</td>'
+            f'<td class="wb-num">{left}</td>'
             f'<td class="wb-num">{num(row["steps_per_second"])}</td>'
             f'<td class="wb-num">{num(row["headline"])}</td>'
             f"<td>{chip(str(row.get('scalarizer') or row.get('kind')))}</td>"

@@ -22,6 +22,8 @@ from starlette.responses import FileResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from workbench.api import Workbench
+
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 PLOTLY_URL = f"/workbench/plotly/{plotly.__version__.replace('.', '-')}"
 
@@ -142,7 +144,7 @@ class WorkbenchBlocks(gr.Blocks):
 
 
 def serve(
-    runs_dir: str | Path = "runs",
+    runs_dir: str | Path | Workbench = "runs",
     host: str = "127.0.0.1",
     port: int = 7860,
     *,
@@ -154,7 +156,7 @@ def serve(
     """Serve the app; on SIGTERM or Ctrl-C it ends at once and leaves every run running.
 
     Args:
-        runs_dir: where runs live.
+        runs_dir: where runs live; or a ``Workbench`` of one's own.
         host: address to listen on; anything but loopback needs ``auth``.
         port: the first port to try; a taken one is an error.
         auth: pairs of user name and password.

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from workbench.api import Workbench
 from workbench.logged_rows import rows_from_frame
-from workbench.pages.markup import attr, button, esc, go, num, select
+from workbench.pages.markup import attr, button, esc, go, num, percent, select
 from workbench.pages.page import View
 from workbench.pages.queries import matrix
 from workbench.scalarizer_config import SCALARIZER_CONFIGS
@@ -109,8 +109,9 @@ def panel(
     sliders = "".join(
         f'<div class="wb-slide" style="--o:{colors[n]}"><label for="w-{i}">'
         f'<i class="wb-swatch" style="background:{colors[n]}"></i>{esc(n)}</label>'
-        f'<input type="range" id="w-{i}" min="0" max="1" step="0.01" data-param="w" data-group="w" '
-        f'data-resets="alt" {attr("data-value", f"{w:.2f}")}><output class="wb-num">{w:.2f}</output></div>'
+        f'<input type="range" id="w-{i}" min="0" max="1" step="0.01" data-param="w" '
+        f'data-group="w" data-resets="alt" {attr("data-value", f"{w:.2f}")}>'
+        f'<output class="wb-num">{w:.2f}</output></div>'
         for i, (n, w) in enumerate(zip(names, other.sliders, strict=True))
     )
     used = rows["advantage"].to_numpy(dtype=float)
@@ -122,13 +123,14 @@ def panel(
     )
     options = [("", "or another scalarizer …"), *((f"single:{n}", f"single: {n}") for n in names)]
     options += [(k, k) for k in SCALARIZER_CONFIGS if k not in NEED_MORE and k != "static"]
+    chooser = select("alt", "another scalarizer", options, view.get("alt", ""))
     whole = other.result
     return (
         f"<h3>What if: other weights, same rollouts</h3>{sliders}{problem}"
-        f'<div class="wb-bar wb-alt">{select("alt", "another scalarizer", options, view.get("alt", ""))}'
+        f'<div class="wb-bar wb-alt">{chooser}'
         + button("equal", go(w=",".join(["1"] * len(names)), alt=""))
         + button("as used", go(w="", alt=""), title="back to the mean of the weights used")
-        + f'</div><div class="wb-dim wb-foot">With {esc(other.says)}: <b>{flips} of {len(used)}</b> '
-        f"signs flip here, {100 * whole.sign_flips:.0f} % in the step · rank correlation "
-        f"{num(rank)} here, {num(whole.rank_correlation)} in the step.</div>"
+        + f'</div><div class="wb-dim wb-foot">With {esc(other.says)}: '
+        f"<b>{flips} of {len(used)}</b> signs flip here, {percent(whole.sign_flips)} in the "
+        f"step · rank correlation {num(rank)} here, {num(whole.rank_correlation)} there.</div>"
     )

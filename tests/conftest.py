@@ -1,0 +1,51 @@
+"""Fixtures that more than one file of tests needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import App, Watched, chromium, start_app, watch
+from pages_world import make_world
+from playwright.sync_api import Browser
+
+CHILD = Path(__file__).parent / "cli_child.py"
+SERVE_FAKE = (
+    "import sys; from workbench.api import Workbench; from workbench.pages import serve; "
+    f"serve(Workbench(sys.argv[1], command=[{sys.executable!r}, {str(CHILD)!r}]), "
+    "port=int(sys.argv[2]))"
+)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs directory with two finished runs; tests read it and may add to it."""
+    return make_world(tmp_path_factory.mktemp("world") / "runs")
+
+
+@pytest.fixture(scope="session")
+def app(world: Path) -> Iterator[App]:
+    """The app over ``world``; what it starts is a child that publishes made-up numbers at once."""
+    running = start_app(world, SERVE_FAKE)
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all browser tests."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Watched]:
+    """A tab with a profile of its own; it must not have left this machine nor raised anything."""
+    watched = watch(browser)
+    yield watched
+    watched.page.context.close()
+    assert watched.strangers == []
+    assert watched.errors == []

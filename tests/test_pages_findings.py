@@ -1,0 +1,122 @@
+"""The sentence under a group, each case from arrays that can be checked by hand."""
+
+import numpy as np
+
+from workbench.pages.findings import Group, contributions, findings
+
+NAN = np.nan
+
+
+def group(rewards, weights, advantages, judge=None, truncated=None, policy=None) -> Group:
+    rows = len(advantages)
+    return Group(
+        objectives=("format", "length"),
+        rewards=np.array(rewards, dtype=float),
+        weights=np.array(weights, dtype=float),
+        advantages=np.array(advantages, dtype=float),
+        judge=np.array([NAN] * rows if judge is None else judge, dtype=float),
+        truncated=np.array([False] * rows if truncated is None else truncated),
+        policy=None if policy is None else np.array(policy, dtype=float),
+    )
+
+
+HALF = [[0.5, 0.5]] * 4
+
+
+def test_flat_on_every_objective():
+    found = findings(group([[1, 0.3]] * 4, HALF, [0, 0, 0, 0]))
+    assert found[0].title == "This group teaches nothing: every objective is flat."
+    assert found[0].level == "bad"
+
+
+def test_flat_because_every_weight_sits_on_a_flat_objective():
+    found = findings(group([[1, 0], [1, 1], [1, 0], [1, 1]], [[1, 0]] * 4, [0, 0, 0, 0]))
+    assert found[0].title == "This group teaches nothing: all weight sits on flat objectives."
+    assert "length" in found[0].text
+
+
+def test_flat_only_after_weighting():
+    """0.5 * 1 + 0.5 * 0 = 0.5 * 0 + 0.5 * 1: the differences cancel."""
+    found = findings(group([[1, 0], [0, 1], [1, 0], [0, 1]], HALF, [0, 0, 0, 0]))
+    assert found[0].title == "This group teaches nothing: it is flat only after weighting."
+
+
+def test_the_row_that_the_judge_likes_was_pushed_down():
+    """Row 3 has judge 1 and the lowest advantage; length puts it 0.5 * (0 - 0.6) = 0.3 below."""
+    found = findings(
+        group(
+            [[0.5, 0.8], [0.5, 0.8], [0.5, 0.0], [0.5, 0.8]],
+            HALF,
+            [0.5, 0.5, -1.5, 0.5],
+            judge=[0.2, 0.4, 1.0, 0.3],
+        )
+    )
+    first = found[0]
+    assert first.title == "Advantage disagrees with the judge on this prompt."
+    assert first.row == 2
+    assert first.objective == "length"
+    assert "Row 3" in first.text
+    assert "pushed down hardest (−1.50)" in first.text
+    assert "length has weight 0.50 here and puts that row 0.30 below its group" in first.text
+
+
+def test_contributions_sum_to_the_distance_from_the_mean():
+    g = group([[1, 0], [0, 1]], [[0.25, 0.75], [0.5, 0.5]], [-1, 1])
+    # weighted: row 1 [.25, 0], row 2 [0, .5]; means [.125, .25]
+    np.testing.assert_allclose(contributions(g), [[0.125, -0.25], [-0.125, 0.25]])
+
+
+def test_signs_that_come_from_the_draw():
+    """Under the shared weights (0.5, 0.5) rows are 0.5, 0.5, 0.4, 0.6; the draw turns two signs."""
+    found = findings(
+        group(
+            [[0.9, 0.1], [0.9, 0.1], [0.7, 0.1], [0.9, 0.3]],
+            [[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]],
+            [1.0, -0.6, 0.6, -1.0],
+        )
+    )
+    assert found[0].title == "2 of 4 signs come from the drawn emphasis, not from the text."
+
+
+def test_weights_that_collapsed():
+    found = findings(
+        group(
+            [[1, 0], [0, 1], [1, 0], [0, 1]],
+            [[1, 0]] * 4,
+            [1, -1, 1, -1],
+            policy=[[0.999, 0.001]] * 4,
+        )
+    )
+    assert found[0].title == "The weights have collapsed onto format."
+
+
+def test_completions_that_were_cut_off():
+    found = findings(
+        group(
+            [[1, 0], [0, 0.2], [1, 0], [0, 0.1]],
+            HALF,
+            [1, -1, 1, -1],
+            truncated=[True, True, False, True],
+        )
+    )
+    assert any(f.title == "3 of 4 completions hit the token limit." for f in found)
+
+
+def test_a_healthy_group_says_what_decides():
+    """format differs by 1, length by 0.2 at equal weights: format decides 5/6 = 83 %."""
+    found = findings(
+        group(
+            [[1, 0.2], [0, 0.0], [1, 0.2], [0, 0.0]],
+            HALF,
+            [1, -1, 1, -1],
+            judge=[0.9, 0.1, 0.8, 0.2],
+        )
+    )
+    assert [f.level for f in found] == ["ok"]
+    assert found[0].title == "Advantage agrees with the judge on this prompt."
+    assert found[0].text == "format decides most here: 83 % of what separates the rows."
+
+
+def test_a_reward_that_does_not_apply_counts_for_nothing():
+    g = group([[NAN, 1], [0.5, 0]], [[0.5, 0.5]] * 2, [1, -1])
+    np.testing.assert_allclose(contributions(g), [[-0.125, 0.25], [0.125, -0.25]])
