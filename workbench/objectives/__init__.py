@@ -132,12 +132,7 @@ def _bounded(found: Objective, config: ObjectiveConfig, function: RewardFunction
 
 
 def _import(config: ObjectiveConfig) -> RewardFunction:
-    module, colon, attribute = str(config.function).partition(":")
-    if not colon or not module or not attribute:
-        raise ValueError(
-            f"objectives.{config.name}.function: {config.function!r} is not "
-            "'package.module:function'"
-        )
+    module, _, attribute = str(config.function).partition(":")
     try:
         function: RewardFunction = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -90,8 +90,10 @@ def demonstrations(
     """Endless rows, the families in turn; a share of them are readings."""
     pools = train_items()
 
+    vocabulary = tokenizer.get_vocab()
+
     def encode(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return [vocabulary[word] for word in text.split()]  # a word that is missing is a mistake
 
     while True:
         for kind, family in FAMILIES.items():
@@ -122,22 +124,34 @@ def train_policy(
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * (1 - step / steps)
-        batch = [next(rows) for _ in range(batch_size)]
-        length = max(len(ids) for ids, _ in batch)
-        ids = torch.full((batch_size, length), PAD)
-        labels = torch.full((batch_size, length), IGNORE)
-        for i, (tokens, wanted) in enumerate(batch):
-            ids[i, : len(tokens)] = torch.tensor(tokens)
-            labels[i, : len(tokens)] = torch.tensor(wanted)
-        loss = model(input_ids=ids, attention_mask=(ids != PAD).long(), labels=labels).loss
+        batch = sorted((next(rows) for _ in range(batch_size)), key=lambda row: len(row[0]))
+        learned = sum(label != IGNORE for _, labels in batch for label in labels)
         optimizer.zero_grad()
-        loss.backward()
+        value = 0.0
+        for part in (batch[i : i + batch_size // 4] for i in range(0, batch_size, batch_size // 4)):
+            loss = token_loss(model, part) / learned  # rows of like length share a pass
+            loss.backward()
+            value += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        value = float(loss.detach())
         smoothed = value if step == 0 else 0.95 * smoothed + 0.05 * value
         tick(smoothed)
     return smoothed
+
+
+def token_loss(model: LlamaForCausalLM, rows: list[Row]) -> torch.Tensor:
+    """Summed cross-entropy of the labels of some rows."""
+    length = max(len(ids) for ids, _ in rows)
+    ids = torch.full((len(rows), length), PAD)
+    labels = torch.full((len(rows), length), IGNORE)
+    for i, (tokens, wanted) in enumerate(rows):
+        ids[i, : len(tokens)] = torch.tensor(tokens)
+        labels[i, : len(tokens)] = torch.tensor(wanted)
+    # padding stands on the right: under the causal mask no token sees it
+    logits = model(input_ids=ids).logits[:, :-1]
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORE, reduction="sum"
+    )
 
 
 def save_policy(
