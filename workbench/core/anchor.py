@@ -13,6 +13,13 @@ proportional to its covariance with the advantage (the local covariance law behi
 arXiv 2602.06869, there between training objectives and for global weights); with shared parameters
 and unequal lengths it is an approximation, one step deep.
 
+A dozen judged groups against D x K parameters can be fitted by chance, and a score that says
+nothing (a shuffled one) would still collapse the head. So before a newly judged group is learned
+from, the learned and the equal weights are both tried on it. Over the last 32 such groups the mean
+gain d and its standard error e give a trust of max(0, 1 - e^2 / d^2), 0 when d <= 0 (positive-part
+James-Stein shrinkage), and the weights used are equal + trust * (learned - equal). ``gate``
+switches it off.
+
 What it cannot do: where U is no combination of the objectives, no weighting helps; then
 ``meta_reward``, the agreement on the replay itself, stays low however long it learns.
 """
@@ -26,35 +33,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from workbench.core.advantages import EPSILON, group_z_scores, nan_mean_std
-from workbench.core.conductor import HeadLearner, State, entropy
+from workbench.core.advantages import group_z_scores
+from workbench.core.agreement import EVIDENCE, agreement, normalize_scores, trust_of
+from workbench.core.conductor import HeadLearner, State
 from workbench.core.emphasis import continuous_weights, floor_probabilities
 from workbench.core.scene import Choice, Scene
 from workbench.scalarizer_config import AnchorConfig
 from workbench.scalarizer_config import Conductor as ConductorConfig
 from workbench.types import Floats, Ints
-
-
-def normalize_scores(scores: Floats) -> Floats:
-    """Standardise U over the group, (G,) to (G,); 0 where a score is NaN or the group is flat."""
-    mean, std = nan_mean_std(scores, axis=None)
-    return np.nan_to_num((scores - mean) / (std + EPSILON), nan=0.0)
-
-
-def anchored_objective(weights: torch.Tensor, z: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Mean over groups of mean_i A_i V_i, differentiable in the weights.
-
-    Args:
-        weights: (M, K), one vector per judged group.
-        z: (M, G, K) rewards of the judged groups, 0 where an objective does not apply.
-        v: (M, G) standardised trusted scores.
-    """
-    r = (z * weights[:, None, :]).sum(dim=2)  # (M, G)
-    centred = r - r.mean(dim=1, keepdim=True)
-    # the floor keeps the gradient finite on flat groups, where the square root has none
-    variance = (centred**2).sum(dim=1, keepdim=True) / max(1, r.shape[1] - 1)
-    advantages = centred / (variance.clamp_min(1e-20).sqrt() + EPSILON)
-    return (advantages * v).mean()
 
 
 class AnchoredConductor(HeadLearner):
@@ -84,10 +70,17 @@ class AnchoredConductor(HeadLearner):
         self.replay: list[tuple[Floats, Floats, Floats]] = []
         self.due = 0.0
         self.spent = 0
+        self.gains: list[float] = []
+
+    @property
+    def trust(self) -> float:
+        """Share of the learned weights in those that are used."""
+        return trust_of(self.gains) if self.anchor.gate else 1.0
 
     def weights(self, policy: Floats) -> Floats:
-        """Weights of the distribution: itself, above the floor ``min_weight``."""
-        return continuous_weights(policy, self.config.min_weight)
+        """Weights of the distribution: itself, above the floor, as far as it is trusted."""
+        learned = continuous_weights(policy, self.config.min_weight)
+        return np.asarray(1.0 / policy.shape[1] * (1 - self.trust) + self.trust * learned)
 
     def choose(self, scene: Scene, rng: np.random.Generator, explore: bool = True) -> Choice:
         """The distribution of each prompt's mean context, as weights of its whole group."""
@@ -150,21 +143,53 @@ class AnchoredConductor(HeadLearner):
             self.spent += int((~np.isnan(scores)).sum())
             seen[group] = normalize_scores(self._scores(scores))
             rows = np.nan_to_num(z[group * size : (group + 1) * size], nan=0.0)
+            self.gains.append(self._gain(contexts[group], rows, seen[group]))
             self.replay.append((contexts[group], rows, seen[group]))
+        self.gains = self.gains[-EVIDENCE:]
         self.replay = self.replay[-self.anchor.replay :]
         return seen
 
-    def _policy_tensor(self, contexts: Floats) -> torch.Tensor:
-        return self.conductor.log_probabilities(torch.from_numpy(self.standardize(contexts)))
+    def _gain(self, context: Floats, z: Floats, v: Floats) -> float:
+        """By how much the learned weights agree better with U than equal ones, before learning."""
+        learned = continuous_weights(self.policy(context[None]), self.config.min_weight)
+        equal = np.full_like(learned, 1.0 / learned.shape[1])
+        return agreement(learned, z[None], v[None])[0] - agreement(equal, z[None], v[None])[0]
 
-    def objective(self, contexts: Floats, z: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Agreement on the judged groups plus lambda H(w) minus the ridge penalty."""
-        log_policy = self._policy_tensor(contexts)
-        m = self.config.min_weight
-        weights = m + (1.0 - len(self.objectives) * m) * log_policy.exp()
-        bonus = self.anchor.entropy_coef * entropy(log_policy).mean()
-        penalty = self.anchor.ridge * (self.conductor.weight**2).sum()
-        return anchored_objective(weights, z, v) + bonus - penalty
+    def objective(self, hidden: Floats, z: Floats, v: Floats) -> tuple[float, list[Floats]]:
+        """Agreement + lambda mean H(pi) - ridge |W|^2, and its gradient in W, b and log tau.
+
+        Args:
+            hidden: (M, D) standardised contexts of the judged groups.
+            z: (M, G, K) their rewards.
+            v: (M, G) their standardised trusted scores.
+        """
+        weight = self.conductor.weight.detach().numpy()
+        tau = self.conductor.temperature
+        u = (hidden @ weight.T + self.conductor.bias.detach().numpy()) / tau  # (M, K)
+        log_policy = u - u.max(axis=1, keepdims=True)
+        log_policy = log_policy - np.log(np.exp(log_policy).sum(axis=1, keepdims=True))
+        policy = np.exp(log_policy)
+        free = 1.0 - policy.shape[1] * self.config.min_weight
+        fit, slope = agreement(continuous_weights(policy, self.config.min_weight), z, v)
+        inward = free * slope
+        by_u = policy * (inward - (policy * inward).sum(axis=1, keepdims=True))
+        entropies = -(policy * log_policy).sum(axis=1, keepdims=True)
+        share = self.anchor.entropy_coef / len(policy)
+        by_u -= share * policy * (log_policy + entropies)
+        ridge = self.anchor.ridge
+        value = fit + share * float(entropies.sum()) - ridge * float((weight**2).sum())
+        gradients = [by_u.T @ hidden / tau - 2 * ridge * weight, by_u.sum(axis=0) / tau]
+        return value, [*gradients, np.asarray(-(by_u * u).sum())]
+
+    def _climb(self, gradients: Sequence[Floats]) -> float:
+        """One Adam step up the gradient; its norm over the parameters that learn."""
+        squares = 0.0
+        for parameter, gradient in zip(self.conductor.parameters(), gradients, strict=True):
+            if parameter.requires_grad:
+                parameter.grad = torch.from_numpy(np.asarray(-gradient))
+                squares += float((gradient**2).sum())
+        self.optimizer.step()
+        return float(np.sqrt(squares))
 
     def learn(
         self, scene: Scene, choice: Choice, advantages: Floats, anchors: Mapping[int, Floats]
@@ -178,26 +203,26 @@ class AnchoredConductor(HeadLearner):
             ValueError: When an anchor names no group of the scene or has another size.
         """
         seen = self._remember(scene, anchors)
-        metrics = {"anchor_spent": float(self.spent)}
+        metrics = {"anchor_spent": float(self.spent), "anchor_trust": self.trust}
         if seen:
             a = np.asarray(advantages, dtype=np.float64).reshape(scene.groups, -1)
-            agreement = [float((a[group] * v).mean()) for group, v in seen.items()]
-            metrics["anchor_agreement"] = float(np.mean(agreement))
+            honest = [float((a[group] * v).mean()) for group, v in seen.items()]
+            metrics["anchor_agreement"] = float(np.mean(honest))
         if not self.replay:
             return None
         contexts, z, v = (np.stack(part) for part in zip(*self.replay, strict=True))
-        z_tensor, v_tensor = torch.from_numpy(z), torch.from_numpy(v)
-        loss, grad_norm = torch.zeros(()), 0.0
+        hidden = self.standardize(contexts)
+        value, grad_norm = 0.0, 0.0
         for _ in range(self.anchor.inner_steps):
-            loss = -self.objective(contexts, z_tensor, v_tensor)
-            grad_norm = self.step(loss)
+            value, gradients = self.objective(hidden, z, v)
+            grad_norm = self._climb(gradients)
         with torch.no_grad():
-            log_policy = self._policy_tensor(contexts)
-            fit = float(anchored_objective(log_policy.exp(), z_tensor, v_tensor))
+            log_policy = self.conductor.log_probabilities(torch.from_numpy(hidden))
+        policy = log_policy.exp().numpy()
         return metrics | {
-            "loss": float(loss.detach()),
+            "loss": -value,
             "grad_norm": grad_norm,
-            "meta_reward": fit,
+            "meta_reward": agreement(continuous_weights(policy, self.config.min_weight), z, v)[0],
             "replay_groups": float(len(self.replay)),
             **self.describe(log_policy),
         }
@@ -207,6 +232,7 @@ class AnchoredConductor(HeadLearner):
         kept = super().state()
         kept["anchor/due"] = np.array(self.due)
         kept["anchor/spent"] = np.array(self.spent)
+        kept["anchor/gains"] = np.array(self.gains, dtype=np.float64)
         text = json.dumps(self.rng.bit_generator.state).encode()
         kept["anchor/rng"] = np.frombuffer(text, dtype=np.uint8).copy()
         if self.replay:
@@ -219,6 +245,7 @@ class AnchoredConductor(HeadLearner):
         super().load(state)
         self.due = float(state["anchor/due"])
         self.spent = int(state["anchor/spent"])
+        self.gains = [float(gain) for gain in state["anchor/gains"]]
         self.rng.bit_generator.state = json.loads(bytes(state["anchor/rng"]).decode())
         self.replay = []
         if "replay/contexts" in state:
