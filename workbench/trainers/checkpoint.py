@@ -94,7 +94,7 @@ def save(trainer: MaestroTrainer) -> Path:
         _save_unshared(trainer.reference.frozen.state_dict(), temporary / "reference.safetensors")
     buffered = _buffer(trainer)
     if buffered:
-        save_file(buffered, temporary / "buffer.safetensors")
+        _save_unshared(buffered, temporary / "buffer.safetensors")
     trainer.state.save_to_json(str(temporary / "trainer_state.json"))
     content = {
         "step": step,
@@ -217,7 +217,7 @@ def _buffer(trainer: MaestroTrainer) -> dict[str, torch.Tensor]:
     if trainer._step % every == 0 or trainer._buffered_inputs is None:
         return {}
     return {
-        f"{i}.{name}": value.contiguous()
+        f"{i}.{name}": value
         for i, part in enumerate(trainer._buffered_inputs)
         for name, value in part.items()
         if value is not None
@@ -225,8 +225,11 @@ def _buffer(trainer: MaestroTrainer) -> dict[str, torch.Tensor]:
 
 
 def _save_unshared(state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Save a state dict whose tied weights share memory: each is written for itself."""
-    save_file({name: tensor.detach().clone() for name, tensor in state.items()}, path)
+    """Save tensors that may share memory (tied weights): each is written for itself."""
+    unshared = {
+        k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in state.items()
+    }
+    save_file(unshared, path)
 
 
 def _contiguous(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
