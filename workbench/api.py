@@ -87,6 +87,35 @@ class Workbench(Questions):
         """
         return self.run(self.launcher.start(config, token=token, parent=parent))
 
+    def offline_config(
+        self,
+        source: str | Sequence[str],
+        method: str,
+        *,
+        sets: Sequence[str] = (),
+        name: str | None = None,
+    ) -> RunConfig:
+        """The configuration of a run that learns from logged rows, to be changed and started.
+
+        Args:
+            source: runs by id or name, a file of (prompt, response, reward) rows, or
+                ``"annotations"`` for everything people voted on.
+            method: ``"rpo"``, ``"dro"``, ``"kto"`` or ``"sft"``.
+            sets: overrides ``key=value``, e.g. ``"rpo.tau=2"``, ``"steps=50"``.
+            name: name of the new run.
+        """
+        from workbench.compose import offline_run
+
+        def annotated() -> list[str]:
+            query = "SELECT DISTINCT run_id FROM annotations WHERE type IN ('rating', 'vote')"
+            return sorted(self.sql(query)["run_id"])
+
+        return offline_run(source, method, self.runs_dir, sets=sets, name=name, annotated=annotated)
+
+    def offline(self, source: str | Sequence[str], method: str = "rpo", **options: Any) -> Run:
+        """Learn from logged rows in a process of its own; see ``offline_config``."""
+        return self.start(self.offline_config(source, method, **options))
+
     def run(self, handle: str) -> Run:
         """A run by id or name. Raises UnknownRunError."""
         return Run(self.resolve(handle), self)

@@ -24,7 +24,11 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         replace(o, model=str(_directory(o.model) or o.model)) if o.model else o
         for o in config.objectives
     )
-    return replace(config, task=task, policy=policy, objectives=objectives)
+    offline = config.offline
+    if offline is not None and offline.source.path is not None:
+        source = replace(offline.source, path=_absolute(offline.source.path))
+        offline = replace(offline, source=source)
+    return replace(config, task=task, policy=policy, objectives=objectives, offline=offline)
 
 
 def _absolute(path: str | None) -> str | None:
@@ -42,7 +46,10 @@ def _directory(model: str) -> Path | None:
 def check_paths(config: RunConfig) -> None:
     """Refuse files and model directories that are not there. Raises ConfigError."""
     problems = []
-    for key, value in (("task.path", config.task.path), ("task.eval_path", config.task.eval_path)):
+    files = [("task.path", config.task.path), ("task.eval_path", config.task.eval_path)]
+    if config.offline is not None:
+        files.append(("offline.source.path", config.offline.source.path))
+    for key, value in files:
         if value and not Path(value).exists():
             problems.append(Problem(key, f"{value!r} does not exist"))
     models = [("policy.model", config.policy.model)]

@@ -92,7 +92,8 @@ class Launcher:
             taken = rundir.taken_names(self.runs_dir)
             if config.name is None:
                 stem = Path(config.task.path).stem if config.task.path else config.task.name
-                name = rundir.free_name(f"{stem}-{config.scalarizer.name}", taken)
+                how = config.offline.method if config.offline else config.scalarizer.name
+                name = rundir.free_name(f"{stem}-{how}", taken)
                 config = with_name(config, name)
             if config.name in taken:
                 raise LauncherError(f"the name {config.name!r} is taken; choose another")

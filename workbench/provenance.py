@@ -56,7 +56,9 @@ def file_sha256(path: Path) -> str:
 
 
 def data_sha256(config: RunConfig) -> dict[str, str]:
-    """Hash of every file the prompts come from; generated prompts are fixed by version and seed."""
+    """Hash of every file that prompts or rows come from; generated prompts are fixed by seed."""
     task = config.task
     files = {"path": task.path, "eval_path": task.eval_path}
+    if config.offline is not None:
+        files["rows"] = config.offline.source.path
     return {k: file_sha256(Path(v)) for k, v in files.items() if v and Path(v).is_file()}

@@ -205,7 +205,7 @@ def summary(config: RunConfig) -> dict[str, Any]:
     return {
         "task": config.task.name,
         "policy": config.policy.model,
-        "scalarizer": config.scalarizer.name,
+        "scalarizer": config.offline.method if config.offline else config.scalarizer.name,
         "objectives": list(config.objective_names),
         "seed": config.seed,
     }

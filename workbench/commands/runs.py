@@ -72,14 +72,14 @@ def _run(args: argparse.Namespace) -> int:
         try:
             run = wb.run(config.name)
         except UnknownRunError:
-            return _begun(wb, wb.start(config), args)
+            return begun(wb, wb.start(config), args)
         if run.status in ("stopped", "failed"):
             run.resume()
-        return _begun(wb, run, args)
-    return _begun(wb, wb.start(config), args)
+        return begun(wb, run, args)
+    return begun(wb, wb.start(config), args)
 
 
-def _begun(wb: object, run: object, args: argparse.Namespace) -> int:
+def begun(wb: object, run: object, args: argparse.Namespace) -> int:
     """Leave a started run alone, or follow it to its end."""
     if args.detach:
         print_json({"run_id": run}) if args.json else print(run)
@@ -203,7 +203,7 @@ def _resume(args: argparse.Namespace) -> int:
     from workbench.api import Workbench
 
     wb = Workbench(args.runs_dir, limit=None)
-    return _begun(wb, wb.resume(args.run), args)
+    return begun(wb, wb.resume(args.run), args)
 
 
 def _delete_arguments(parser: argparse.ArgumentParser) -> None:
