@@ -100,6 +100,8 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
     root = Path(runs_dir).resolve()
     create_store(root)
     report = Report()
+    if run_id is None and _nothing_to_do(root):
+        return report  # the lock is not taken at all, so that passing by often costs nobody
     waiting: Iterator[Batch] | None = None
     while True:
         try:
@@ -156,6 +158,20 @@ def connect(path: Path, patience: float) -> duckdb.DuckDBPyConnection:
             time.sleep(0.01)
 
 
+def _nothing_to_do(root: Path) -> bool:
+    listing = Listing(root)
+    runs = run_names(root)
+    waiting = any(True for table in ARCHIVED for _ in listing.segments(table, [OWN_FOLDER, *runs]))
+    if waiting:
+        return False
+    try:
+        with duckdb.connect(str(store_path(root)), read_only=True) as con:
+            meta = dict(con.execute("SELECT key, value FROM archive.meta").fetchall())
+    except duckdb.Error:
+        return False
+    return (meta.get("schema"), meta.get("root")) == (str(SCHEMA_VERSION), str(root))
+
+
 def _begin(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> None:
     """Upgrade, finish what a killed archive left, drop deleted runs."""
     before = bring_up(con, root, store_path(root))
@@ -169,10 +185,10 @@ def _begin(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> None:
     tombstones = tuple(name for _, name in Listing(root).segments("deletions", [OWN_FOLDER]))
     if tombstones:
         _move(con, root, Batch("deletions", OWN_FOLDER, tombstones), report)
-    for name in (*ARCHIVED, "runs"):
-        if name != "deletions":
-            gone = "run_id IN (SELECT run_id FROM archive.deletions)"
-            con.execute(f"DELETE FROM archive.{name} WHERE {gone}")
+        for name in (*ARCHIVED, "runs"):
+            if name != "deletions":
+                gone = "run_id IN (SELECT run_id FROM archive.deletions)"
+                con.execute(f"DELETE FROM archive.{name} WHERE {gone}")
 
 
 def _batches(

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from workbench.store.catalog import OWN_FOLDER, newest_attempts, quoted
+from workbench.store.catalog import OWN_FOLDER, quoted
 from workbench.store.damage import Damaged, quarantine_damaged
 from workbench.store.errors import StoreError
 from workbench.store.listing import Listing, Segment, run_names
@@ -41,8 +41,11 @@ class LiveCache:
                 f"CREATE TABLE live.{table.name} ({sql_columns(table.columns)}, segment INTEGER)"
             )
             if table.supersedes:
-                newest = newest_attempts(f"live.{table.name}", table)
-                con.execute(f"CREATE VIEW live.{table.name}_resumed AS {newest}")
+                for suffix, which in (("_first", "= 1"), ("_resumed", "> 1")):
+                    con.execute(
+                        f"CREATE VIEW live.{table.name}{suffix} AS "
+                        f"FROM live.{table.name} WHERE attempt {which}"
+                    )
 
     def sync(self, tables: Iterable[str]) -> None:
         """Bring ``live`` up to date. The store must be attached: only then does nothing move.

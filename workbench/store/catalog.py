@@ -16,7 +16,7 @@ import duckdb
 
 from workbench import __version__
 from workbench.store.errors import StoreVersionError
-from workbench.store.listing import EMPTY_SEGMENT
+from workbench.store.listing import EMPTY_SEGMENTS
 from workbench.store.schema import SCHEMA_VERSION, TABLES, Table, segment_glob, sql_columns
 from workbench.store.segments import write_segment
 from workbench.store.state import write_atomically
@@ -81,13 +81,20 @@ def create_native(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(native_sql(TABLES[name]))
 
 
-def create_public_views(con: duckdb.DuckDBPyConnection, comments: bool) -> None:
-    """Create the views of ``sql/`` on whatever ``archive`` and ``live`` are in this database."""
+def create_public_views(con: duckdb.DuckDBPyConnection, over_files: bool) -> None:
+    """Create the views of ``sql/`` on whatever ``archive`` and ``live`` are in this database.
+
+    Over tables instead of files nothing can change between two scans of a query, so that nothing
+    needs to be materialised, and nobody reads the comments.
+    """
     for name in VIEWS:
-        for statement in view_sql(name).split(";\n"):
-            if statement.strip() and (comments or "COMMENT ON" not in statement):
+        text = view_sql(name)
+        if not over_files:
+            text = text.replace("AS MATERIALIZED", "AS NOT MATERIALIZED")
+        for statement in text.split(";\n"):
+            if statement.strip() and (over_files or "COMMENT ON" not in statement):
                 con.execute(statement)
-    if comments:
+    if over_files:
         _comment_columns(con)
 
 
@@ -118,24 +125,19 @@ def create_segment_views(con: duckdb.DuckDBPyConnection, root: Path) -> None:
     own = f"{root}/*"
     for table in TABLES.values():
         names = ", ".join(c.name for c in table.columns if c.name != "run_id")
-        for suffix, resumed in (("", False), ("_resumed", True)):
-            if resumed and not table.supersedes:
-                continue
+        parts = {"_first": "[sx]", "_resumed": "r"} if table.supersedes else {"": ""}
+        for suffix, letters in parts.items():
             scan = (
-                f"read_parquet({quoted(segment_glob(str(root), table.name, resumed))}, "
+                f"read_parquet({quoted(segment_glob(str(root), table.name, letters))}, "
                 f"filename = true, schema = MAP {{{table.read_schema}}})"
             )
-            select = f"SELECT split_part(filename, '/', -4) AS run_id, {names}"
-            unless = (
+            run = "run_id" if table.name == "deletions" else "split_part(filename, '/', -4)"
+            con.execute(
+                f"CREATE OR REPLACE VIEW live.{table.name}{suffix} AS "
+                f"SELECT {run} AS run_id, {names} FROM {scan} "
                 "WHERE (split_part(filename, '/', -4), split_part(filename, '/', -1)) NOT IN "
                 f"(SELECT (run_id, file) FROM archive.segments WHERE tab = '{table.name}')"
             )
-            body = f"{select} FROM {scan} {unless}"
-            if table.name == "deletions":
-                body = f"SELECT run_id, time FROM {scan} {unless}"
-            if resumed:
-                body = newest_attempts(f"({body})", table)
-            con.execute(f"CREATE OR REPLACE VIEW live.{table.name}{suffix} AS {body}")
     con.execute(
         f"""CREATE OR REPLACE VIEW live.runs AS
         SELECT i.run_id, i.identity, coalesce(s.state, '{{}}') AS state
@@ -143,12 +145,6 @@ def create_segment_views(con: duckdb.DuckDBPyConnection, root: Path) -> None:
         LEFT JOIN ({_json_files(own, "state", "state")}) AS s USING (run_id)
         WHERE i.run_id NOT LIKE '.%'"""
     )
-
-
-def newest_attempts(rows: str, table: Table) -> str:
-    """SELECT of the newest attempt beyond the first for everything that attempts can share."""
-    keys = ", ".join(("run_id", *table.supersedes))
-    return f"SELECT {keys}, max(attempt) AS attempt FROM {rows} WHERE attempt > 1 GROUP BY {keys}"
 
 
 def _json_files(parent: str, stem: str, column: str) -> str:
@@ -169,9 +165,10 @@ def ensure_own_folder(root: Path) -> None:
     """
     own = root / OWN_FOLDER
     for table in TABLES.values():
-        path = own / "segments" / table.name / EMPTY_SEGMENT
-        if not path.exists():
-            write_segment(table.arrow.empty_table(), path)
+        for name in EMPTY_SEGMENTS:
+            path = own / "segments" / table.name / name
+            if not path.exists():
+                write_segment(table.arrow.empty_table(), path)
     for stem in ("run-json", "state-json"):
         if not (own / stem).exists():
             write_atomically(own / stem, b"{}")
@@ -213,7 +210,7 @@ def prepare(con: duckdb.DuckDBPyConnection, root: Path) -> None:
         [("schema", str(SCHEMA_VERSION)), ("root", str(root)), ("workbench", __version__)],
     )
     create_segment_views(con, root)
-    create_public_views(con, comments=True)
+    create_public_views(con, over_files=True)
 
 
 def check_version(found: int, path: Path) -> None:

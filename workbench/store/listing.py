@@ -12,8 +12,8 @@ from typing import Any
 SETTLED_NS = 100_000_000
 """A directory that changed less than this ago is read again: its time stamp is that coarse."""
 
-EMPTY_SEGMENT = "r-none.parquet"
-"""Name of the segments without rows that keep patterns from matching nothing; never archived."""
+EMPTY_SEGMENTS = ("s-none.parquet", "r-none.parquet")
+"""Names of the segments without rows that keep patterns from matching nothing; never archived."""
 
 Segment = tuple[str, str]
 """(run, file name)."""
@@ -78,4 +78,4 @@ class Listing:
 
 
 def _is_segment(name: str) -> bool:
-    return name.endswith(".parquet") and name[0] != "." and name != EMPTY_SEGMENT
+    return name.endswith(".parquet") and name[0] != "." and name not in EMPTY_SEGMENTS

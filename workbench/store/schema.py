@@ -279,6 +279,6 @@ def sql_columns(columns: Iterable[Column], sep: str = ", ") -> str:
     return sep.join(f"{c.name} {c.sql_type}" for c in columns)
 
 
-def segment_glob(root: str, table: str, resumed: bool = False) -> str:
-    """Pattern of every segment of a table, or of those that resumed attempts published."""
-    return f"{root}/*/segments/{table}/{'r' if resumed else ''}*.parquet"
+def segment_glob(root: str, table: str, letters: str = "") -> str:
+    """Pattern of the segments of a table whose names start with ``letters`` (see ``segments``)."""
+    return f"{root}/*/segments/{table}/{letters}*.parquet"

@@ -87,7 +87,7 @@ class Session:
         with self.attached():
             for name in (*ARCHIVED, "runs", "texts", "segments"):
                 self._con.execute(f"CREATE VIEW archive.{name} AS FROM store.archive.{name}")
-            create_public_views(self._con, comments=False)
+            create_public_views(self._con, over_files=False)
 
     @contextmanager
     def attached(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -157,7 +157,7 @@ class Session:
                         f"{self.path} is being archived for longer than {BUSY_SECONDS:g} s; "
                         "ask again in a moment"
                     ) from error
-                time.sleep(0.02)
+                time.sleep(0.005)
         self._is_attached = True
         try:
             found = self._check()

@@ -1,9 +1,15 @@
 CREATE OR REPLACE VIEW checkpoints AS
-WITH saved AS (
+WITH resumed AS MATERIALIZED (FROM live.checkpoints_resumed),
+newest AS (SELECT run_id, step, max(attempt) AS attempt FROM resumed GROUP BY ALL),
+saved AS (
     SELECT c.*
-    FROM (FROM archive.checkpoints UNION ALL BY NAME FROM live.checkpoints) AS c
-    LEFT JOIN live.checkpoints_resumed AS newer USING (run_id, step)
-    WHERE newer.attempt IS NULL OR c.attempt >= newer.attempt
+    FROM (
+    FROM archive.checkpoints
+    UNION ALL BY NAME FROM live.checkpoints_first
+    UNION ALL BY NAME FROM resumed
+) AS c
+    LEFT JOIN newest USING (run_id, step)
+    WHERE newest.attempt IS NULL OR c.attempt >= newest.attempt
 )
 SELECT
     s.run_id, s.attempt, s.step, s.path, s.bytes, s.score, s.other, s.time,

@@ -1,11 +1,17 @@
--- Every completion of every run once: native rows and those still in segments, newest attempt first.
+-- Every completion of every run once: native rows and those still in segments. Where attempts
+-- overlap, the newest wins. MATERIALIZED, because resumed segments must be listed once only: a
+-- segment that appears between two listings would show a step twice, or not at all.
 CREATE OR REPLACE VIEW rollouts AS
-WITH everything AS (
+WITH resumed AS MATERIALIZED (FROM live.rollouts_resumed),
+newest AS (SELECT run_id, split, step, max(attempt) AS attempt FROM resumed GROUP BY ALL),
+everything AS (
     SELECT archived.* EXCLUDE (prompt_key), texts.text AS prompt
     FROM archive.rollouts AS archived
     LEFT JOIN archive.texts AS texts ON texts.text_key = archived.prompt_key
     UNION ALL BY NAME
-    SELECT * FROM live.rollouts
+    FROM live.rollouts_first
+    UNION ALL BY NAME
+    FROM resumed
 )
 SELECT
     r.run_id, r.attempt, r.step, r.split, r.kind, r.prompt_id, r.prompt, r.group_id, r.sample,
@@ -13,7 +19,7 @@ SELECT
     r.scalar, r.advantage, r.kl, r.behaviour_logp, r.reference_logp, r.judge,
     r.token_ids, r.token_entropies, r.time
 FROM everything AS r
-LEFT JOIN live.rollouts_resumed AS newer USING (run_id, split, step)
+LEFT JOIN newest USING (run_id, split, step)
 ANTI JOIN deleted_runs AS deleted USING (run_id)
-WHERE newer.attempt IS NULL OR r.attempt >= newer.attempt;
+WHERE newest.attempt IS NULL OR r.attempt >= newest.attempt;
 COMMENT ON VIEW rollouts IS 'One row a completion: what was sampled, how it was scored, weighted and used';
