@@ -172,9 +172,7 @@ def _start(
     bodies: dict[str, str],
 ) -> _Child:
     with rundir.lock(runs_dir):
-        run_id = rundir.create(
-            runs_dir, cell.named_config, kind="maestro", token=None, parent=None, cwd=Path.cwd()
-        )
+        run_id = rundir.create(runs_dir, cell.named_config, token=None, parent=None, cwd=Path.cwd())
         path = runs_dir / run_id
         write_state(path, status="starting", starts=1)
     process = context.Process(target=_body, args=(bodies[cell.trainer], str(path)), daemon=False)
