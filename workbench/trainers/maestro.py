@@ -5,6 +5,7 @@ The seam (held by tests/test_trl_seam.py against the pinned version of TRL):
     _generate                        -> the token ids as generated are kept
     _calculate_rewards               -> one scoring pass, objectives rewarded, (N, K) kept
     _generate_and_score_completions  -> weights, advantages; TRL's are replaced, its log corrected
+    _compute_loss                    -> no forward of its own where scoring can serve (``shared``)
     log                              -> every number also goes to the run's store
 
 All processes of a distributed run gather the same rows and compute the same weights; the first one
@@ -25,7 +26,7 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from workbench.config import RunConfig
 from workbench.core.findings import step_metrics
@@ -39,6 +40,7 @@ from workbench.trainers.rewards import ObjectiveReward, all_needs
 from workbench.trainers.rollout import score_rows
 from workbench.trainers.rows import Rows
 from workbench.trainers.scoring import Scores
+from workbench.trainers.shared import SharedPass, put
 from workbench.trainers.text import (
     example_columns,
     prompt_text,
@@ -56,7 +58,7 @@ class Counters:
     context_bytes: int = 0
 
 
-class MaestroTrainer(GRPOTrainer):
+class MaestroTrainer(SharedPass):
     """GRPO under weights that a scalarizer chooses for every completion.
 
     Args:
@@ -160,6 +162,7 @@ class MaestroTrainer(GRPOTrainer):
             eos_ids=self.eos_token_ids,
             max_completion_length=self.max_completion_length,
             batch_size=self.args.per_device_train_batch_size,
+            keep_graph=self.shares_pass,
         )
         for reward in self.rewards:
             reward.scores = self._scores
@@ -183,6 +186,8 @@ class MaestroTrainer(GRPOTrainer):
         output["advantages"] = torch.tensor(
             mine, dtype=torch.float32, device=output["advantages"].device
         )
+        assert self._scores is not None
+        put(output, self._scores.graph)
         self._correct_log(weighed)
         judged = self._learn(batch, weighed)
         rollouts = self._rollouts(batch, weighed, judged)

@@ -34,6 +34,14 @@ BRANCHING_ATTENTION = ("sdpa", "eager")  # implementations that take a mask of t
 
 
 @dataclass(frozen=True)
+class TokenGraph:
+    """Log-probabilities with their graph, and entropies: (N, T), 0 behind each row's end."""
+
+    log_probs: torch.Tensor
+    entropies: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Scores:
     """What one pass over N completions found; handed to objectives as ``scores``.
 
@@ -41,7 +49,8 @@ class Scores:
     ``hidden`` (N, D) float32 is the last layer after the final norm at the last completion token.
     ``answer_logps`` holds the log-probability of each token of the reference answer after prompt
     and completion, None for a row without one. ``reference_token_logps`` is None when no reference
-    pass ran. Everything is in nats, at the sampling temperature.
+    pass ran. Everything is in nats, at the sampling temperature. ``graph`` is for a trainer that
+    takes this pass for its own forward.
     """
 
     hidden: NDArray[np.float32]
@@ -51,6 +60,7 @@ class Scores:
     max_completion_length: int
     answer_logps: Sequence[Floats | None] | None = None
     reference_token_logps: Sequence[Floats] | None = None
+    graph: TokenGraph | None = None
 
     @property
     def behaviour_logp(self) -> Floats:
@@ -99,8 +109,9 @@ def score(
     answer_ids: Sequence[TokenIds | None] | None = None,
     lead_ids: TokenIds = (),
     batch_size: int | None = None,
+    keep_graph: bool = False,
 ) -> Scores:
-    """Score N completions in eval mode without gradients.
+    """Score N completions in eval mode, without gradients unless the graph is to be kept.
 
     Args:
         model: A causal model that ``prepare_scoring`` or GRPOTrainer has given the fused head.
@@ -111,6 +122,8 @@ def score(
         answer_ids: N reference answers to score after each completion, None for rows without.
         lead_ids: Tokens between completion and answer, not scored themselves.
         batch_size: Rows per forward pass; None puts all in one.
+        keep_graph: Return ``Scores.graph``; all rows then go through one pass. It stays None where
+            a completion has no prompt, so that its first token has no probability.
 
     Raises:
         ValueError: When a row has neither prompt nor completion, so that it has no state at all.
@@ -122,11 +135,11 @@ def score(
             prompt_ids, completion_ids, answer_ids or [None] * len(prompt_ids), strict=True
         )
     ]
-    size = batch_size or max(1, len(rows))
+    size = max(1, len(rows)) if keep_graph else batch_size or max(1, len(rows))
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.set_grad_enabled(keep_graph):
             parts = [_pass(model, rows[i : i + size]) for i in range(0, len(rows), size)]
     finally:
         model.train(was_training)
@@ -138,6 +151,24 @@ def score(
         answer_logps=[row for p in parts for row in p[3]] if answer_ids is not None else None,
         truncated=np.array([not (len(c) and c[-1] in ended) for c in completion_ids], dtype=bool),
         max_completion_length=max_completion_length,
+        graph=_completion_graph(rows, *parts[0][4]) if keep_graph and parts else None,
+    )
+
+
+def _completion_graph(
+    rows: Sequence[_Row], log_probs: torch.Tensor, entropies: torch.Tensor
+) -> TokenGraph | None:
+    """Cut the completions out of shifted values: (n, L - 1) to (n, T), differentiable."""
+    if any(row.start == 0 for row in rows):
+        return None
+    start = torch.tensor([row.start for row in rows], device=log_probs.device)[:, None]
+    length = torch.tensor([row.trunk - row.start for row in rows], device=log_probs.device)[:, None]
+    index = torch.arange(int(length.max()), device=log_probs.device)[None]  # (1, T)
+    inside = index < length
+    places = (start - 1 + index).clamp(0, log_probs.shape[1] - 1)  # (n, T)
+    return TokenGraph(
+        torch.where(inside, log_probs.gather(1, places), 0.0),
+        torch.where(inside, entropies.detach().gather(1, places), 0.0),
     )
 
 
@@ -191,12 +222,19 @@ def _branches(model: nn.Module) -> bool:
 
 def _pass(
     model: nn.Module, rows: list[_Row]
-) -> tuple[NDArray[np.float32], list[Floats], list[Floats], list[Floats | None]]:
-    """Hidden (n, D), completion log-probabilities and entropies, answer log-probabilities."""
+) -> tuple[
+    NDArray[np.float32],
+    list[Floats],
+    list[Floats],
+    list[Floats | None],
+    tuple[torch.Tensor, torch.Tensor],
+]:
+    """Hidden (n, D), completion log-probabilities and entropies, answers, tensors (n, L - 1)."""
     answered = [i for i, row in enumerate(rows) if row.answered]
     branching = bool(answered) and _branches(model)
     trunks = rows if branching else [_trunk_only(row) for row in rows]
-    hidden, logps, entropies = _forward(model, trunks, branching)
+    hidden, *tensors = _forward(model, trunks, branching)
+    logps, entropies = (_array(tensor) for tensor in tensors)
     last = torch.tensor([row.trunk - 1 for row in rows], device=hidden.device)
     terminal = hidden[torch.arange(len(rows), device=hidden.device), last].float().cpu().numpy()
     answers: list[Floats | None] = [None] * len(rows)
@@ -205,15 +243,21 @@ def _pass(
             answers[i] = logps[i, rows[i].trunk + rows[i].lead : len(rows[i].tokens) - 1]
     elif answered:
         straight = [rows[i].straight() for i in answered]
-        _, answer_logps, _ = _forward(model, straight, False)
-        for i, row, values in zip(answered, straight, answer_logps, strict=True):
+        with torch.no_grad():
+            _, answer_logps, _ = _forward(model, straight, False)
+        for i, row, values in zip(answered, straight, _array(answer_logps), strict=True):
             answers[i] = values[row.start - 1 : row.trunk - 1]
     return (
         terminal,
         [_completion(row, values) for row, values in zip(rows, logps, strict=True)],
         [_completion(row, values) for row, values in zip(rows, entropies, strict=True)],
         answers,
+        (tensors[0], tensors[1]),
     )
+
+
+def _array(values: torch.Tensor) -> Floats:
+    return values.detach().double().cpu().numpy()
 
 
 def _trunk_only(row: _Row) -> _Row:
@@ -229,7 +273,7 @@ def _completion(row: _Row, values: Floats) -> Floats:
 
 def _forward(
     model: nn.Module, rows: list[_Row], branching: bool
-) -> tuple[torch.Tensor, Floats, Floats]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Run the model once: hidden (n, L, D), log-probabilities and entropies (n, L - 1)."""
     device = next(model.parameters()).device
     length = max(len(row.tokens) for row in rows)
@@ -246,7 +290,7 @@ def _forward(
         inputs = _branch_mask(rows, length, next(model.parameters()).dtype)
     kept: list[torch.Tensor] = []
     hook = backbone(model).register_forward_hook(
-        lambda module, args, output: kept.append(output.last_hidden_state)
+        lambda module, args, output: kept.append(output.last_hidden_state.detach())
     )
     try:
         output = model(
@@ -260,7 +304,7 @@ def _forward(
     log_probs, entropy = output.log_probs, output.entropy
     if entropy is None:  # TRL gives its own reference a head without entropies
         entropy = torch.full_like(log_probs, torch.nan)
-    return kept[0], log_probs.double().cpu().numpy(), entropy.double().cpu().numpy()
+    return kept[0], log_probs, entropy
 
 
 def _padding_mask(rows: list[_Row], length: int) -> torch.Tensor:
