@@ -180,11 +180,9 @@ def _hand_on_comments(session: Session, con: duckdb.DuckDBPyConnection) -> None:
         "SELECT table_name, column_name, comment FROM duckdb_columns() "
         "WHERE database_name = 'store' AND schema_name = 'main' AND comment IS NOT NULL"
     )
-    for row in comments.itertuples():
-        if row.table_name in EXPORTED:
-            con.execute(
-                f"COMMENT ON COLUMN {row.table_name}.{row.column_name} IS {quoted(row.comment)}"
-            )
+    for view, column, text in comments.values.tolist():
+        if view in EXPORTED:
+            con.execute(f"COMMENT ON COLUMN {view}.{column} IS {quoted(text)}")
 
 
 _WRITERS = {"parquet": _write_parquet, "jsonl": _write_jsonl, "csv": _write_csv}

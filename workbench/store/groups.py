@@ -41,8 +41,8 @@ def page_sql(
 
     Columns: group_id, step, split, kind, prompt_id, prompt, completions, scalar (mean), advantage
     (largest by size), judge (mean), weight_spread (mean over rows of largest minus smallest
-    weight), disagreement (1 minus the correlation of advantage and judge), sort_key, weights (mean
-    by objective), total.
+    weight), disagreement (1 minus the correlation of advantage and judge), reward (mean; NULL
+    unless sorted by it), total, weights (mean by objective).
 
     Raises:
         ValueError: ``sort`` is unknown, or an offset or limit is negative.
@@ -72,10 +72,10 @@ def page_sql(
         groups.append(f"avg(rewards[$objective{i}]) BETWEEN $low{i} AND $high{i}")
         params |= {f"objective{i}": objective, f"low{i}": low, f"high{i}": high}
     if sort.startswith("reward:"):
-        key = "avg(rewards[$sorted])"
+        key, wanted = "reward", "avg(rewards[$sorted])"
         params["sorted"] = sort.removeprefix("reward:")
     elif sort in SORTS:
-        key = SORTS[sort]
+        key, wanted = SORTS[sort], "NULL"
     else:
         raise ValueError(f"sort {sort!r} unknown; allowed are {sorted(SORTS)} and reward:OBJECTIVE")
     having = f"HAVING {' AND '.join(groups)}" if groups else ""
@@ -89,12 +89,12 @@ def page_sql(
             any_value(prompt) AS prompt, count(*) AS completions, avg(scalar) AS scalar,
             arg_max(advantage, abs(advantage)) AS advantage, avg(judge) AS judge,
             avg(list_max(map_values(weights)) - list_min(map_values(weights))) AS weight_spread,
-            1 - corr(advantage, judge) AS disagreement, {key} AS sort_key
+            1 - corr(advantage, judge) AS disagreement, {wanted} AS reward
         FROM rows GROUP BY group_id {having}
     ),
     page AS (
         SELECT *, count(*) OVER () AS total FROM found
-        ORDER BY sort_key {direction} NULLS LAST, step DESC, group_id
+        ORDER BY {key} {direction} NULLS LAST, step DESC, group_id
         LIMIT $limit OFFSET $offset
     ),
     means AS (
@@ -109,5 +109,5 @@ def page_sql(
         ) GROUP BY group_id
     )
     SELECT page.*, means.weights FROM page LEFT JOIN means USING (group_id)
-    ORDER BY sort_key {direction} NULLS LAST, step DESC, group_id"""
+    ORDER BY {key} {direction} NULLS LAST, step DESC, group_id"""
     return sql, params

@@ -56,7 +56,10 @@ def import_path(runs_dir: Path | str, path: Path | str, name: str | None = None)
     if files and files[0].suffix == ".parquet":
         rows = pa.concat_tables([_trl_rollouts(f) for f in files])
     elif files and files[0].suffix in (".jsonl", ".ndjson"):
-        rows = _jsonl_rollouts(path)
+        try:
+            rows = _jsonl_rollouts(path)
+        except (ValueError, TypeError) as error:  # a column of another type than it should have
+            raise StoreError(f"{path}: {error}") from error
     else:
         raise StoreError(
             f"{path} is none of: a runs directory, a .duckdb export, completions_*.parquet of TRL, "
