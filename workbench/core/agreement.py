@@ -9,7 +9,7 @@ import numpy as np
 from workbench.core.advantages import EPSILON, nan_mean_std
 from workbench.types import Floats
 
-EVIDENCE = 32
+EVIDENCE = 64
 """How many newly judged groups the trust in the learned weights looks back on."""
 
 

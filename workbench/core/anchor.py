@@ -15,7 +15,7 @@ and unequal lengths it is an approximation, one step deep.
 
 A dozen judged groups against D x K parameters can be fitted by chance, and a score that says
 nothing (a shuffled one) would still collapse the head. So before a newly judged group is learned
-from, the learned and the equal weights are both tried on it. Over the last 32 such groups the mean
+from, the learned and the equal weights are both tried on it. Over the last 64 such groups the mean
 gain d and its standard error e give a trust of max(0, 1 - e^2 / d^2), 0 when d <= 0 (positive-part
 James-Stein shrinkage), and the weights used are equal + trust * (learned - equal). ``gate``
 switches it off.

@@ -1,0 +1,401 @@
+"""The anchored Conductor: gradient, budget, what it learns and what it must not, resume."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.core.advantages import grpo_advantages
+from workbench.core.agreement import EVIDENCE, agreement, normalize_scores, trust_of
+from workbench.core.scalarizers import Scene, build_scalarizer
+from workbench.scalarizer_config import AnchorConfig
+from workbench.scalarizer_config import Conductor as Config
+
+B, G, K, D = 8, 4, 3, 6
+NAMES = ("a", "b", "c")
+PROTOTYPES = np.random.default_rng(99).normal(size=(2, D))
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def learner(seed=0, aggregation="sum_then_normalize", config=None, **anchor):
+    anchored = AnchorConfig(source="judge", **anchor)
+    return build_scalarizer(
+        Config(meta_reward="anchor", anchor=anchored, **(config or {})),
+        NAMES,
+        hidden_size=D,
+        num_generations=G,
+        seed=seed,
+        aggregation=aggregation,
+    )
+
+
+def make_scene(seed, truth=((1.0, 0.0, 0.0), (0.0, 0.5, 0.5))):
+    """B groups of two kinds that the context tells apart; U is its kind's own mix of objectives."""
+    draw = rng(seed)
+    kinds = draw.integers(0, 2, B)
+    hidden = np.repeat(PROTOTYPES[kinds], G, axis=0) + 0.5 * draw.normal(size=(B * G, D))
+    rewards = draw.normal(size=(B * G, K))
+    per_group = rewards.reshape(B, G, K)
+    scores = np.einsum("bgk,bk->bg", per_group, np.array(truth)[kinds])
+    scene = Scene(
+        rewards=rewards,
+        raw=rewards,
+        lower=np.full(K, -np.inf),
+        upper=np.full(K, np.inf),
+        kinds=[str(kind) for kind in np.repeat(kinds, G)],
+        num_generations=G,
+        step=seed,
+        hidden=hidden,
+    )
+    return scene, scores
+
+
+def train(conductor, seeds, score=lambda seed, scores: scores, **truth):
+    metrics = []
+    for seed in seeds:
+        scene, scores = make_scene(seed, **truth)
+        choice = conductor.choose(scene, rng(seed))
+        advantages = grpo_advantages(scene.rewards, choice.weights, G)
+        groups = conductor.anchor_groups(scene, rng(1000 + seed))
+        anchors = {int(g): score(seed, scores)[g] for g in groups}
+        metrics.append(conductor.learn(scene, choice, advantages, anchors))
+    return metrics
+
+
+def quality(conductor, seeds=range(500, 510)):
+    """Mean agreement of the weights' advantages with U on groups never trained on."""
+    values = []
+    for seed in seeds:
+        scene, scores = make_scene(seed)
+        weights = conductor.choose(scene, rng(), explore=False).weights
+        a = grpo_advantages(scene.rewards, weights, G).reshape(B, G)
+        values += [float((a[b] * normalize_scores(scores[b])).mean()) for b in range(B)]
+    return float(np.mean(values))
+
+
+EQUAL = quality(build_scalarizer(Config(), NAMES, D))
+BEST = (G - 1) / G  # the agreement of perfectly correlated scores
+
+
+# -- the objective --------------------------------------------------------------------------------
+
+
+def test_agreement_literal():
+    # one group of two, w = (1/4, 3/4): R = (1/4, 3/4), A = -+ (1/4) / (1/2/sqrt(2) + e)
+    value, _ = agreement(np.array([[0.25, 0.75]]), np.eye(2)[None], np.array([[-1.0, 1.0]]))
+    assert value == pytest.approx(0.25 / (0.5 / math.sqrt(2) + 1e-4), rel=1e-12)
+
+
+def test_agreement_is_the_correlation_up_to_the_group_size():
+    draw = rng()
+    z, u, w = draw.normal(size=(1, 8, K)), draw.normal(size=8), draw.dirichlet(np.ones(K))
+    value, _ = agreement(w[None], z, normalize_scores(u)[None])
+    assert value == pytest.approx(7 / 8 * np.corrcoef(z[0] @ w, u)[0, 1], abs=1e-3)
+
+
+def test_scores_are_standardised_and_nan_says_nothing():
+    got = normalize_scores(np.array([1.0, np.nan, 3.0]))
+    np.testing.assert_allclose(got, [-1 / (math.sqrt(2) + 1e-4), 0, 1 / (math.sqrt(2) + 1e-4)])
+    np.testing.assert_array_equal(normalize_scores(np.full(4, 0.7)), np.zeros(4))
+
+
+def problem(m=5, flat=False):
+    draw = rng(3)
+    z, v = draw.normal(size=(m, G, K)), draw.normal(size=(m, G))
+    if flat:
+        z[0] = 0.5
+    return draw.normal(size=(m, D)), z, v
+
+
+def autograd(conductor, hidden, z, v):
+    """The same objective, differentiated by torch."""
+    head, m = conductor.conductor, conductor.config.min_weight
+    log_policy = head.log_probabilities(torch.tensor(hidden))
+    weights = m + (1 - K * m) * log_policy.exp()
+    r = (torch.tensor(z) * weights[:, None, :]).sum(dim=2)
+    centred = r - r.mean(dim=1, keepdim=True)
+    std = ((centred**2).sum(dim=1, keepdim=True) / (G - 1)).clamp_min(1e-20).sqrt()
+    fit = (centred / (std + 1e-4) * torch.tensor(v)).mean()
+    entropy = -(log_policy.exp() * log_policy).sum(dim=1).mean()
+    value = fit + conductor.anchor.entropy_coef * entropy
+    value = value - conductor.anchor.ridge * (head.weight**2).sum()
+    return float(value.detach()), torch.autograd.grad(value, list(head.parameters()))
+
+
+@pytest.mark.parametrize("min_weight", [0.0, 0.1])
+def test_gradient_against_finite_differences_and_autograd(min_weight):
+    conductor = learner(entropy_coef=0.3, ridge=0.2, config={"min_weight": min_weight})
+    parameters = list(conductor.conductor.parameters())
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.copy_(torch.tensor(rng(4).normal(size=parameter.shape)))
+    data = problem()
+    value, gradients = conductor.objective(*data)
+    assert value == pytest.approx(autograd(conductor, *data)[0], rel=1e-12)
+    for parameter, gradient, other in zip(
+        parameters, gradients, autograd(conductor, *data)[1], strict=True
+    ):
+        np.testing.assert_allclose(gradient, other.numpy(), atol=1e-12)
+        flat = parameter.detach().view(-1)
+        for i in range(flat.numel()):
+            ends = []
+            for shift in (1e-5, -1e-5):
+                kept = float(flat[i])
+                flat[i] += shift
+                ends.append(conductor.objective(*data)[0])
+                flat[i] = kept
+            numeric = (ends[0] - ends[1]) / 2e-5
+            assert np.asarray(gradient).ravel()[i] == pytest.approx(numeric, abs=1e-7)
+
+
+def test_flat_group_has_a_finite_gradient_of_zero():
+    _, gradient = agreement(np.full((5, K), 1 / K), *problem(flat=True)[1:])
+    np.testing.assert_allclose(gradient[0], 0, atol=1e-9)
+    assert np.isfinite(gradient).all() and np.abs(gradient[1:]).min() > 0
+
+
+# -- the budget -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fraction", "per_step"),
+    [
+        (1 / 8, [1, 1, 1, 1]),
+        (1 / 16, [0, 1, 0, 1]),
+        (1 / 64, [0, 0, 0, 0, 0, 0, 0, 1]),
+        (0.3, [2, 2, 3, 2, 3]),  # 2.4 a step: 2.4, 4.8, 7.2, 9.6, 12
+        (1.0, [8, 8]),
+    ],
+)
+def test_the_budget_is_met_exactly_and_carried_over(fraction, per_step):
+    conductor, (scene, _) = learner(fraction=fraction), make_scene(0)
+    got = [len(conductor.anchor_groups(scene, rng(step))) for step in range(len(per_step))]
+    assert got == per_step
+
+
+def test_random_groups_are_distinct_depend_on_the_generator_alone_and_reach_everybody():
+    scene, _ = make_scene(0)
+    seen = set()
+    for seed in range(40):
+        first, second = learner(fraction=0.25), learner(fraction=0.25)
+        groups = first.anchor_groups(scene, rng(seed))
+        np.testing.assert_array_equal(groups, second.anchor_groups(scene, rng(seed)))
+        assert len(set(groups)) == 2
+        seen |= set(groups.tolist())
+    assert seen == set(range(B))
+
+
+def test_disagreement_asks_where_weights_matter_most():
+    scene, _ = make_scene(0)
+    rewards = np.repeat(scene.rewards[:, :1], K, axis=1)  # all objectives agree everywhere ...
+    rewards[5 * G : 6 * G, 1] *= -1  # ... but in group 5
+    scene = Scene(**{**scene.__dict__, "rewards": rewards})
+    conductor = learner(select="disagreement")
+    assert conductor.anchor_groups(scene, rng()).tolist() == [5]
+
+
+def test_uncertain_asks_where_the_distribution_is_most_open():
+    conductor = learner(select="uncertain", config={"normalize_hidden": False})
+    with torch.no_grad():
+        conductor.conductor.weight[0, 0] = 1.0
+    scene, _ = make_scene(0)
+    hidden = np.zeros((B * G, D))
+    hidden[:, 0] = 5.0  # sure everywhere ...
+    hidden[2 * G : 3 * G, 0] = 0.0  # ... but in group 2
+    scene = Scene(**{**scene.__dict__, "hidden": hidden})
+    assert conductor.anchor_groups(scene, rng()).tolist() == [2]
+
+
+def test_spent_counts_scores_and_not_those_that_nobody_gave():
+    conductor = learner(fraction=0.25)
+    last = train(conductor, range(3), score=lambda seed, s: np.where(s > 5, s, np.nan))[-1]
+    assert last["anchor_spent"] == 0
+    assert train(learner(fraction=0.25), range(3))[-1]["anchor_spent"] == 3 * 2 * G
+
+
+def test_nothing_is_learned_before_the_first_anchor():
+    conductor = learner(fraction=1 / 64)
+    metrics = train(conductor, range(8))
+    assert metrics[:7] == [None] * 7 and metrics[7] is not None
+    assert set(metrics[7]) >= {
+        "loss",
+        "entropy",
+        "temperature",
+        "grad_norm",
+        "meta_reward",
+        "anchor_agreement",
+        "anchor_spent",
+        "anchor_trust",
+        "policy/a",
+    }
+
+
+# -- what it learns -------------------------------------------------------------------------------
+
+
+def test_it_finds_each_kinds_own_weights_from_one_group_in_eight():
+    conductor = learner()
+    metrics = train(conductor, range(60))
+    assert quality(conductor) > EQUAL + 0.8 * (BEST - EQUAL)
+    assert metrics[-1]["anchor_trust"] > 0.9
+    unseen = [m["anchor_agreement"] for m in metrics]
+    assert np.mean(unseen[:3]) < 0.65 < 0.95 * BEST < np.mean(unseen[-20:])
+
+
+def shuffled(seed, gate):
+    conductor = learner(seed=seed, shuffle=True, gate=gate)
+    train(conductor, range(100 * seed, 100 * seed + 50))
+    weights = conductor.choose(make_scene(900)[0], rng(), explore=False).weights
+    return quality(conductor), float(weights.max(axis=1).mean())
+
+
+def test_a_shuffled_anchor_falls_back_to_equal_weights():
+    """With the gate; without it a few noisy groups against D x K parameters collapse the head."""
+    gated = [shuffled(seed, gate=True) for seed in range(2)]
+    assert np.mean([q for q, _ in gated]) == pytest.approx(EQUAL, abs=0.06)
+    assert np.mean([heaviest for _, heaviest in gated]) < 0.5
+    bare = [shuffled(seed, gate=False) for seed in range(2)]
+    assert min(q for q, _ in bare) < EQUAL - 0.2
+    assert np.mean([heaviest for _, heaviest in bare]) > 0.8
+
+
+def test_a_score_outside_the_span_of_the_objectives_cannot_be_matched():
+    conductor = learner()
+    metrics = train(
+        conductor, range(60), score=lambda seed, s: rng(5000 + seed).normal(size=s.shape)
+    )
+    assert np.mean([m["anchor_agreement"] for m in metrics]) < 0.1
+    assert metrics[-1]["meta_reward"] < 0.5 * BEST  # even on what it was fitted to
+    assert metrics[-1]["anchor_trust"] < 0.7
+
+
+def test_noise_on_the_anchor_is_survived():
+    conductor = learner(noise=0.3)
+    train(conductor, range(60))
+    assert quality(conductor) > EQUAL + 0.7 * (BEST - EQUAL)
+
+
+def test_stale_replay_is_forgotten_after_its_length():
+    """The truth moves from objective a to b: a short replay follows, a long one drags behind."""
+    before, after = (((1, 0, 0),) * 2, ((0, 1, 0),) * 2)
+    weight_on_b = {}
+    for replay in (8, 256):
+        conductor = learner(replay=replay, gate=False, config={"learn_temperature": False})
+        train(conductor, range(40), truth=before)
+        train(conductor, range(40, 65), truth=after)
+        assert len(conductor.replay) == min(replay, 65)
+        scene, _ = make_scene(900)
+        weight_on_b[replay] = conductor.choose(scene, rng(), explore=False).weights[:, 1].mean()
+    assert weight_on_b[8] > 0.7 > 0.4 > weight_on_b[256]
+
+
+def test_biased_and_drifting_scales_of_the_judge_do_not_matter():
+    """Only the order inside a group is read: offset and scale of U cancel."""
+    plain, biased = learner(), learner()
+    train(plain, range(10))
+    train(biased, range(10), score=lambda seed, s: 3.0 + seed + 2.0 * (1 + seed) * s)
+    np.testing.assert_allclose(
+        plain.conductor.weight.detach(), biased.conductor.weight.detach(), atol=1e-3
+    )
+
+
+def test_bias_head_gives_all_prompts_the_same_weights():
+    conductor = learner(head="bias")
+    train(conductor, range(20))
+    assert (conductor.conductor.weight == 0).all() and (conductor.conductor.bias != 0).any()
+    weights = conductor.choose(make_scene(900)[0], rng(), explore=False).weights
+    np.testing.assert_array_equal(weights, np.tile(weights[0], (B * G, 1)))
+
+
+def test_ridge_shrinks_the_linear_part():
+    norms = {}
+    for ridge in (0.0, 0.1):
+        conductor = learner(ridge=ridge, config={"learn_temperature": False})
+        train(conductor, range(20))
+        norms[ridge] = float((conductor.conductor.weight.detach() ** 2).sum())
+    assert norms[0.1] < 0.5 * norms[0.0]
+
+
+def test_under_gdpo_the_learner_sees_z_scores():
+    """An objective on a hundred times the scale drowns the others in a sum, not in z-scores."""
+    scene, scores = make_scene(0)
+    loud = Scene(**{**scene.__dict__, "rewards": scene.rewards * [100.0, 1.0, 1.0]})
+    for scenes in (scene, loud):
+        conductor = learner(aggregation="normalize_then_sum", fraction=1.0)
+        choice = conductor.choose(scenes, rng())
+        conductor.learn(scenes, choice, np.zeros(B * G), {0: scores[0]})
+        np.testing.assert_allclose(conductor.replay[0][1].std(axis=0, ddof=1), 1, atol=1e-2)
+
+
+# -- trust ----------------------------------------------------------------------------------------
+
+
+def test_trust_literal():
+    # mean 0.3, sample variance 0.04, three values: e^2 = 0.04 / 3, 1 - e^2 / 0.09
+    assert trust_of([0.1, 0.3, 0.5]) == pytest.approx(1 - 0.04 / 3 / 0.09)
+    assert trust_of([0.5, 0.5]) == 0.0  # too few to tell
+    assert trust_of([-0.2, -0.1, -0.3]) == 0.0
+    assert trust_of([1.0, -0.9, 0.2]) == 0.0  # the error is larger than the mean
+
+
+def test_weights_stand_between_equal_and_learned():
+    conductor = learner()
+    with torch.no_grad():
+        conductor.conductor.bias.copy_(torch.tensor([5.0, 0.0, 0.0]))
+    scene, _ = make_scene(0)
+    np.testing.assert_allclose(conductor.choose(scene, rng()).weights, 1 / K)
+    conductor.gains = [0.3] * EVIDENCE
+    learned = conductor.choose(scene, rng())
+    np.testing.assert_allclose(learned.weights, learned.policy)
+    conductor.gains = [0.1, 0.3, 0.5]
+    t = trust_of(conductor.gains)
+    np.testing.assert_allclose(
+        conductor.choose(scene, rng()).weights, (1 - t) / K + t * learned.policy, rtol=1e-6
+    )
+
+
+# -- state ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", [0, 1, 7])
+def test_resume_is_exact_bit_for_bit(stop):
+    def fresh():
+        return learner(fraction=1 / 16, noise=0.2, shuffle=True, replay=3)
+
+    straight = fresh()
+    train(straight, range(12))
+    first, resumed = fresh(), fresh()
+    train(first, range(stop))
+    resumed.load({key: value.copy() for key, value in first.state().items()})
+    train(resumed, range(stop, 12))
+    expected, got = straight.state(), resumed.state()
+    assert expected.keys() == got.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(value, got[key], err_msg=key)
+
+
+def test_one_weight_vector_per_prompt_and_the_simplex():
+    conductor = learner(fraction=1.0)
+    train(conductor, range(6))
+    choice = conductor.choose(make_scene(7)[0], rng())
+    np.testing.assert_allclose(choice.weights.sum(axis=1), 1, atol=1e-12)
+    np.testing.assert_array_equal(choice.weights, np.repeat(choice.weights[::G], G, axis=0))
+    assert choice.actions is None and (choice.weights >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("anchors", "message"),
+    [
+        ({8: np.zeros(G)}, "group 8 is not among 0..7"),
+        ({0: np.zeros(G + 1)}, r"anchors\[0\]: shape \(5,\) is not \(G,\) = \(4,\)"),
+    ],
+)
+def test_bad_anchors_are_refused(anchors, message):
+    conductor, (scene, _) = learner(), make_scene(0)
+    choice = conductor.choose(scene, rng())
+    with pytest.raises(ValueError, match=message):
+        conductor.learn(scene, choice, np.zeros(B * G), anchors)
