@@ -26,7 +26,10 @@ COMMANDS: dict[str, Command] = {
     "whatif": analysis.WHATIF,
     "query": store.QUERY,
     "schema": store.SCHEMA,
+    "export": store.EXPORT,
+    "import": store.IMPORT,
     "archive": store.ARCHIVE,
+    "doctor": store.DOCTOR,
     "bench": Command("measure every weighting on the etudes", bench.arguments, bench.run),
     "app": app.APP,
 }

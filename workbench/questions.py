@@ -17,6 +17,8 @@ from workbench import rundir
 from workbench.launcher import Launcher
 
 if TYPE_CHECKING:
+    from workbench.store.doctor import Health
+    from workbench.store.exchange import Format
     from workbench.store.reader import Answer, Store
 
 Runs = str | Sequence[str]
@@ -67,17 +69,36 @@ class Questions:
 
     def schema(self) -> pd.DataFrame:
         """Every view and column with its type and meaning: view, column, type, comment."""
-        from workbench.store.catalog import VIEWS
-        from workbench.store.session import session_for
+        from workbench.store.describe import schema_frame
 
-        frame = session_for(self.runs_dir).frame(
-            'SELECT table_name AS "view", column_name AS "column", data_type AS type, comment '
-            "FROM duckdb_columns() WHERE database_name = 'store' AND schema_name = 'main' "
-            "ORDER BY column_index"
-        )
-        order = {name: i for i, name in enumerate(VIEWS)}
-        frame = frame[frame["view"].isin(order)]
-        return frame.sort_values("view", key=lambda c: c.map(order), kind="stable")
+        return schema_frame()
+
+    def doctor(self) -> Health:
+        """The state of the store: what lies where, what is wrong, what to do about it."""
+        from workbench.store.doctor import examine
+
+        return examine(self.runs_dir)
+
+    def export(self, runs: Runs, target: str | Path, format: Format = "parquet") -> list[Path]:
+        """Write runs to a new folder with one file a view, or to one DuckDB file.
+
+        Raises:
+            StoreError: the target exists, or the format is unknown.
+        """
+        from workbench.store.exchange import export
+
+        handles = [runs] if isinstance(runs, str) else list(runs)
+        return export(self.runs_dir, [self.resolve(h) for h in handles], target, format)
+
+    def import_(self, path: str | Path, name: str | None = None) -> list[str]:
+        """Bring in runs: a store, an export, TRL's completion tables, JSONL; returns their ids.
+
+        Raises:
+            StoreError: nothing there can be imported; file and line are named.
+        """
+        from workbench.store.imports import import_path
+
+        return import_path(self.runs_dir, path, name)
 
     def rollouts(
         self,

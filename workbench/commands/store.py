@@ -1,9 +1,10 @@
-"""Commands about the store: query, schema, archive."""
+"""Commands about the store: query, schema, export, import, archive, doctor."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from workbench.commands.base import (
     Command,
@@ -16,6 +17,11 @@ from workbench.commands.base import (
     run_argument,
     say,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("parquet", "csv", "jsonl", "duckdb")
 
 
 def _query_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,27 +53,29 @@ def _query(args: argparse.Namespace) -> int:
     return 0
 
 
-def _harmless(frame):  # type: ignore[no-untyped-def]
+def _harmless(frame: pd.DataFrame) -> pd.DataFrame:
     """Text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    from workbench.store.exchange import neutral
+
     texts = frame.select_dtypes(include=["object", "string"]).columns
-    return frame.assign(**{c: frame[c].map(_quoted) for c in texts})
-
-
-def _quoted(value: object) -> object:
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return value
+    return frame.assign(
+        **{c: frame[c].map(lambda v: neutral(v) if isinstance(v, str) else v) for c in texts}
+    )
 
 
 def _schema_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("view", nargs="?", metavar="VIEW", help="only this view")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     json_flag(parser)
 
 
 def _schema(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.store.describe import schema_frame, schema_markdown
 
-    frame = Workbench(args.runs_dir).schema()
+    if args.markdown:
+        print(schema_markdown(), end="")
+        return 0
+    frame = schema_frame()
     views = list(dict.fromkeys(frame["view"]))
     if args.view is not None and args.view not in views:
         raise ValueError(f"no view {args.view!r}; there are {', '.join(views)}")
@@ -97,6 +105,59 @@ def _archive(args: argparse.Namespace) -> int:
     return 0
 
 
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", nargs="+", help="id or name of a run")
+    parser.add_argument("--format", choices=FORMATS, default="parquet")
+    parser.add_argument(
+        "--out", metavar="PATH", help="a new folder, or a new file for duckdb (default: the name)"
+    )
+    json_flag(parser, "the files written")
+
+
+def _export(args: argparse.Namespace) -> int:
+    from workbench.api import Workbench
+
+    wb = Workbench(args.runs_dir)
+    suffix = ".duckdb" if args.format == "duckdb" else f"-{args.format}"
+    out = args.out or f"{args.run[0] if len(args.run) == 1 else 'runs'}{suffix}"
+    files = wb.export(args.run, out, args.format)
+    print_json([str(f) for f in files]) if args.json else print("\n".join(map(str, files)))
+    return 0
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path",
+        metavar="PATH",
+        help="a store or its folder, an export, TRL's completions_*.parquet, or JSONL rows",
+    )
+    parser.add_argument("--name", help="name of the new run")
+    json_flag(parser, "the ids of the new runs")
+
+
+def _import(args: argparse.Namespace) -> int:
+    from workbench.api import Workbench
+
+    found = Workbench(args.runs_dir).import_(args.path, args.name)
+    print_json(found) if args.json else print("\n".join(found))
+    return 0
+
+
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    json_flag(parser)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from workbench.api import Workbench
+
+    health = Workbench(args.runs_dir).doctor()
+    print_json(health.as_dict()) if args.json else print(health)
+    return 0 if health.healthy else 1
+
+
 QUERY = Command("ask the store with SQL, while runs write", _query_arguments, _query)
 SCHEMA = Command("list every view and column with its meaning", _schema_arguments, _schema)
 ARCHIVE = Command("move segments into native tables", _archive_arguments, _archive)
+EXPORT = Command("write runs to files of their own", _export_arguments, _export)
+IMPORT = Command("bring in runs from elsewhere", _import_arguments, _import)
+DOCTOR = Command("tell the state of the store in one screen", _doctor_arguments, _doctor)
