@@ -6,9 +6,9 @@ from collections import defaultdict
 
 import pandas as pd
 import torch
+from tiny_models import WORDS
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-from tests.tiny_models import WORDS
 from workbench.trainers.offline_rows import COLUMNS
 
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from offline_rows_tiny import Published, dozen_model, tiny_t5
+from tiny_models import tiny_tokenizer
 
-from tests.offline_rows_tiny import Published, dozen_model, tiny_t5
-from tests.tiny_models import tiny_tokenizer
 from workbench.configio import validate
 from workbench.trainers.offline import PartitionTrainer
 from workbench.trainers.offline_tokens import TokenRows, with_values
@@ -28,8 +28,8 @@ def offline(method, **changes):
         "rpo": {"tau": 1.0, "length_normalize": False, "partition": "authors"},
         "dro": {"tau": 1.0, "length_normalize": False, "value_hidden": 8},
     }
-    update = {"batch_size": 12, "learning_rate": 0.02, "warmup_steps": 0}
-    steps = changes.pop("steps", 300)
+    update = {"batch_size": 12, "learning_rate": 0.03, "warmup_steps": 0}
+    steps = changes.pop("steps", 150)
     data = {"method": method, "source": {"path": "rows.jsonl"}, "update": update, **sections}
     return validate({"steps": steps, "offline": data | changes})
 
@@ -108,7 +108,7 @@ def test_an_encoder_decoder_follows_the_rewards(tmp_path, method):
     rows = replace(rows, logp_ref=row_logps(model, prompts, responses, 0, 4))
     config = offline(
         method,
-        steps=150,
+        steps=80,
         rpo={"length_normalize": True},
         dro={"length_normalize": True},
         update={"batch_size": 6, "learning_rate": 0.01, "warmup_steps": 0},

@@ -100,10 +100,10 @@ def standardized(values: Floats) -> Floats:
     finite = values[np.isfinite(values)]
     if not len(finite):
         return values
-    deviation = finite.std()
-    # float noise around a constant is no signal
-    flat = deviation <= 1e-12 * max(1.0, float(np.abs(finite).max()))
-    return np.zeros_like(values) + (values - finite.mean()) / (1.0 if flat else deviation)
+    deviation = float(finite.std())
+    if deviation <= 1e-12 * max(1.0, float(np.abs(finite).max())):  # float noise is no signal
+        return np.where(np.isfinite(values), 0.0, values)
+    return np.asarray((values - finite.mean()) / deviation)
 
 
 def weighted(
@@ -131,7 +131,7 @@ def weighted(
     by_kind = {k: _weights(w, names) for k, w in config.by_kind.items()}
     if config.weighting == "static":
         by_kind = {}
-    weights = np.array([by_kind.get(kind, default) for kind in kinds])
+    weights = np.array([by_kind.get(kind, default) for kind in kinds]).reshape(-1, len(names))
     return weighted_sum(weights, rewards)
 
 
