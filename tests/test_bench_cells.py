@@ -21,10 +21,12 @@ def test_every_method_is_a_valid_run_that_differs_from_all_others() -> None:
 
 
 def test_all_methods_share_prompts_budget_and_measurement() -> None:
-    for c in cells.grid(methods.METHODS, [3], cells.FULL):
+    grid = cells.grid(methods.METHODS, [3], cells.FULL)
+    common = to_dict(grid[0].config)
+    for c in grid:
         data = to_dict(c.config)
         for key in ("seed", "steps", "task", "policy", "grpo", "probe", "evaluation"):
-            assert data[key] == to_dict(cells.grid(methods.METHODS, [3], cells.FULL)[0].config)[key]
+            assert data[key] == common[key]
         assert c.config.objective_names[:5] == methods.OBJECTIVES
 
 

@@ -16,12 +16,12 @@ from workbench.bench.runner import Event, finished, run_cells
 from workbench.rundir import LauncherError
 from workbench.store.state import read_state
 
-GOOD = {"grpo": "bench_bodies:finishes", "sft": "bench_bodies:finishes"}
+GOOD = dict.fromkeys(("grpo", "sft", "none"), "bench_bodies:finishes")
 
 
 def two_cells() -> list[cells.Cell]:
     chosen = methods.choose("equal,saw")
-    return cells.grid(chosen, [0], cells.QUICK)
+    return cells.grid(chosen, [0], cells.QUICK)[1:]  # without the cell of the base policy
 
 
 def test_cells_run_once_and_only_once(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_cells_run_once_and_only_once(tmp_path: Path) -> None:
     assert run_cells(two_cells(), tmp_path, 2, again.append, GOOD) == done
     assert again == []
     # a grid that grew runs the new cell alone
-    more = [*two_cells(), *cells.grid(methods.choose("gdpo"), [0], cells.QUICK)]
+    more = [*two_cells(), *cells.grid(methods.choose("gdpo"), [0], cells.QUICK)[1:]]
     assert len(run_cells(more, tmp_path, 1, None, GOOD)) == 3
     assert len((tmp_path / "calls.txt").read_text().splitlines()) == 3
 

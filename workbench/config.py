@@ -192,6 +192,8 @@ class EvaluationConfig:
     """Completions per prompt."""
     temperature: NonNegative = 1.0
     """Sampling temperature; 0 is greedy."""
+    before: Bool = True
+    """Evaluate before training too. Off where many runs share one starting policy."""
 
 
 @dataclass(frozen=True, config=STRICT)

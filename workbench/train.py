@@ -109,7 +109,7 @@ class Child:
         self.say(f"policy {config.policy.model}: {parameters:,} parameters, {threads} threads")
         saved = list_checkpoints(self.run_dir / "checkpoints") if self.resume else []
         before: dict[str, Any] | None = None
-        if not saved and config.evaluation.prompts and task.report:
+        if not saved and config.evaluation.before and config.evaluation.prompts and task.report:
             self.phase("evaluating before", "evaluating the policy before training")
             before = summarise(self._evaluate(session, session.model, None, 0, "before"))
         trainer = MaestroTrainer(

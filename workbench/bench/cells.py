@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.bench.methods import OBJECTIVES, Method
+from workbench.bench.methods import BASE, METHODS, OBJECTIVES, Method
 from workbench.config import RunConfig
 from workbench.configio import to_dict, validate, with_name
 
@@ -81,7 +81,11 @@ def common(budget: Budget, seed: int) -> dict[str, Any]:
             "every": max(1, budget.steps),
             "num_generations": max(2, budget.calibration_samples),
         },
-        "evaluation": {"prompts": budget.report_prompts, "num_generations": budget.report_samples},
+        "evaluation": {
+            "prompts": budget.report_prompts,
+            "num_generations": budget.report_samples,
+            "before": False,
+        },
         "logging": {
             "checkpoint_every": 0,
             "keep_checkpoints": 1,
@@ -116,7 +120,8 @@ def cell(arm: str, method: Method, seed: int, budget: Budget, **changes: Any) ->
 def grid(methods: Mapping[str, Method], seeds: Iterable[int], budget: Budget) -> list[Cell]:
     """Every method on every seed, seed by seed, so that an early stop leaves whole columns.
 
-    A method without training has no cell: it is what every other cell measures before training.
+    The starting policy is a method like any other, measured once a seed; the rest is compared with
+    it, so it is always among them.
     """
-    trained = {key: method for key, method in methods.items() if method.trainer != "none"}
-    return [cell(key, method, seed, budget) for seed in seeds for key, method in trained.items()]
+    everyone = {BASE: METHODS[BASE]} | dict(methods)
+    return [cell(key, method, seed, budget) for seed in seeds for key, method in everyone.items()]

@@ -13,20 +13,17 @@ from workbench.bench.cells import Cell
 from workbench.store.reader import Store
 from workbench.types import Floats
 
-BASE = "base"
-"""The arm that every other cell measures before it trains."""
-
 _JUDGED = """
-SELECT run_id, phase, kind, avg(judge) AS judge, avg(num_tokens) AS length
+SELECT run_id, kind, avg(judge) AS judge, avg(num_tokens) AS length
 FROM evaluations WHERE list_contains($runs, run_id) AND phase IN ('before', 'after')
-GROUP BY run_id, phase, kind
+GROUP BY run_id, kind
 """
 _OBJECTIVES = """
-SELECT run_id, phase, objective, avg(reward) AS reward FROM (
-    SELECT run_id, phase, unnest(map_keys(rewards)) AS objective,
+SELECT run_id, objective, avg(reward) AS reward FROM (
+    SELECT run_id, unnest(map_keys(rewards)) AS objective,
            unnest(map_values(rewards)) AS reward
     FROM evaluations WHERE list_contains($runs, run_id) AND phase IN ('before', 'after')
-) WHERE NOT isnan(reward) GROUP BY run_id, phase, objective
+) WHERE NOT isnan(reward) GROUP BY run_id, objective
 """
 _CALIBRATION = """
 SELECT run_id, kind, avg(judge) AS judge FROM rollouts
@@ -54,26 +51,14 @@ def _asked(runs_dir: Path, sql: str, done: dict[str, Path], cells: Iterable[Cell
 
 
 def report_scores(runs_dir: Path, done: dict[str, Path], cells: list[Cell]) -> pd.DataFrame:
-    """Held-out judge per arm, seed and kind (columns arm, seed, kind, judge, length).
-
-    What cells measured before training becomes the arm ``base``: it is the same policy on the same
-    prompts for all cells of a seed, so one of them speaks for it.
-    """
-    frame = _asked(runs_dir, _JUDGED, done, cells)
-    return _with_base(frame, ["seed", "kind"]).sort_values(["arm", "seed", "kind"])
+    """Held-out judge per arm, seed and kind (columns arm, seed, kind, judge, length)."""
+    return _asked(runs_dir, _JUDGED, done, cells).sort_values(["arm", "seed", "kind"])
 
 
 def objective_means(runs_dir: Path, done: dict[str, Path], cells: list[Cell]) -> pd.DataFrame:
-    """Mean raw reward per arm, seed and objective on the report split, ``base`` included."""
+    """Mean raw reward per arm, seed and objective on the report split."""
     frame = _asked(runs_dir, _OBJECTIVES, done, cells)
-    return _with_base(frame[frame["objective"] != "judge"], ["seed", "objective"])
-
-
-def _with_base(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    before = frame[frame["phase"] == "before"].sort_values("arm").drop_duplicates(keys)
-    after = frame[frame["phase"] == "after"]
-    joined = pd.concat([before.assign(arm=BASE), after], ignore_index=True)
-    return joined.drop(columns="phase")
+    return frame[frame["objective"] != "judge"]
 
 
 def calibration_scores(runs_dir: Path, done: dict[str, Path], cells: list[Cell]) -> pd.DataFrame:

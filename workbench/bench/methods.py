@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OBJECTIVES = ("perplexity", "format", "entropy", "length", "preference")
+BASE = "base"
+"""The policy before training, which every other method is compared with."""
 JUDGE = "workbench.bench.judged:judge"
 EQUAL = {"scalarizer": {"name": "static"}}
 DECOUPLED = {"aggregation": "normalize_then_sum"}
@@ -43,8 +45,8 @@ PAPER_OBJECTIVES = [
 class Method:
     """One row of the table.
 
-    ``settings`` is merged over the common run. ``train`` False measures the policy as it starts;
-    ``trainer`` "sft" learns from reference answers instead of rewards.
+    ``settings`` is merged over the common run. ``trainer`` "none" measures the policy as it
+    starts, "sft" learns from reference answers instead of rewards.
     """
 
     label: str

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from workbench.bench import statistics as stats
-from workbench.bench.collect import BASE, matrix, paired
-from workbench.bench.methods import METHODS
+from workbench.bench.collect import matrix, paired
+from workbench.bench.methods import BASE, METHODS
 from workbench.tasks.etudes import FAMILIES
 
 WEIGHTINGS = ("single", "fixed", "adaptive", "maestro")

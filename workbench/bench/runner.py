@@ -29,7 +29,11 @@ from workbench.rundir import ACTIVE, LauncherError
 from workbench.stopping import stop_phases
 from workbench.store.state import read_state, write_atomically, write_state
 
-BODIES = {"grpo": "workbench.train:main", "sft": "workbench.bench.sft:main"}
+BODIES = {
+    "grpo": "workbench.train:main",
+    "sft": "workbench.bench.sft:main",
+    "none": "workbench.bench.sft:measure",
+}
 """What a cell's child calls with its run directory, by the cell's trainer."""
 PRELOAD = "workbench.bench.warm"
 """What the server process imports before it forks the first child."""

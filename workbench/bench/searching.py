@@ -53,8 +53,7 @@ def sweep(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if not any(c.name in done for c in cells):
                 continue
             scores = collect.report_scores(Path(args.runs_dir), done, cells)
-            judged = _means(scores[scores["arm"] != collect.BASE])
-            rows += [{"method": method, "value": value, "judge": j} for j in judged]
+            rows += [{"method": method, "value": value, "judge": j} for j in _means(scores)]
         frame = pd.DataFrame(rows).assign(sweep=name)
         frames.append(frame)
         logarithmic = name in ("fraction", "entropy_coef", "temperature", "group_size")

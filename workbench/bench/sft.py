@@ -1,7 +1,8 @@
-"""The SFT row of the benchmark: TRL's SFTTrainer on the reference answers of the training prompts.
+"""Cells without rollouts: the policy as it starts, and SFT on the training prompts' references.
 
-Each update sees as many reference answers as a GRPO update sees completions, in the order of the
-seed, at the same learning rate; nothing is generated in training. Evaluated like every other cell.
+SFT is TRL's SFTTrainer: each update sees as many reference answers as a GRPO update sees
+completions, in the order of the seed, at the same learning rate; nothing is generated in training.
+Both are evaluated like every other cell.
 """
 
 from __future__ import annotations
@@ -92,33 +93,40 @@ def train(session: Session, scratch: Path) -> Any:
     return trainer.accelerator.unwrap_model(trainer.model)
 
 
-def run(run_dir: Path, writer: RunWriter, config: RunConfig) -> None:
-    """Evaluate, train, evaluate; rows and state go to the run's directory."""
+def run(run_dir: Path, writer: RunWriter, config: RunConfig, learns: bool) -> None:
+    """Train when asked to, then evaluate; rows and state go to the run's directory."""
     task = load_task(config.task)
     session = Session.load(config, task).on_device()
     examples = spread(task.report, config.evaluation.prompts)
+    writer.state(status="running", phase="training" if learns else "evaluating", step=0)
+    if learns:
+        train(session, run_dir / "trackers")
+    step, phase = (config.steps, "after") if learns else (0, "before")
     reference = session.reference_for(None)
-    summaries = []
-    for phase, step in (("before", 0), ("after", config.steps)):
-        if phase == "after":
-            writer.state(phase="training")
-            train(session, run_dir / "trackers")
-        batch = session.evaluate(session.model, reference, step, "report", examples)
-        writer.evaluation(evaluation_rows(batch, examples, phase))
-        summaries.append(summarise(batch))
-        writer.state(status="running", step=step, steps=config.steps)
-    print(table(summaries[1], summaries[0]))
+    batch = session.evaluate(session.model, reference, step, "report", examples)
+    writer.evaluation(evaluation_rows(batch, examples, phase))
+    writer.state(step=step)
+    print(table(summarise(batch)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Child process of an SFT cell; returns the exit status."""
+    return _child(argv, learns=True)
+
+
+def measure(argv: Sequence[str] | None = None) -> int:
+    """Child process of a cell that only evaluates; returns the exit status."""
+    return _child(argv, learns=False)
+
+
+def _child(argv: Sequence[str] | None, learns: bool) -> int:
     parser = argparse.ArgumentParser(prog="python -m workbench.bench.sft", description=__doc__)
     parser.add_argument("run_dir", type=Path)
     run_dir = parser.parse_args(argv).run_dir
     status, message = "finished", None
     with RunWriter(run_dir) as writer:
         try:
-            run(run_dir, writer, read_config(run_dir))
+            run(run_dir, writer, read_config(run_dir), learns)
         except Exception as error:  # whatever it was, the state must say that the run ended
             traceback.print_exc(file=sys.stdout)
             status, message = "failed", f"{type(error).__name__}: {error}"
