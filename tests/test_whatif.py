@@ -210,20 +210,21 @@ def test_same_group_names_in_two_runs_are_two_groups():
     assert len(set(got.batches)) == 6 and audit_error(got) < 1e-12
 
 
-def test_scaled_rewards_and_the_kl_penalty_are_read():
+@pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
+def test_scaled_rewards_and_the_kl_penalty_are_read(aggregation):
     rows = logged()
     penalty = rng().random(24)
     parts = [
-        aggregate(2 * rows.rewards[b], rows.weights[b], 4, penalty=penalty[b])
+        aggregate(2 * rows.rewards[b], rows.weights[b], 4, aggregation, penalty=penalty[b])
         for b in (rows.batches == i for i in range(3))
     ]
     scalars, advantages = (np.concatenate(p) for p in zip(*parts, strict=True))
     scaled = [dict(zip(NAMES, row, strict=True)) for row in (2 * rows.rewards).tolist()]
     logged_frame = frame(rows, scaled=scaled, scalar=scalars, advantage=advantages)
-    got = rows_from_frame(logged_frame, NAMES, kl_in_reward=True)
+    got = rows_from_frame(logged_frame, NAMES, True, aggregation)
     np.testing.assert_allclose(got.penalty, penalty, atol=1e-12)
     np.testing.assert_array_equal(got.raw, rows.rewards)
-    assert audit_error(got) < 1e-9
+    assert audit_error(got, aggregation) < 1e-9
 
 
 @pytest.mark.parametrize(

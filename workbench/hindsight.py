@@ -58,7 +58,9 @@ def whatif_run(
         frame = frame[frame["context"].notna()]
     lower, upper = bounds(config)
     found = whatif(
-        rows_from_frame(frame, config.objective_names, config.grpo.kl_in_reward),
+        rows_from_frame(
+            frame, config.objective_names, config.grpo.kl_in_reward, config.aggregation
+        ),
         None if scalarizer is None else _settings(config, scalarizer),
         weights,
         state,

@@ -45,7 +45,7 @@ def alternative(
     Without any, every row gets the mean weights of the chosen group: one yardstick for all rows.
     """
     config = wb.config(run_id)
-    rows = rows_from_frame(step, names, config.grpo.kl_in_reward)
+    rows = rows_from_frame(step, names, config.grpo.kl_in_reward, config.aggregation)
     how = {"aggregation": config.aggregation, "scale_rewards": config.grpo.scale_rewards}
     mine = (step["prompt_id"] == view.get("prompt")).to_numpy()
     sliders = matrix(step["weights"], names)[mine].mean(axis=0)
