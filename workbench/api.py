@@ -28,6 +28,7 @@ from workbench.questions import Questions, Runs
 from workbench.runhandle import Run
 
 if TYPE_CHECKING:
+    import gradio as gr
     import plotly.graph_objects as go
 
     from workbench.comparison import Comparison
@@ -286,3 +287,9 @@ class Workbench(Questions):
         from workbench.pictures import draw
 
         return draw(self, name, run, **options)
+
+    def app(self, host: str = "127.0.0.1", port: int = 7860, **options: Any) -> gr.Blocks:
+        """Open the browser workbench and return it at once (``.close()`` ends it)."""
+        from workbench.pages import serve
+
+        return serve(self.runs_dir, host, port, block=False, **options)
