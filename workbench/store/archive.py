@@ -23,7 +23,6 @@ from workbench.store.catalog import (
     WITH_PROMPTS,
     create_store,
     ensure_own_folder,
-    quoted,
     store_path,
 )
 from workbench.store.damage import Damaged, quarantine_damaged
@@ -31,7 +30,7 @@ from workbench.store.errors import StoreBusyError, StoreError
 from workbench.store.listing import Listing, run_names
 from workbench.store.migrations import bring_up
 from workbench.store.retention import budgets, prune_checkpoints, prune_contexts
-from workbench.store.schema import SCHEMA_VERSION, TABLES
+from workbench.store.schema import SCHEMA_VERSION, TABLES, quoted, scan_segments
 from workbench.store.session import is_busy
 from workbench.store.state import read_state
 
@@ -232,8 +231,7 @@ def _move(con: duckdb.DuckDBPyConnection, root: Path, batch: Batch, report: Repo
     columns = ", ".join(f"{run} AS run_id" if c == "run_id" else c for c in table.names)
     con.execute("BEGIN")
     while paths:
-        files = ", ".join(quoted(str(p)) for p in paths)
-        scan = f"read_parquet([{files}], schema = MAP {{{table.read_schema}}})"
+        scan = scan_segments(table, paths)
         try:
             con.execute(f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {columns} FROM {scan}")
             break

@@ -12,11 +12,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from workbench.store.catalog import OWN_FOLDER, quoted
+from workbench.store.catalog import OWN_FOLDER
 from workbench.store.damage import Damaged, quarantine_damaged
 from workbench.store.errors import StoreError
 from workbench.store.listing import Listing, Segment, run_names
-from workbench.store.schema import TABLES, Table, sql_columns
+from workbench.store.schema import TABLES, Table, scan_segments, sql_columns
 
 FILES_AT_ONCE = 500
 READ_TRIES = 5
@@ -110,10 +110,9 @@ class LiveCache:
         )
         columns = ", ".join(c.name for c in table.columns if c.name != "run_id")
         run = "run_id" if table.name == "deletions" else "split_part(filename, '/', -4) AS run_id"
-        files = ", ".join(quoted(p) for p in numbers)
         return self._loader.sql(
-            f"SELECT {run}, {columns}, segment FROM read_parquet([{files}], filename = true, "
-            f"schema = MAP {{{table.read_schema}}}) JOIN wanted ON place = filename"
+            f"SELECT {run}, {columns}, segment FROM {scan_segments(table, numbers)} "
+            "JOIN wanted ON place = filename"
         ).to_arrow_table()
 
     def _path(self, table: str, segment: Segment) -> str:

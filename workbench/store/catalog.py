@@ -7,6 +7,7 @@ reads the segments themselves, so that any DuckDB client sees them; in a reader 
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from importlib.resources import files
@@ -17,7 +18,14 @@ import duckdb
 from workbench import __version__
 from workbench.store.errors import StoreVersionError
 from workbench.store.listing import EMPTY_SEGMENTS
-from workbench.store.schema import SCHEMA_VERSION, TABLES, Table, segment_glob, sql_columns
+from workbench.store.schema import (
+    SCHEMA_VERSION,
+    TABLES,
+    Table,
+    quoted,
+    scan_pattern,
+    sql_columns,
+)
 from workbench.store.segments import write_segment
 from workbench.store.state import write_atomically
 
@@ -111,26 +119,13 @@ def _comment_columns(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"COMMENT ON COLUMN {view}.{column} IS {quoted(text)}")
 
 
-def quoted(text: str) -> str:
-    """``text`` as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def create_segment_views(con: duckdb.DuckDBPyConnection, root: Path) -> None:
-    """Create ``live.*`` as views over the files below ``root``, for any DuckDB client.
-
-    The columns are spelled out, so that segments of older and newer versions stand side by side
-    and only the files that a filter leaves are opened at all.
-    """
-    own = f"{root}/*"
+    """Create ``live.*`` as views over the files below ``root``, for any DuckDB client."""
     for table in TABLES.values():
         names = ", ".join(c.name for c in table.columns if c.name != "run_id")
         parts = {"_first": "[sx]", "_resumed": "r"} if table.supersedes else {"": ""}
         for suffix, letters in parts.items():
-            scan = (
-                f"read_parquet({quoted(segment_glob(str(root), table.name, letters))}, "
-                f"filename = true, schema = MAP {{{table.read_schema}}})"
-            )
+            scan = scan_pattern(root, table, letters)
             run = "run_id" if table.name == "deletions" else "split_part(filename, '/', -4)"
             con.execute(
                 f"CREATE OR REPLACE VIEW live.{table.name}{suffix} AS "
@@ -141,19 +136,20 @@ def create_segment_views(con: duckdb.DuckDBPyConnection, root: Path) -> None:
     con.execute(
         f"""CREATE OR REPLACE VIEW live.runs AS
         SELECT i.run_id, i.identity, coalesce(s.state, '{{}}') AS state
-        FROM ({_json_files(own, "run", "identity")}) AS i
-        LEFT JOIN ({_json_files(own, "state", "state")}) AS s USING (run_id)
+        FROM ({_json_files(root, "run", "identity")}) AS i
+        LEFT JOIN ({_json_files(root, "state", "state")}) AS s USING (run_id)
         WHERE i.run_id NOT LIKE '.%'"""
     )
 
 
-def _json_files(parent: str, stem: str, column: str) -> str:
+def _json_files(root: Path, stem: str, column: str) -> str:
     """SELECT of small JSON files by run; a damaged one reads as empty instead of failing all."""
+    pattern = f"{glob.escape(str(root))}/*/{stem}[.-]json"
     return (
         "SELECT split_part(filename, '/', -2) AS run_id, "
         f"CASE WHEN json_valid(text) THEN text ELSE '{{}}' END::JSON AS {column} "
         "FROM (SELECT filename, TRY(decode(content)) AS text "
-        f"FROM read_blob({quoted(f'{parent}/{stem}[.-]json')}))"
+        f"FROM read_blob({quoted(pattern)}))"
     )
 
 

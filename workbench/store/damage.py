@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from workbench.store.errors import StoreError
+from workbench.store.schema import TABLES, scan_segments
 
 FOLDER = "quarantine"
 
@@ -55,7 +56,8 @@ def quarantined(runs_dir: Path) -> list[Damaged]:
 def _why_unreadable(reader: duckdb.DuckDBPyConnection, path: Path) -> str | None:
     try:
         # hash() of whole rows decodes every page of every column without keeping any of it
-        reader.execute("SELECT max(hash(t)) FROM read_parquet(?) AS t", [str(path)]).fetchall()
+        scan = scan_segments(TABLES[path.parent.name], [path])
+        reader.execute(f"SELECT max(hash(t)) FROM {scan} AS t").fetchall()
     except duckdb.Error as error:
         return str(error).split("\n")[0] if path.exists() else None
     return None

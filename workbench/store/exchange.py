@@ -20,9 +20,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workbench.store.catalog import quoted, view_sql
+from workbench.store.catalog import view_sql
 from workbench.store.errors import StoreError
-from workbench.store.schema import TABLES
+from workbench.store.schema import TABLES, quoted
 from workbench.store.session import Session, session_for
 
 Format = Literal["parquet", "csv", "jsonl", "duckdb"]

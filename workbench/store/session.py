@@ -26,12 +26,11 @@ from workbench.store.catalog import (
     check_version,
     create_public_views,
     create_store,
-    quoted,
     store_path,
 )
 from workbench.store.errors import QueryError, StoreBusyError, StoreError
 from workbench.store.sandbox import check_select
-from workbench.store.schema import SCHEMA_VERSION
+from workbench.store.schema import SCHEMA_VERSION, quoted
 
 BUSY_SECONDS = 2.0
 """How long a reader waits for an archive that holds the store."""
