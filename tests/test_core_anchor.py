@@ -8,6 +8,7 @@ import torch
 
 from workbench.core.advantages import grpo_advantages
 from workbench.core.agreement import EVIDENCE, agreement, normalize_scores, trust_of
+from workbench.core.emphasis import weights_from_state
 from workbench.core.scalarizers import Scene, build_scalarizer
 from workbench.scalarizer_config import AnchorConfig
 from workbench.scalarizer_config import Conductor as Config
@@ -376,6 +377,17 @@ def test_resume_is_exact_bit_for_bit(stop):
     assert expected.keys() == got.keys()
     for key, value in expected.items():
         np.testing.assert_array_equal(value, got[key], err_msg=key)
+
+
+def test_saved_state_answers_what_if_without_torch():
+    conductor = learner(fraction=1.0, config={"min_weight": 0.05})
+    train(conductor, range(4))
+    assert 0 < conductor.trust < 1
+    scene, _ = make_scene(9)
+    expected = conductor.choose(scene, rng(), explore=False).weights
+    groups = np.repeat(np.arange(B), G)
+    got = weights_from_state(conductor.state(), scene.hidden, groups)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
 def test_one_weight_vector_per_prompt_and_the_simplex():

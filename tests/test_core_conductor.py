@@ -16,9 +16,9 @@ from workbench.core.emphasis import (
     continuous_weights,
     discrete_weights,
     floor_probabilities,
-    policy_from_state,
     sample_actions,
     standardize_hidden,
+    weights_from_state,
 )
 from workbench.core.scalarizers import Scene, build_scalarizer
 from workbench.scalarizer_config import Conductor as Config
@@ -329,10 +329,10 @@ def test_saved_state_answers_what_if_without_torch(context, normalize):
     scene = make_scene(seed=9)
     expected = conductor.choose(scene, rng(), explore=False).weights
     groups = np.repeat(["q", "p"], 4)
-    got = policy_from_state(conductor.state(), scene.hidden, groups)
+    got = weights_from_state(conductor.state(), scene.hidden, groups)
     np.testing.assert_allclose(got, expected, rtol=1e-12)
     order = rng().permutation(8)
-    shuffled = policy_from_state(conductor.state(), scene.hidden[order], groups[order])
+    shuffled = weights_from_state(conductor.state(), scene.hidden[order], groups[order])
     np.testing.assert_allclose(shuffled, expected[order], rtol=1e-12)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.core.advantages import aggregate
-from workbench.core.emphasis import policy_from_state
+from workbench.core.emphasis import weights_from_state
 from workbench.core.scalarizers import Choice, Scalarizer, Scene, build_scalarizer
 from workbench.core.scene import named_weights
 from workbench.core.segments import aggregate_segments
@@ -130,7 +130,7 @@ def whatif(
                 "contexts: none are logged for these rows (logging.contexts was off, or its "
                 "budget is spent), and a Conductor reads them"
             )
-        chosen = policy_from_state(conductor, rows.contexts, rows.groups)
+        chosen = weights_from_state(conductor, rows.contexts, rows.groups)
     elif scalarizer is not None:
         chosen, mask = _by_scalarizer(
             rows, scalarizer, aggregation, scale_rewards, lower, upper, seed

@@ -36,7 +36,7 @@ import torch
 from workbench.core.advantages import group_z_scores
 from workbench.core.agreement import EVIDENCE, agreement, normalize_scores, trust_of
 from workbench.core.conductor import HeadLearner, State
-from workbench.core.emphasis import continuous_weights, floor_probabilities
+from workbench.core.emphasis import continuous_weights, floor_probabilities, trusted_weights
 from workbench.core.scene import Choice, Scene
 from workbench.scalarizer_config import AnchorConfig
 from workbench.scalarizer_config import Conductor as ConductorConfig
@@ -80,7 +80,7 @@ class AnchoredConductor(HeadLearner):
     def weights(self, policy: Floats) -> Floats:
         """Weights of the distribution: itself, above the floor, as far as it is trusted."""
         learned = continuous_weights(policy, self.config.min_weight)
-        return np.asarray(1.0 / policy.shape[1] * (1 - self.trust) + self.trust * learned)
+        return trusted_weights(learned, self.trust)
 
     def choose(self, scene: Scene, rng: np.random.Generator, explore: bool = True) -> Choice:
         """The distribution of each prompt's mean context, as weights of its whole group."""
@@ -232,6 +232,8 @@ class AnchoredConductor(HeadLearner):
         kept = super().state()
         kept["anchor/due"] = np.array(self.due)
         kept["anchor/spent"] = np.array(self.spent)
+        kept["anchor/trust"] = np.array(self.trust)
+        kept["anchor/min_weight"] = np.array(self.config.min_weight)
         kept["anchor/gains"] = np.array(self.gains, dtype=np.float64)
         text = json.dumps(self.rng.bit_generator.state).encode()
         kept["anchor/rng"] = np.frombuffer(text, dtype=np.uint8).copy()

@@ -91,11 +91,35 @@ def continuous_weights(policy: Floats, min_weight: float) -> Floats:
     return np.asarray(min_weight + (1.0 - policy.shape[1] * min_weight) * policy)
 
 
-def policy_from_state(
+def weights_from_state(
     state: Mapping[str, np.ndarray[Any, Any]],
     hidden: Any,
     groups: Any = None,
     min_probability: float = 1e-4,
+) -> Floats:
+    """Weights of a saved Conductor, without exploring, for other hidden states.
+
+    The same as its ``choose(..., explore=False)``: the distribution, drawn towards equal weights as
+    far as an anchored Conductor does not trust it, with a floor.
+
+    Args and errors as for ``policy_from_state``.
+    """
+    weights = policy_from_state(state, hidden, groups)
+    if "anchor/trust" in state:
+        learned = continuous_weights(weights, float(state["anchor/min_weight"]))
+        weights = trusted_weights(learned, float(state["anchor/trust"]))
+    return floor_probabilities(weights, min_probability)
+
+
+def trusted_weights(learned: Floats, trust: float) -> Floats:
+    """Weights (1 - trust) / K + trust * learned, (N, K): how far learned weights are used."""
+    return np.asarray((1.0 - trust) / learned.shape[1] + trust * learned)
+
+
+def policy_from_state(
+    state: Mapping[str, np.ndarray[Any, Any]],
+    hidden: Any,
+    groups: Any = None,
 ) -> Floats:
     """Distribution of a saved Conductor for other hidden states: "what would it have said?".
 
@@ -104,7 +128,6 @@ def policy_from_state(
         hidden: (N, D) terminal hidden states.
         groups: (N,) group ids, read by a Conductor with prompt context, whose context is the mean
             over the group; None takes every row for itself.
-        min_probability: floor of each probability, renormalised.
 
     Returns:
         (N, K), each row on the simplex.
@@ -124,6 +147,4 @@ def policy_from_state(
         moments.load({key: state[f"hidden/{key}"] for key in ("count", "mean", "squares")})
         mean, std = moments.mean, moments.std
     temperature = float(np.exp(state["log_temperature"]))
-    return conductor_probabilities(
-        h, state["weight"], state["bias"], temperature, mean, std, min_probability
-    )
+    return conductor_probabilities(h, state["weight"], state["bias"], temperature, mean, std)
