@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PATIENCE = 60_000  # ms: other tests may share the processor
+PATIENCE = int(os.environ.get("BROWSER_PATIENCE_MS", "60000"))  # ms: other tests may share the processor
 SERVE = "import sys; from workbench.pages import serve; serve(sys.argv[1], port=int(sys.argv[2]))"
 
 
@@ -72,6 +72,7 @@ def chromium() -> Iterator[Browser]:
     """A headless Chromium with a fresh profile."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with sync_playwright() as play:
+        expect.set_options(timeout=PATIENCE)
         browser = play.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()

@@ -11,6 +11,7 @@ import gradio as gr
 
 from workbench.api import Workbench
 from workbench.pages import compare, inspect, launch, rate, runs
+from workbench.pages.export import download
 from workbench.pages.page import Page, Refused, View, parse_view
 from workbench.pages.server import WorkbenchBlocks
 
@@ -28,18 +29,27 @@ EVERYTHING = frozenset({"*"})
 
 
 def build_app(
-    runs_dir: str | Path = "runs", allowed_functions: Sequence[str] | None = None
+    runs_dir: str | Path | Workbench = "runs", allowed_functions: Sequence[str] | None = None
 ) -> gr.Blocks:
     """Build the app over one runs directory; nothing is started yet.
 
     Args:
-        runs_dir: where runs live; made when it is missing.
+        runs_dir: where runs live, made when it is missing; or a ``Workbench`` of one's own.
         allowed_functions: which ``package.module:function`` a run may name; None: any.
 
     Returns:
         Blocks whose ``launch()`` brings its own theme, styles and routes.
     """
-    wb = Workbench(runs_dir, allowed_functions=allowed_functions)
+    own = isinstance(runs_dir, Workbench)
+    wb = runs_dir if own else Workbench(runs_dir, allowed_functions=allowed_functions)
+
+    def save(asked: dict[str, Any]) -> dict[str, str]:
+        """The rows shown, as a file for the browser to keep."""
+        try:
+            return download(wb, parse_view(asked.get("view")), str(asked.get("kind")))
+        except (ValueError, LookupError, OSError) as error:
+            return {"problem": str(error)}
+
     with WorkbenchBlocks(
         title="MAESTRO workbench", analytics_enabled=False, fill_width=True
     ) as blocks:
@@ -48,7 +58,8 @@ def build_app(
             html_template="",
             elem_id="wb-address",
             apply_default_css=False,
-            js_on_load='workbench.address(element, trigger, props, watch); /* "go" "act" */',
+            js_on_load='workbench.address(trigger, props, watch, server); /* "go" "act" */',
+            server_functions=[save],
         )
         memory = gr.State({})
         timer = gr.Timer(TICK_SECONDS)

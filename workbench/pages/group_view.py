@@ -149,7 +149,8 @@ def group_table(
             if group.truncated[i]
             else ""
         )
-        tokens = None if not shade or row.token_entropies is None else list(row.token_entropies)
+        entropies = row.token_entropies
+        tokens = list(entropies) if shade and np.ndim(entropies) == 1 else None
         lines.append(
             f'<tr class="{"hot" if i in hot else ""}"><td class="wb-num wb-dim">{i + 1}</td>'
             '<td class="wb-mono wb-text" dir="auto">'

@@ -111,6 +111,21 @@ def _fill(
     return values
 
 
+def shown_rows(wb: Workbench, view: View) -> pd.DataFrame | None:
+    """The rows of the chosen group, with the advantages of the what-if beside those used."""
+    run = run_choice.chosen(wb, view)
+    names = queries.objectives_of(wb, run["run_id"]) if run else []
+    if run is None or not names:
+        return None
+    view.setdefault("split", "train")
+    rows, step = _rows(wb, view, run["run_id"])
+    if rows is None:
+        return None
+    other = what_if.alternative(wb, view, run["run_id"], names, step)
+    inside = (step["group_id"] == rows["group_id"].iloc[0]).to_numpy()
+    return rows.assign(what_if=other.advantages[inside])
+
+
 def _listed(wb: Workbench, view: View, run_id: str, names: list[str]) -> tuple[pd.DataFrame, str]:
     filters = prompt_list.filters_of(view)
     try:

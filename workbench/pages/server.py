@@ -175,6 +175,7 @@ def serve(
         raise ValueError(f"host {host!r} is open to others: give --auth USER:PASSWORD")
     if host not in LOOPBACK and allowed_functions is None:
         allowed_functions = ()
+    ended = end_on_signal() if block else None  # before anybody can see that the app is up
     app = build_app(runs_dir, allowed_functions)
     app.launch(
         server_name=host,
@@ -184,16 +185,21 @@ def serve(
         prevent_thread_lock=True,
         quiet=True,
     )
-    if block:
-        wait_for_end(app)
+    if ended is not None:
+        wait_for_end(app, ended)
     return app
 
 
-def wait_for_end(app: gr.Blocks) -> None:
-    """Stay until SIGTERM, SIGINT or Ctrl-C, then close the server; runs are not touched."""
+def end_on_signal() -> threading.Event:
+    """An event that SIGTERM, SIGINT and Ctrl-C set."""
     ended = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: ended.set())
+    return ended
+
+
+def wait_for_end(app: gr.Blocks, ended: threading.Event) -> None:
+    """Stay until the event is set, then close the server; runs are not touched."""
     while not ended.wait(0.5):
         pass
     threading.Timer(2.0, os._exit, [0]).start()  # open connections must not hold the process

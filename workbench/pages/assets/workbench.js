@@ -55,8 +55,16 @@
   };
 
   // The hidden component: Python's answer arrives as props.value = {view, n, toast}.
-  wb.address = (element, trigger, props, watch) => {
+  wb.address = (trigger, props, watch, server) => {
     fire = trigger;
+    wb.save = async (kind) => {
+      const file = await server.save({ view: wb.view, kind });
+      if (file.problem) { wb.toast(file.problem, true); return; }
+      const bytes = Uint8Array.from(atob(file.data), (c) => c.charCodeAt(0));
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([bytes])); link.download = file.name; link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    };
     watch("value", () => {
       const answer = props.value || {};
       if (answer.toast) wb.toast(answer.toast, answer.bad);
@@ -125,13 +133,11 @@
       const shown = control.parentElement.querySelector("output");
       if (shown) shown.textContent = Number(control.value).toFixed(2);
     }
-    timer = setTimeout(() => {
-      const patch = control.dataset.group
-        ? { [control.dataset.param]: [...document.querySelectorAll(`[data-group="${control.dataset.group}"]`)].map(value).join(",") }
-        : { [control.dataset.param]: value(control) };
-      for (const key of (control.dataset.resets || "").split(" ").filter(Boolean)) patch[key] = "";
-      wb.go(patch, { replace: event.type === "input" });
-    }, wait);
+    const group = control.dataset.group;           // read now: an answer may arrive in between
+    const patch = { [control.dataset.param]: group
+      ? [...document.querySelectorAll(`[data-group="${group}"]`)].map(value).join(",") : value(control) };
+    for (const key of (control.dataset.resets || "").split(" ").filter(Boolean)) patch[key] = "";
+    timer = setTimeout(() => wb.go(patch, { replace: event.type === "input" }), wait);
   };
   document.addEventListener("change", (event) => { if (event.target.type !== "range") later(event, 0); typed(event, 0); });
   document.addEventListener("input", (event) => {
@@ -143,9 +149,9 @@
     const control = event.target.closest?.("[data-set]");
     if (!control) return;
     clearTimeout(typing);
+    const path = control.dataset.set;
+    const text = control.dataset.fixed ?? (control.type === "checkbox" ? String(control.checked) : control.value);
     typing = setTimeout(() => {
-      const path = control.dataset.set;
-      const text = control.dataset.fixed ?? (control.type === "checkbox" ? String(control.checked) : control.value);
       const others = (wb.view.set || "").split("\n").filter((l) => l && !l.startsWith(path + "=") && !(path === "scalarizer.name" && l.startsWith("scalarizer.")));
       wb.go({ set: [...others, path + "=" + text.replaceAll("\n", " ")].join("\n") }, { replace: true });
     }, wait);
