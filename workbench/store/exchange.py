@@ -6,6 +6,7 @@ is neutralised by a leading apostrophe.
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -131,7 +132,7 @@ def _jsonable(value: Any) -> Any:
 def _write_csv(pieces: Iterator[pa.Table], path: Path) -> None:
     """Maps become one column an objective, ``rewards.format``; lists become JSON text."""
     frame = pd.DataFrame([_flat(row) for rows in pieces for row in rows.to_pylist()])
-    frame.to_csv(path, index=False)
+    frame.to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
