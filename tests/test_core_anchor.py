@@ -1,86 +1,15 @@
-"""The anchored Conductor: gradient, budget, what it learns and what it must not, resume."""
+"""The anchored Conductor: its gradient, its budget, its trust, exact resume."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from anchor_world import B, D, G, K, learner, make_scene, rng, train
 
-from workbench.core.advantages import grpo_advantages
 from workbench.core.agreement import EVIDENCE, agreement, normalize_scores, trust_of
 from workbench.core.emphasis import weights_from_state
-from workbench.core.scalarizers import Scene, build_scalarizer
-from workbench.scalarizer_config import AnchorConfig
-from workbench.scalarizer_config import Conductor as Config
-
-B, G, K, D = 8, 4, 3, 6
-NAMES = ("a", "b", "c")
-PROTOTYPES = np.random.default_rng(99).normal(size=(2, D))
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def learner(seed=0, aggregation="sum_then_normalize", config=None, **anchor):
-    anchored = AnchorConfig(source="judge", **anchor)
-    return build_scalarizer(
-        Config(meta_reward="anchor", anchor=anchored, **(config or {})),
-        NAMES,
-        hidden_size=D,
-        num_generations=G,
-        seed=seed,
-        aggregation=aggregation,
-    )
-
-
-def make_scene(seed, truth=((1.0, 0.0, 0.0), (0.0, 0.5, 0.5))):
-    """B groups of two kinds that the context tells apart; U is its kind's own mix of objectives."""
-    draw = rng(seed)
-    kinds = draw.integers(0, 2, B)
-    hidden = np.repeat(PROTOTYPES[kinds], G, axis=0) + 0.5 * draw.normal(size=(B * G, D))
-    rewards = draw.normal(size=(B * G, K))
-    per_group = rewards.reshape(B, G, K)
-    scores = np.einsum("bgk,bk->bg", per_group, np.array(truth)[kinds])
-    scene = Scene(
-        rewards=rewards,
-        raw=rewards,
-        lower=np.full(K, -np.inf),
-        upper=np.full(K, np.inf),
-        kinds=[str(kind) for kind in np.repeat(kinds, G)],
-        num_generations=G,
-        step=seed,
-        hidden=hidden,
-    )
-    return scene, scores
-
-
-def train(conductor, seeds, score=lambda seed, scores: scores, **truth):
-    metrics = []
-    for seed in seeds:
-        scene, scores = make_scene(seed, **truth)
-        choice = conductor.choose(scene, rng(seed))
-        advantages = grpo_advantages(scene.rewards, choice.weights, G)
-        groups = conductor.anchor_groups(scene, rng(1000 + seed))
-        anchors = {int(g): score(seed, scores)[g] for g in groups}
-        metrics.append(conductor.learn(scene, choice, advantages, anchors))
-    return metrics
-
-
-def quality(conductor, seeds=range(500, 510)):
-    """Mean agreement of the weights' advantages with U on groups never trained on."""
-    values = []
-    for seed in seeds:
-        scene, scores = make_scene(seed)
-        weights = conductor.choose(scene, rng(), explore=False).weights
-        a = grpo_advantages(scene.rewards, weights, G).reshape(B, G)
-        values += [float((a[b] * normalize_scores(scores[b])).mean()) for b in range(B)]
-    return float(np.mean(values))
-
-
-EQUAL = quality(build_scalarizer(Config(), NAMES, D))
-BEST = (G - 1) / G  # the agreement of perfectly correlated scores
-
+from workbench.core.scalarizers import Scene
 
 # -- the objective --------------------------------------------------------------------------------
 
@@ -233,103 +162,6 @@ def test_nothing_is_learned_before_the_first_anchor():
         "anchor_trust",
         "policy/a",
     }
-
-
-# -- what it learns -------------------------------------------------------------------------------
-
-
-def test_it_finds_each_kinds_own_weights_from_one_group_in_eight():
-    conductor = learner()
-    metrics = train(conductor, range(60))
-    assert quality(conductor) > EQUAL + 0.8 * (BEST - EQUAL)
-    assert metrics[-1]["anchor_trust"] > 0.9
-    unseen = [m["anchor_agreement"] for m in metrics]
-    assert np.mean(unseen[:3]) < 0.65 < 0.95 * BEST < np.mean(unseen[-20:])
-
-
-def shuffled(seed, gate):
-    conductor = learner(seed=seed, shuffle=True, gate=gate)
-    train(conductor, range(100 * seed, 100 * seed + 50))
-    weights = conductor.choose(make_scene(900)[0], rng(), explore=False).weights
-    return quality(conductor), float(weights.max(axis=1).mean())
-
-
-def test_a_shuffled_anchor_falls_back_to_equal_weights():
-    """With the gate; without it a few noisy groups against D x K parameters collapse the head."""
-    gated = [shuffled(seed, gate=True) for seed in range(2)]
-    assert np.mean([q for q, _ in gated]) == pytest.approx(EQUAL, abs=0.06)
-    assert np.mean([heaviest for _, heaviest in gated]) < 0.5
-    bare = [shuffled(seed, gate=False) for seed in range(2)]
-    assert min(q for q, _ in bare) < EQUAL - 0.2
-    assert np.mean([heaviest for _, heaviest in bare]) > 0.8
-
-
-def test_a_score_outside_the_span_of_the_objectives_cannot_be_matched():
-    conductor = learner()
-    metrics = train(
-        conductor, range(60), score=lambda seed, s: rng(5000 + seed).normal(size=s.shape)
-    )
-    assert np.mean([m["anchor_agreement"] for m in metrics]) < 0.1
-    assert metrics[-1]["meta_reward"] < 0.5 * BEST  # even on what it was fitted to
-    assert metrics[-1]["anchor_trust"] < 0.7
-
-
-def test_noise_on_the_anchor_is_survived():
-    conductor = learner(noise=0.3)
-    train(conductor, range(60))
-    assert quality(conductor) > EQUAL + 0.7 * (BEST - EQUAL)
-
-
-def test_stale_replay_is_forgotten_after_its_length():
-    """The truth moves from objective a to b: a short replay follows, a long one drags behind."""
-    before, after = (((1, 0, 0),) * 2, ((0, 1, 0),) * 2)
-    weight_on_b = {}
-    for replay in (8, 256):
-        conductor = learner(replay=replay, gate=False, config={"learn_temperature": False})
-        train(conductor, range(40), truth=before)
-        train(conductor, range(40, 65), truth=after)
-        assert len(conductor.replay) == min(replay, 65)
-        scene, _ = make_scene(900)
-        weight_on_b[replay] = conductor.choose(scene, rng(), explore=False).weights[:, 1].mean()
-    assert weight_on_b[8] > 0.7 > 0.4 > weight_on_b[256]
-
-
-def test_biased_and_drifting_scales_of_the_judge_do_not_matter():
-    """Only the order inside a group is read: offset and scale of U cancel."""
-    plain, biased = learner(), learner()
-    train(plain, range(10))
-    train(biased, range(10), score=lambda seed, s: 3.0 + seed + 2.0 * (1 + seed) * s)
-    np.testing.assert_allclose(
-        plain.conductor.weight.detach(), biased.conductor.weight.detach(), atol=1e-3
-    )
-
-
-def test_bias_head_gives_all_prompts_the_same_weights():
-    conductor = learner(head="bias")
-    train(conductor, range(20))
-    assert (conductor.conductor.weight == 0).all() and (conductor.conductor.bias != 0).any()
-    weights = conductor.choose(make_scene(900)[0], rng(), explore=False).weights
-    np.testing.assert_array_equal(weights, np.tile(weights[0], (B * G, 1)))
-
-
-def test_ridge_shrinks_the_linear_part():
-    norms = {}
-    for ridge in (0.0, 0.1):
-        conductor = learner(ridge=ridge, config={"learn_temperature": False})
-        train(conductor, range(20))
-        norms[ridge] = float((conductor.conductor.weight.detach() ** 2).sum())
-    assert norms[0.1] < 0.5 * norms[0.0]
-
-
-def test_under_gdpo_the_learner_sees_z_scores():
-    """An objective on a hundred times the scale drowns the others in a sum, not in z-scores."""
-    scene, scores = make_scene(0)
-    loud = Scene(**{**scene.__dict__, "rewards": scene.rewards * [100.0, 1.0, 1.0]})
-    for scenes in (scene, loud):
-        conductor = learner(aggregation="normalize_then_sum", fraction=1.0)
-        choice = conductor.choose(scenes, rng())
-        conductor.learn(scenes, choice, np.zeros(B * G), {0: scores[0]})
-        np.testing.assert_allclose(conductor.replay[0][1].std(axis=0, ddof=1), 1, atol=1e-2)
 
 
 # -- trust ----------------------------------------------------------------------------------------
