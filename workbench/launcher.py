@@ -132,7 +132,7 @@ class Launcher:
 
     def _admit(self) -> None:
         """Start queued runs, oldest first, while there are free slots. Needs the lock."""
-        infos = [self.info(path) for path in rundir.run_dirs(self.runs_dir)]
+        infos = self._infos()
         free = (self.limit or 0) - sum(info.status in ACTIVE for info in infos)
         waiting = sorted((i for i in infos if i.status == "queued"), key=lambda i: i.heartbeat or 0)
         for info in waiting[: max(free, 0)]:
@@ -228,12 +228,18 @@ class Launcher:
         Queued runs are started where slots are free, and a run whose process is gone while its
         state says otherwise is put down as failed.
         """
-        if self.limit is not None and self.runs_dir.is_dir():
+        infos = self._infos()
+        waiting = any(info.status == "queued" for info in infos)
+        if waiting and self.limit is not None:
             with lock(self.runs_dir, wait=False) as locked:
                 if locked:
                     self._admit()
-        infos = [self.info(path) for path in rundir.run_dirs(self.runs_dir)]
+            infos = self._infos()
         return sorted(infos, key=lambda info: info.created, reverse=True)
+
+    def _infos(self) -> list[RunInfo]:
+        """Every run, oldest first."""
+        return [self.info(path) for path in rundir.run_dirs(self.runs_dir)]
 
     def take_ended(self) -> int:
         """How many children of this launcher have ended since the last time it was asked."""
