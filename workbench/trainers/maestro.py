@@ -151,19 +151,20 @@ class MaestroTrainer(SharedPass):
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> torch.Tensor:
-        self._scores = score_rows(
-            self.accelerator.unwrap_model(self.model),
-            self.processing_class,
-            *self._ids,
-            [row["reference"] for row in inputs],
-            self.answer_lead,
-            self.needs,
-            self.reference,
-            eos_ids=self.eos_token_ids,
-            max_completion_length=self.max_completion_length,
-            batch_size=self.args.per_device_train_batch_size,
-            keep_graph=self.shares_pass,
-        )
+        with self.accelerator.autocast():  # as TRL's own forward
+            self._scores = score_rows(
+                self.accelerator.unwrap_model(self.model),
+                self.processing_class,
+                *self._ids,
+                [row["reference"] for row in inputs],
+                self.answer_lead,
+                self.needs,
+                self.reference,
+                eos_ids=self.eos_token_ids,
+                max_completion_length=self.max_completion_length,
+                batch_size=self.args.per_device_train_batch_size,
+                keep_graph=self.shares_pass,
+            )
         for reward in self.rewards:
             reward.scores = self._scores
         gathered = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)

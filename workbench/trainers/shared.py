@@ -42,6 +42,7 @@ class SharedPass(GRPOTrainer):
             self.accelerator.num_processes == 1
             and not args.gradient_checkpointing
             and not args.use_liger_kernel
+            and not (self.is_deepspeed_enabled or self.is_fsdp_enabled)
             and not self.aux_loss_enabled
         )
         return used_once and plain and not has_dropout(self.accelerator.unwrap_model(self.model))
