@@ -69,7 +69,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return f"{value:#.3g}".rstrip(".")
     if isinstance(value, Mapping):
         return "  ".join(f"{k} {shown(v)}" for k, v in value.items())
     return " ".join(str(value).split())

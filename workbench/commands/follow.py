@@ -109,8 +109,14 @@ def _shown() -> Iterator[Callable[[RunInfo], None]]:
     columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("starting", total=None, start=True)
+        phase = ""
 
         def show(info: RunInfo) -> None:
+            nonlocal phase
+            now = (info.phase if info.status == "running" else None) or info.status
+            if now != phase:  # one line a phase stays on the screen
+                progress.console.print(f"{info.name}: {now}", markup=False, highlight=False)
+                phase = now
             text = line(info).replace("[", r"\[")  # not rich's markup
             progress.update(task, description=text, completed=info.step, total=info.steps or None)
 
