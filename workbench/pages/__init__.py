@@ -3,7 +3,17 @@
 ``build_app`` makes the Gradio app over a runs directory, ``serve`` runs it until it is told to end.
 """
 
-from workbench.pages.app import build_app
-from workbench.pages.server import serve
-
 __all__ = ["build_app", "serve"]
+
+
+def __getattr__(name: str) -> object:
+    """Load Gradio on first use: notebooks ask this package questions that need none."""
+    if name == "build_app":
+        from workbench.pages.app import build_app
+
+        return build_app
+    if name == "serve":
+        from workbench.pages.server import serve
+
+        return serve
+    raise AttributeError(f"module 'workbench.pages' has no attribute {name!r}")

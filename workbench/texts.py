@@ -1,0 +1,49 @@
+"""How values are written for people: text that cannot hide or run anything, numbers, shares.
+
+Pages and notebook displays share these, so that a value reads the same in both.
+"""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import Any
+
+NOTHING = "–"
+
+# Written so that no completion can hide or reorder what stands beside it.
+_INVISIBLE = {ord(c): f"\\u{ord(c):04x}" for c in "\u200b\u200c\u200e\u200f\u2060\ufeff\u00ad"}
+_INVISIBLE |= {i: f"\\u{i:04x}" for i in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_INVISIBLE |= {i: f"\\x{i:02x}" for i in (*range(0, 9), 11, 12, *range(14, 32), *range(127, 160))}
+
+
+def esc(value: Any) -> str:
+    """Text as HTML shows it: markup escaped, control and direction characters spelled out."""
+    return escape(str(value).translate(_INVISIBLE), quote=True)
+
+
+def num(value: Any, digits: int = 3, signed: bool = False) -> str:
+    """A number with three significant digits; an en dash where there is none."""
+    if value is None:
+        return NOTHING
+    value = float(value)
+    if math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    size = abs(value)
+    if size == 0 or 1e-3 <= size < 10**digits:
+        places = max(0, digits - 1 - max(0, math.floor(math.log10(size)) if size else 0))
+        text = f"{size:.{places}f}"
+    elif size >= 10**digits and size < 1e6:
+        text = f"{size:,.0f}"
+    else:
+        text = f"{size:.{digits - 1}e}".replace("e-0", "e-").replace("e+0", "e")
+    if value < 0 and float(text.replace(",", "")) != 0:
+        return "−" + text
+    return "+" + text if signed and value > 0 else text
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage without decimals."""
+    return NOTHING if value is None or math.isnan(value) else f"{100 * value:.0f} %"
