@@ -79,6 +79,21 @@ def test_a_killed_benchmark_leaves_cells_that_are_run_again(tmp_path: Path) -> N
     assert len(finished(tmp_path)) == 2
 
 
+def test_a_terminated_benchmark_takes_its_children_along(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    bench = context.Process(target=_bench_that_hangs, args=(str(tmp_path),))
+    bench.start()
+    deadline = time.monotonic() + 60
+    while not _running(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (cell,) = _running(tmp_path)
+    record = rundir.read_process(cell)
+    bench.terminate()
+    bench.join(30)
+    assert bench.exitcode not in (None, 0)
+    assert not processes.alive(record)
+
+
 def _bench_that_hangs(runs_dir: str) -> None:
     bodies = {"grpo": f"{hangs.__module__}:hangs", "sft": "bench_bodies:hangs"}
     run_cells(two_cells(), Path(runs_dir), 1, None, bodies)

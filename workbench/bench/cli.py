@@ -22,6 +22,13 @@ QUICK_WORLDS = ("conflict -0.8", "trap biased high")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``workbench bench``."""
+    parser.add_argument(
+        "suite",
+        nargs="?",
+        choices=("methods", "offline"),
+        default="methods",
+        help="weightings of the objectives, or learning from logged rows",
+    )
     parser.add_argument("--quick", action="store_true", help="few methods and seeds: 5 minutes")
     parser.add_argument("--methods", help="comma-separated methods; all when left out")
     parser.add_argument("--seeds", type=int, help="how many seeds (default 5; quick 2)")
@@ -39,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
     """Run what was asked for; returns the exit status."""
     folder = Path(args.runs_dir) / "bench"
     folder.mkdir(parents=True, exist_ok=True)
-    if args.cost:
+    if args.suite == "offline":
+        from workbench.bench.offline import report as part
+    elif args.cost:
         from workbench.bench.cost import report as part
     elif args.search:
         from workbench.bench.searching import search as part

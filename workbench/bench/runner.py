@@ -13,7 +13,9 @@ import importlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +35,7 @@ BODIES = {
     "grpo": "workbench.train:main",
     "sft": "workbench.bench.sft:main",
     "none": "workbench.bench.sft:measure",
+    "rows": "workbench.bench.offline_rows:main",
 }
 """What a cell's child calls with its run directory, by the cell's trainer."""
 PRELOAD = "workbench.bench.warm"
@@ -104,7 +107,7 @@ def run_cells(
     if jobs < 1:
         raise ValueError(f"jobs: {jobs} is not allowed; it must be at least 1")
     tell = watch or (lambda event: None)
-    with _only_one(runs_dir):
+    with _only_one(runs_dir), _interruptible():
         _clear(cells, runs_dir)
         done = finished(runs_dir)
         todo = {c.name: c for c in cells if c.name not in done}
@@ -125,6 +128,19 @@ def _only_one(runs_dir: Path) -> Iterator[None]:
                 f"another benchmark is running in {runs_dir}; wait for it or use --runs-dir"
             ) from error
         yield
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends the benchmark as Ctrl-C does: children first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _clear(cells: Sequence[Cell], runs_dir: Path) -> None:
@@ -157,13 +173,9 @@ def _run(todo: list[Cell], runs_dir: Path, jobs: int, tell: Watch, bodies: dict[
                     active.remove(child)
                     tell(_ending(child))
     finally:
-        for child in active:
-            child.process.terminate()
-        for child in active:
-            child.process.join(20)
-            if child.process.is_alive():
-                child.process.kill()
-                child.process.join()
+        for child in active:  # an interrupt: what is unfinished is run again from its start
+            child.process.kill()
+            child.process.join()
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key, None)

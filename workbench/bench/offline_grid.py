@@ -1,0 +1,158 @@
+"""What ``workbench bench offline`` compares: methods of learning from rows, under conditions.
+
+Every method sees the same rows in the same order for the same number of updates; they differ by the
+few settings below. Each cell is an ordinary run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.bench.cells import Budget, Cell, cell, common, merged
+from workbench.bench.methods import BASE, METHODS, Method
+from workbench.configio import validate
+
+PROMPTS, SAMPLES, BATCHES = 400, 8, 10
+"""Rows of a seed: 400 prompts with 8 responses each, sampled in 10 batches."""
+
+OFFLINE = Budget(steps=300, report_samples=2)
+QUICK = Budget(steps=60, report_prompts=84, report_samples=1)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is done to the fresh rows before anybody learns from them.
+
+    ``old``: the policy that learns is not the one that was sampled, but a later one, trained by
+    MAESTRO in the meantime. ``votes``: instead of its score, a row has 1 if it is the best of its
+    prompt, else 0. ``noise`` is the deviation of what is added to the score.
+    """
+
+    label: str
+    rows_per_prompt: int | None = None
+    noise: float = 0.0
+    votes: bool = False
+    old: bool = False
+
+
+CONDITIONS: dict[str, Condition] = {
+    "fresh": Condition("8 rows a prompt, sampled from the policy that learns, exact judge"),
+    "old": Condition("the same rows, learned from by a policy that moved on", old=True),
+    "noisy": Condition("judge with noise of deviation 0.3", noise=0.3),
+    "few": Condition("2 rows a prompt", rows_per_prompt=2),
+    "single": Condition("1 row a prompt", rows_per_prompt=1),
+    "votes": Condition("a vote for the best of 8, no scores", votes=True),
+}
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One way to learn from rows: the settings of the ``offline`` section that make it."""
+
+    label: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _rpo(**settings: Any) -> dict[str, Any]:
+    return {"method": "rpo", "rpo": settings}
+
+
+LEARNERS: dict[str, Learner] = {
+    "rpo": Learner("RPO", {"method": "rpo"}),
+    "dro": Learner("DRO", {"method": "dro"}),
+    "kto": Learner("KTO", {"method": "kto"}),
+    "sft": Learner("SFT, best row of each prompt", {"method": "sft"}),
+}
+"""The four methods as they ship."""
+
+VARIANTS: dict[str, Learner] = {
+    "rpo-mean": Learner("RPO, averaged log-probabilities", _rpo(length_normalize=True)),
+    "rpo-sum": Learner("RPO, summed log-probabilities", _rpo(length_normalize=False)),
+    "rpo-authors": Learner(
+        "RPO, the authors' partition on averages, tau 5",
+        _rpo(partition="authors", length_normalize=True, tau=5.0),
+    ),
+    "rpo-authors-1": Learner(
+        "RPO, the authors' partition on averages, tau 1",
+        _rpo(partition="authors", length_normalize=True, tau=1.0),
+    ),
+    "rpo-authors-sum": Learner(
+        "RPO, the authors' partition on sums, tau 1",
+        _rpo(partition="authors", length_normalize=False, tau=1.0),
+    ),
+    "dro-mean": Learner(
+        "DRO, averaged log-probabilities", {"method": "dro", "dro": {"length_normalize": True}}
+    ),
+    "dro-sum": Learner(
+        "DRO, summed log-probabilities", {"method": "dro", "dro": {"length_normalize": False}}
+    ),
+    "dro-joint": Learner(
+        "DRO, value trains the policy", {"method": "dro", "dro": {"value_trains_policy": True}}
+    ),
+    "kto-positive": Learner(
+        "KTO, desirable above the mean of all", {"method": "kto", "kto": {"desirable": "positive"}}
+    ),
+    "sft-above": Learner(
+        "SFT, rows above their prompt's mean",
+        {"method": "sft", "sft": {"select": "above_prompt_mean"}},
+    ),
+}
+"""What the four defaults were chosen against, on fresh rows."""
+
+
+def rows_cell(seed: int) -> Cell:
+    """Samples a seed's rows from the warm start."""
+    settings = common(OFFLINE, seed) | {
+        "steps": BATCHES,
+        "scalarizer": {"name": "static"},
+        "grpo": {
+            "num_generations": SAMPLES,
+            "prompts_per_step": PROMPTS // BATCHES,
+            "max_completion_length": 48,
+        },
+        "evaluation": {"prompts": 0},
+    }
+    return Cell("rows", seed, validate(settings), "rows")
+
+
+def base_cell(seed: int, budget: Budget) -> Cell:
+    """Measures the warm start on the report split."""
+    return cell(BASE, METHODS[BASE], seed, budget)
+
+
+def later_cell(seed: int, budget: Budget, steps: int = 50) -> Cell:
+    """A MAESTRO run: the policy that has moved on, and the source of the chain's rows."""
+    maestro = Method("MAESTRO", "maestro", {"scalarizer": {"name": "conductor"}})
+    return cell("maestro", maestro, seed, budget, steps=steps)
+
+
+def learner_cell(
+    arm: str,
+    learner: Learner,
+    seed: int,
+    budget: Budget,
+    source: Mapping[str, Any],
+    start: Path | None = None,
+    reward: Mapping[str, Any] | None = None,
+) -> Cell:
+    """One method on one seed's rows.
+
+    Args:
+        arm: Key of the row of the table: condition and method.
+        learner: The method.
+        seed: Of row order, and of the rows themselves.
+        budget: Updates and evaluation.
+        source: ``offline.source``.
+        start: Policy that learns; None: the warm start.
+        reward: ``offline.reward``, when it is not the file's column.
+    """
+    settings = common(budget, seed) | {"scalarizer": {"name": "static"}}
+    settings["probe"] = {"prompts": 0}
+    section = {"source": dict(source), **({"reward": dict(reward)} if reward else {})}
+    settings["offline"] = merged(section, learner.settings)
+    if start is not None:
+        settings["policy"] = {"model": str(start)}
+    return Cell(arm, seed, validate(settings))
