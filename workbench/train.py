@@ -27,6 +27,7 @@ from workbench.quiet import choose_threads, quiet_libraries
 from workbench.rundir import read_config, read_identity
 from workbench.store.writer import RunWriter
 from workbench.tasks import load_task
+from workbench.trainers.publish import Silence
 from workbench.types import RolloutBatch, Task
 
 if TYPE_CHECKING:
@@ -61,13 +62,16 @@ class Child:
         self.resume = resume
         self.started = time.monotonic()
         self.wants_stop = StopRequest(run_dir)
-        self.writer = RunWriter(run_dir)
+        self.main = os.environ.get("RANK", "0") == "0"  # set by torchrun and accelerate
+        self.writer = RunWriter(run_dir) if self.main else Silence()
         self.name = read_identity(run_dir)["name"]
         self.webhook: str | None = None
         self.step = 0
 
     def say(self, text: str) -> None:
         """One line of the log."""
+        if not self.main:
+            return
         minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
         print(f"[{minutes:02d}:{seconds:02d}] {text}", flush=True)
 
@@ -108,10 +112,10 @@ class Child:
         threads = choose_threads(parameters)
         self.say(f"policy {config.policy.model}: {parameters:,} parameters, {threads} threads")
         saved = list_checkpoints(self.run_dir / "checkpoints") if self.resume else []
-        before: dict[str, Any] | None = None
+        before = None
         if not saved and config.evaluation.before and config.evaluation.prompts and task.report:
             self.phase("evaluating before", "evaluating the policy before training")
-            before = summarise(self._evaluate(session, session.model, None, 0, "before"))
+            before = self._evaluate(session, session.model, None, 0, "before")
         trainer = MaestroTrainer(
             config,
             session.model,
@@ -143,16 +147,21 @@ class Child:
         if config.evaluation.prompts and task.report:
             self.phase("evaluating after", "evaluating the trained policy")
             after = self._evaluate(session, model, trainer.reference, self.step, "after")
-            self.say("held-out judge and mean weights\n" + table(summarise(after), before))
+            if after is not None:
+                means = None if before is None else summarise(before)
+                self.say("held-out judge and mean weights\n" + table(summarise(after), means))
         self._end("finished", None)
         return "finished"
 
     def _evaluate(
         self, session: Any, model: Any, reference: Any, step: int, phase: str
-    ) -> RolloutBatch:
+    ) -> RolloutBatch | None:
+        """An evaluation, on the process that publishes; None on all others."""
         from workbench.evaluate import evaluation_rows
         from workbench.trainers.rollout import spread
 
+        if not self.main:
+            return None
         examples = spread(session.task.report, session.config.evaluation.prompts)
         reference = reference or session.reference_for(None)
         batch: RolloutBatch = session.evaluate(model, reference, step, "report", examples)
@@ -163,7 +172,7 @@ class Child:
         self._post("warning", f"{finding.message} {finding.advice}")
 
     def _post(self, status: str, message: str | None) -> None:
-        if self.webhook is not None:
+        if self.webhook is not None and self.main:
             note = {"run": self.name, "run_id": self.run_dir.name, "step": self.step}
             problem = post(self.webhook, {**note, "status": status, "text": message})
             if problem:

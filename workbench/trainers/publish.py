@@ -35,3 +35,16 @@ class Publisher(Protocol):
     def state(self, **changes: Any) -> None:
         """Merge into the run's state."""
         ...
+
+
+class Silence:
+    """What the other processes of a distributed run publish to: one process writes the store."""
+
+    attempt = 0
+    problems: tuple[str, ...] = ()
+
+    def _nothing(self, *args: Any, **kwargs: Any) -> None:
+        """Take anything, keep nothing."""
+
+    rollouts = metrics = conductor_update = checkpoint = evaluation = warning = _nothing
+    state = flush = close = _nothing
