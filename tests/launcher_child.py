@@ -1,7 +1,8 @@
 """A child that speaks the run directory's protocol and nothing else; how it behaves: FAKE_MODE.
 
-well: steps, stops when asked. deaf: ignores the stop file and SIGTERM and has a deaf grandchild.
-polite: ignores the stop file, ends on SIGTERM. crash: ends without a word. fail: says failed.
+well: steps, stops when asked. deaf: ignores stop file and SIGTERM, and has a deaf grandchild.
+polite: ignores the stop file, ends on SIGTERM. ranks: has a child in a session of its own.
+crash: ends without a word. fail: says failed.
 """
 
 import os
@@ -23,6 +24,10 @@ def main() -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
         subprocess.Popen([sys.executable, "-c", deaf])
+    if mode == "ranks":
+        subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+        )
     if mode == "crash":
         write_state(run_dir, status="running", pid=os.getpid())
         os.kill(os.getpid(), signal.SIGKILL)

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import sys
 
 import pytest
 
 from workbench.configio import ConfigError, load
-from workbench.guard import check_allowed, functions, with_absolute_paths
+from workbench.guard import check_allowed, check_launch, functions, with_absolute_paths
 from workbench.launcher import Launcher
 from workbench.rundir import UnknownRunError, create, free_name, run_dirs
+from workbench.spawn import beginning
 
 CHILD = ("/bin/true",)
 
@@ -87,6 +89,31 @@ def test_an_allow_list_covers_objectives_anchors_and_remote_code():
     with pytest.raises(ConfigError, match="policy.trust_remote_code: code of models"):
         check_allowed(remote, [])
     check_allowed(load("quick"), [])
+
+
+def test_several_processes_share_completions_evenly(tmp_path):
+    config = load("quick")  # 8 prompts x 8 completions
+    assert check_launch(config) == {}
+    assert check_launch(config, processes=4) == {"processes": 4}
+    with pytest.raises(ConfigError, match="3 processes cannot share 64 completions"):
+        check_launch(config, processes=3)
+    with pytest.raises(ConfigError, match="processes: 0 is not allowed; at least 1"):
+        check_launch(config, processes=0)
+    with pytest.raises(ConfigError, match="accelerate_config: .* does not exist"):
+        check_launch(config, accelerate_config=tmp_path / "none.yaml")
+
+
+def test_the_launch_decides_the_beginning_of_the_command(tmp_path):
+    python = sys.executable
+    assert beginning({}) == [python, "-m", "workbench.train"]
+    assert beginning({"processes": 2}) == [
+        python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+        "-m", "workbench.train",
+    ]  # fmt: skip
+    assert beginning({"processes": 2, "accelerate_config": "/x/fsdp.yaml"}) == [
+        python, "-m", "accelerate.commands.launch", "--config_file", "/x/fsdp.yaml",
+        "--num_processes", "2", "-m", "workbench.train",
+    ]  # fmt: skip
 
 
 def test_a_refused_configuration_makes_no_run(tmp_path):

@@ -166,6 +166,18 @@ def test_a_grandchild_that_outlives_its_leader_is_found_and_ended(runs_dir, monk
     runs.delete(run_id)
 
 
+def test_ranks_in_sessions_of_their_own_are_ended_too(runs_dir, monkeypatch):
+    monkeypatch.setenv("FAKE_MODE", "ranks")  # as torchrun starts them
+    runs = launcher(runs_dir)
+    run_id = runs.start({"steps": 10_000})
+    path = runs_dir / run_id
+    wait_for(lambda: len(processes.group(read_process(path), path)) == 2)
+    groups = {os.getpgid(p.pid) for p in processes.group(read_process(path), path)}
+    assert len(groups) == 2
+    runs.stop(run_id, now=True)
+    assert processes.group(read_process(path), path) == []
+
+
 def test_a_run_that_dies_without_a_word_is_failed_and_says_so(runs_dir, monkeypatch):
     monkeypatch.setenv("FAKE_MODE", "crash")
     runs = launcher(runs_dir)

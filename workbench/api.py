@@ -74,6 +74,7 @@ class Workbench(Questions):
         *,
         token: str | None = None,
         parent: str | None = None,
+        **launch: Any,
     ) -> Run:
         """Start a run in a process of its own and return its handle at once.
 
@@ -81,12 +82,14 @@ class Workbench(Questions):
             config: a preset (``"quick"``), a YAML file, a mapping or a ``RunConfig``.
             token: a second start with the same token returns the first one's run.
             parent: the run that this one was made from.
+            launch: ``processes=N`` trains on N processes of this machine,
+                ``accelerate_config=FILE`` as a file of ``accelerate config`` says.
 
         Raises:
             ConfigError: a key or value is not allowed; the text names it.
             LauncherError: the name is taken.
         """
-        return self.run(self.launcher.start(config, token=token, parent=parent))
+        return self.run(self.launcher.start(config, token=token, parent=parent, launch=launch))
 
     def offline_config(
         self,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from workbench.config import FUNCTION, RunConfig
 from workbench.configio import ConfigError, Problem
@@ -43,7 +44,13 @@ def _directory(model: str) -> Path | None:
     return path.absolute() if path.is_dir() or model.startswith(("/", ".", "~")) else None
 
 
-def check_paths(config: RunConfig) -> None:
+def check_config(config: RunConfig) -> None:
+    """Refuse what can be seen to fail before anything starts. Raises ConfigError."""
+    _check_paths(config)
+    _check_objectives(config)
+
+
+def _check_paths(config: RunConfig) -> None:
     """Refuse files and model directories that are not there. Raises ConfigError."""
     problems = []
     files = [("task.path", config.task.path), ("task.eval_path", config.task.eval_path)]
@@ -62,7 +69,7 @@ def check_paths(config: RunConfig) -> None:
         raise ConfigError(problems)
 
 
-def check_objectives(config: RunConfig) -> None:
+def _check_objectives(config: RunConfig) -> None:
     """Refuse an objective that is neither built in nor given a function. Raises ConfigError."""
     problems = []
     for index, objective in enumerate(config.objectives):
@@ -76,6 +83,34 @@ def check_objectives(config: RunConfig) -> None:
             problems.append(Problem(f"objectives.{index}.name", message))
     if problems:
         raise ConfigError(problems)
+
+
+def check_launch(
+    config: RunConfig, processes: int = 1, accelerate_config: str | Path | None = None
+) -> dict[str, Any]:
+    """How the child is launched, as run.json keeps it.
+
+    Args:
+        config: its completions are shared among the processes.
+        processes: how many processes of this machine train together.
+        accelerate_config: a file of ``accelerate config`` that says how.
+
+    Raises:
+        ConfigError: the numbers do not fit, or the file does not exist.
+    """
+    if processes < 1:
+        raise ConfigError([Problem("processes", f"{processes} is not allowed; at least 1")])
+    rows = config.grpo.prompts_per_step * config.grpo.num_generations
+    if rows % processes:
+        message = f"{processes} processes cannot share {rows} completions a step evenly"
+        raise ConfigError([Problem("processes", message)])
+    launch: dict[str, Any] = {"processes": processes} if processes > 1 else {}
+    if accelerate_config is not None:
+        path = Path(accelerate_config).expanduser().absolute()
+        if not path.is_file():
+            raise ConfigError([Problem("accelerate_config", f"{str(path)!r} does not exist")])
+        launch["accelerate_config"] = str(path)
+    return launch
 
 
 def functions(config: RunConfig) -> Iterator[tuple[str, str]]:

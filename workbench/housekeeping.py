@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -59,6 +60,10 @@ def recipe(identity: Mapping[str, Any], config: Any) -> dict[str, Any]:
     ``lines`` is the same as text: comments that a shell skips, then the command.
     """
     command = command_line(replace(config, name=None))  # its own name is taken
+    launch = identity.get("launch") or {}
+    for flag in ("processes", "accelerate_config"):
+        if flag in launch:
+            command += f" --{flag.replace('_', '-')} {shlex.quote(str(launch[flag]))}"
     git = identity.get("git") or {}
     versions = identity.get("versions") or {}
     lines = [f"# {name} {version}" for name, version in versions.items()]

@@ -17,10 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench import processes, rundir
+from workbench import processes as system
+from workbench import rundir
 from workbench.config import RunConfig
 from workbench.configio import load, with_name
-from workbench.guard import check_allowed, check_objectives, check_paths, with_absolute_paths
+from workbench.guard import check_allowed, check_config, check_launch, with_absolute_paths
 from workbench.rundir import ACTIVE, LauncherError, RunInfo, lock
 from workbench.spawn import spawn
 from workbench.stopping import request, stop_phases
@@ -68,6 +69,7 @@ class Launcher:
         *,
         token: str | None = None,
         parent: str | None = None,
+        launch: Mapping[str, Any] | None = None,
     ) -> str:
         """Start a run, or queue it when the limit is reached; returns its id.
 
@@ -76,15 +78,16 @@ class Launcher:
             token: any text; a second start with the same one returns the first one's id, so that
                 a double click starts one run.
             parent: id of the run that this one continues from or copies.
+            launch: ``processes`` and ``accelerate_config``; see ``guard.check_launch``.
 
         Raises:
             ConfigError: the configuration is not allowed.
             LauncherError: its name is taken.
         """
         config = with_absolute_paths(load(config))
-        check_paths(config)
-        check_objectives(config)
+        check_config(config)
         check_allowed(config, self.allowed_functions)
+        launch = check_launch(config, **(launch or {}))
         with lock(self.runs_dir):
             for path in rundir.run_dirs(self.runs_dir) if token else ():
                 if rundir.read_identity(path).get("token") == token:
@@ -98,7 +101,7 @@ class Launcher:
             if config.name in taken:
                 raise LauncherError(f"the name {config.name!r} is taken; choose another")
             run_id = rundir.create(
-                self.runs_dir, config, token=token, parent=parent, cwd=Path.cwd()
+                self.runs_dir, config, token=token, parent=parent, cwd=Path.cwd(), launch=launch
             )
             self._enter(self.runs_dir / run_id)
         return run_id
@@ -116,7 +119,7 @@ class Launcher:
                 raise LauncherError(
                     f"{self._named(path)} is {state.get('status')}: nothing to resume"
                 )
-            if processes.group(rundir.read_process(path), path):
+            if system.group(rundir.read_process(path), path):
                 raise LauncherError(f"{self._named(path)} still has processes: stop it first")
             (path / "stop").unlink(missing_ok=True)
             write_state(path, status="queued", message=None, phase=None, eta_seconds=None)
@@ -212,7 +215,7 @@ class Launcher:
             path = rundir.resolve(self.runs_dir, handle)
             if self._looked_at(path).get("status") in ACTIVE:
                 raise LauncherError(f"{self._named(path)} is active: stop it first")
-            if processes.group(rundir.read_process(path), path):
+            if system.group(rundir.read_process(path), path):
                 raise LauncherError(f"{self._named(path)} still has processes: stop it first")
             tombstone(self.runs_dir, path.name)
             doomed = self.runs_dir / f".deleted-{path.name}"
@@ -292,7 +295,7 @@ class Launcher:
         record = rundir.read_process(path)
         if not record:  # its number is not on disk yet, or never will be
             return time.time() - state.get("heartbeat", 0.0) < STARTING_GRACE
-        return processes.alive(record)
+        return system.alive(record)
 
     def _named(self, path: Path) -> str:
         return f"run {rundir.read_identity(path)['name']!r}"

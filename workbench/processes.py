@@ -3,7 +3,7 @@
 A process is known by its number and the moment it was born. On Linux that moment is counted in
 ticks since boot, which no change of the clock can move; elsewhere it is the creation time. A child
 is the leader of its own session and group, and every process of it carries the run's directory in
-its environment, so that what is left of a group can be told from strangers after its leader died.
+its environment, so that what is left can be told from strangers after the leader died.
 """
 
 from __future__ import annotations
@@ -73,24 +73,23 @@ def alive(record: Mapping[str, Any]) -> bool:
 
 
 def group(record: Mapping[str, Any], run_dir: Path) -> list[psutil.Process]:
-    """The living processes of a recorded group, its leader included.
+    """The living processes of a run: the recorded group, and whoever else carries its mark.
 
-    When the leader's number belongs to somebody else by now, the group is gone: the system hands
-    out no number that still names a group.
+    The mark finds what the group alone would miss: processes that outlived their leader, and the
+    ranks of a distributed run, which their launcher puts into sessions of their own. A group whose
+    leader's number belongs to somebody else by now is gone: the system hands out no number that
+    still names a group.
     """
     if not record.get("pid"):
         return []
     leader_known = _is_same(record)
-    if not leader_known and psutil.pid_exists(record["pid"]):
-        return []
     members = []
     for process in psutil.process_iter():
         try:
-            if os.getpgid(process.pid) != record["pgid"]:
-                continue
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if leader_known or process.environ().get(MARK) == str(run_dir):
+            grouped = leader_known and os.getpgid(process.pid) == record["pgid"]
+            if grouped or process.environ().get(MARK) == str(run_dir):
                 members.append(process)
         except (psutil.Error, ProcessLookupError, PermissionError):
             continue  # it ended while we looked, or is another user's: not ours either way

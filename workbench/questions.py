@@ -59,6 +59,14 @@ class Questions:
                 raise
             return str(known["run_id"].iloc[0])
 
+    def has(self, handle: str) -> bool:
+        """Whether there is a run with this id or name."""
+        try:
+            self.resolve(handle)
+        except rundir.UnknownRunError:
+            return False
+        return True
+
     def sql(self, query: str, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Any SELECT over the store's views: ``runs``, ``rollouts``, ``metrics`` and so on."""
         return self.store.sql(query, params)

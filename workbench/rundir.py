@@ -164,6 +164,7 @@ def create(
     token: str | None,
     parent: str | None,
     cwd: Path,
+    launch: Mapping[str, Any] | None = None,
 ) -> str:
     """Make the directory of a new run, whole or not at all, with status ``queued``.
 
@@ -185,6 +186,7 @@ def create(
         "git": git_state(cwd),
         "data_sha256": data_sha256(config),
         "cwd": str(cwd),
+        "launch": dict(launch or {}),
         "token": token,
         "summary": summary(config),
     }

@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from workbench import processes
 from workbench.rundir import read_identity
@@ -16,13 +17,32 @@ from workbench.store.state import read_state, write_atomically, write_state
 CHILD = ("-m", "workbench.train")
 
 
+def beginning(launch: Mapping[str, Any]) -> list[str]:
+    """The command line up to the run's directory, for one process or for several.
+
+    Args:
+        launch: ``processes``, how many on this machine; ``accelerate_config``, a file of
+            ``accelerate config`` (FSDP, DeepSpeed, several machines) that decides instead.
+    """
+    processes_here = launch.get("processes") or 1
+    if launch.get("accelerate_config"):
+        words = ["-m", "accelerate.commands.launch", "--config_file", launch["accelerate_config"]]
+        words += ["--num_processes", str(processes_here)] if processes_here > 1 else []
+        return [sys.executable, *words, *CHILD]
+    if processes_here > 1:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+        return [sys.executable, *torchrun, str(processes_here), *CHILD]
+    return [sys.executable, *CHILD]
+
+
 def spawn(path: Path, command: Sequence[str] | None = None) -> subprocess.Popen[bytes]:
     """Start the child of a run whose state says ``queued``; the caller holds the launcher's lock.
 
     Args:
         path: the run's directory; it is appended to the command, and ``--resume`` on every start
             but the first. The child starts where the run was first launched.
-        command: beginning of the command line; None: this Python and ``workbench.train``.
+        command: beginning of the command line; None: this Python and ``workbench.train``, as
+            the run's ``launch`` says.
 
     Raises:
         OSError: the program cannot be started or the directory not be written.
@@ -30,7 +50,9 @@ def spawn(path: Path, command: Sequence[str] | None = None) -> subprocess.Popen[
     starts = read_state(path).get("starts", 0)
     (path / "process.json").unlink(missing_ok=True)
     write_state(path, status="starting", message=None, pid=None, starts=starts + 1)
-    cwd = read_identity(path).get("cwd")
+    identity = read_identity(path)
+    cwd = identity.get("cwd")
+    words = [*(command or beginning(identity.get("launch") or {})), str(path)]
     environment = os.environ | {
         processes.MARK: str(path),
         "PYTHONUNBUFFERED": "1",
@@ -39,7 +61,7 @@ def spawn(path: Path, command: Sequence[str] | None = None) -> subprocess.Popen[
     }
     with (path / "log.txt").open("ab") as log:
         child = subprocess.Popen(
-            [*(command or (sys.executable, *CHILD)), str(path), *(["--resume"] if starts else [])],
+            [*words, *(["--resume"] if starts else [])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

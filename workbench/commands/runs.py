@@ -43,6 +43,12 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="when the name is taken: follow, resume or show that run instead",
     )
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="train on N processes of this machine"
+    )
+    parser.add_argument(
+        "--accelerate-config", metavar="FILE", help="how to distribute: a file of accelerate config"
+    )
     parser.add_argument("--queue", action="store_true", help="wait for a free slot")
     parser.add_argument("--detach", action="store_true", help="print the id and leave it running")
     parser.add_argument("--print", action="store_true", help="print the whole YAML, start nothing")
@@ -54,7 +60,6 @@ def _run(args: argparse.Namespace) -> int:
     from workbench.api import MAX_ACTIVE, Workbench
     from workbench.configio import load, with_name
     from workbench.configtext import dump
-    from workbench.rundir import UnknownRunError
 
     for item in [s for s in args.set if "=" not in s and args.config is None][:1]:
         args.config = item  # `run --set steps=3 quick`: the option took the configuration along
@@ -68,15 +73,14 @@ def _run(args: argparse.Namespace) -> int:
         print(dump(config), end="")
         return 0
     wb = Workbench(args.runs_dir, limit=MAX_ACTIVE if args.queue else None)
-    if args.reuse and config.name is not None:
-        try:
-            run = wb.run(config.name)
-        except UnknownRunError:
-            return begun(wb, wb.start(config), args)
+    taken = config.name is not None and wb.has(config.name)
+    if args.reuse and taken:
+        run = wb.run(config.name)
         if run.status in ("stopped", "failed"):
             run.resume()
         return begun(wb, run, args)
-    return begun(wb, wb.start(config), args)
+    run = wb.start(config, processes=args.processes, accelerate_config=args.accelerate_config)
+    return begun(wb, run, args)
 
 
 def begun(wb: object, run: object, args: argparse.Namespace) -> int:
