@@ -166,7 +166,7 @@ def weights_by_kind(frame: pd.DataFrame) -> go.Figure:
     figure.update_annotations(font_size=11)
     return _layout(
         figure, height=70 + 130 * rows, margin={**MARGIN, "t": 46},
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "yref": "container"},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "top", "x": 0, "yref": "container"},
     )  # fmt: skip
 
 
@@ -241,7 +241,8 @@ def weight_map(
     hidden = {"visible": False, "range": [-1.45 * scale, 1.45 * scale]}
     return _layout(
         figure, height=240, margin={"l": 4, "r": 4, "t": 4, "b": 4}, hovermode="closest",
-        xaxis={**hidden, "scaleanchor": "y"}, yaxis={**hidden, "range": [-1.3 * scale, 1.3 * scale]},
+        xaxis={**hidden, "scaleanchor": "y"},
+        yaxis={**hidden, "range": [-1.3 * scale, 1.3 * scale]},
         showlegend=False,
     )  # fmt: skip
 

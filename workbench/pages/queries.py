@@ -17,6 +17,7 @@ from workbench.api import Workbench
 from workbench.types import Floats
 
 PAGE_SIZE = 16
+JUDGE = "judge (probe prompts)"
 SORTS = {
     "newest": ("newest first", "step DESC, group_id"),
     "spread": ("weight spread", "spread DESC NULLS LAST, step DESC, group_id"),
@@ -218,6 +219,15 @@ def reward_curves(
               WHERE run_id = $run AND split = $split AND step > $since)
         WHERE NOT isnan(entry.value) GROUP BY ALL ORDER BY step""",
         {"run": run_id, "since": since, "split": split},
+    )
+
+
+def judge_curve(wb: Workbench, run_id: str, since: int = -1) -> pd.DataFrame:
+    """Mean judge of the probe prompts where it was asked: columns step, name, value."""
+    return wb.sql(
+        "SELECT step, $name AS name, avg(judge) AS value FROM rollouts WHERE run_id = $run "
+        "AND split = 'probe' AND judge IS NOT NULL AND step > $since GROUP BY step ORDER BY step",
+        {"run": run_id, "since": since, "name": JUDGE},
     )
 
 

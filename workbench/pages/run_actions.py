@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from workbench.api import Workbench
+from workbench.pages import run_facts
 from workbench.pages.markup import act, button, card, duration, esc, go, num
 from workbench.pages.page import View
 from workbench.pages.run_choice import LIVE
@@ -14,6 +15,8 @@ def detail(wb: Workbench, run: dict[str, Any]) -> str:
     """Head of the chosen run: state, numbers, message, buttons."""
     name, status = str(run["name"]), str(run["status"])
     live = status in LIVE
+    note = run_facts.note_of(wb, run["run_id"])
+    tags = run_facts.tags_of(wb).get(run["run_id"], [])
     again = status in ("stopped", "failed") and int(run["step"] or 0) < int(run["steps"] or 0)
     buttons = [
         button("Inspect", go(tab="inspect", run=name), "primary"),
@@ -21,6 +24,8 @@ def detail(wb: Workbench, run: dict[str, Any]) -> str:
                title="stop after the current step, with a checkpoint"),
         button("Resume", act("resume", run=run["run_id"]), off=not again),
         button("Duplicate", act("duplicate", run=run["run_id"]), title="its settings on Launch"),
+        button("Tag", act("tag", run=run["run_id"], ask="Tag:", value="")),
+        button("Note", act("note", run=run["run_id"], ask="Note on this run:", value=note)),
         button("Rename", act("rename", run=run["run_id"], ask="New name of the run:", value=name)),
         button(
             "Delete", act("delete", run=run["run_id"],
@@ -45,9 +50,12 @@ def detail(wb: Workbench, run: dict[str, Any]) -> str:
         if isinstance(message, str) and message
         else ""
     )
+    about = f'<p class="wb-text wb-note-text">{esc(note)}</p>' if note else ""
+    chips = run_facts.tag_chips(run["run_id"], tags, removable=True)
     return card(
         name,
-        f'<div class="wb-facts">{shown}</div>{said}',
+        f'<div class="wb-facts">{shown}{chips}</div>{about}{said}'
+        f"{run_facts.warnings(wb, run['run_id'])}",
         "".join(buttons),
     )
 
@@ -93,4 +101,7 @@ ACTIONS = {
     "rename": rename,
     "delete": delete,
     "duplicate": duplicate,
+    "tag": run_facts.tag,
+    "untag": run_facts.untag,
+    "note": run_facts.note,
 }

@@ -10,11 +10,12 @@ import pandas as pd
 
 from workbench import figures
 from workbench.api import Workbench
-from workbench.pages import queries, run_actions, run_choice
+from workbench.pages import queries, run_actions, run_choice, run_facts
 from workbench.pages.inspect import figure_json
 from workbench.pages.markup import (
     NOTHING,
     ago,
+    attr,
     button,
     card,
     chip,
@@ -27,6 +28,7 @@ from workbench.pages.markup import (
 from workbench.pages.page import Page, View, chart, html
 
 LOG_TAIL = 24_000
+FEW, ROWS = 8, 50
 HEALTH = {
     "entropy": ("emphasis entropy", "#7048e8"),
     "flat_groups": ("flat groups", "#e03131"),
@@ -48,10 +50,11 @@ def build(wb: Workbench) -> Page:
     with gr.Column(elem_classes="wb-panel"):
         html_title("runs-weights-title", "Weights over training, by kind")
         weights = chart("runs-weights", "weights over training by kind")
+    facts = html("runs-facts")
     log = html("runs-log")
     return Page(
         "runs",
-        [listing, detail, rewards, health, weights, log],
+        [listing, detail, rewards, health, weights, facts, log],
         show,
         run_actions.ACTIONS,
         live,
@@ -69,23 +72,24 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     """The table, and the chosen run below it."""
     runs = wb.runs()
     if not len(runs):
-        return [card("", run_choice.no_run(wb, view)), "", None, None, None, ""]
+        return [card("", run_choice.no_run(wb, view)), "", None, None, None, "", ""]
     run = run_choice.chosen(wb, view)
-    listing = runs_table(runs, view)
+    listing = runs_table(wb, runs, view)
     if run is None:
-        return [listing, card("", run_choice.no_run(wb, view)), None, None, None, ""]
+        return [listing, card("", run_choice.no_run(wb, view)), None, None, None, "", ""]
     run_id = run["run_id"]
     detail = run_actions.detail(wb, run)
     if not changed & {"*", "run"}:
-        return [listing, detail, *[gr.skip()] * 3, log_card(wb, run_id)]
+        return [listing, detail, *[gr.skip()] * 4, log_card(wb, run_id)]
     rewards, health = queries.reward_curves(wb, run_id), queries.step_health(wb, run_id)
     weights = queries.weights_over_steps(wb, run_id, "split", "train")
     return [
         listing,
         detail,
-        figure_json(figures.curves(rewards)) if len(rewards) else None,
+        figure_json(reward_figure(wb, run_id, rewards)) if len(rewards) else None,
         figure_json(health_figure(health)) if len(health) else None,
         figure_json(figures.weights_by_kind(weights)) if len(weights) else None,
+        run_facts.cards(wb, run_id),
         log_card(wb, run_id),
     ]
 
@@ -95,11 +99,11 @@ def live(wb: Workbench, view: View, memory: dict[str, Any]) -> list[Any]:
     skip = gr.skip()
     runs = wb.runs()
     if not len(runs):
-        return [skip] * 6
-    values: list[Any] = [_if_new(memory, "list", runs_table(runs, view))]
+        return [skip] * 7
+    values: list[Any] = [_if_new(memory, "list", runs_table(wb, runs, view))]
     run = run_choice.chosen(wb, view)
     if run is None:
-        return [values[0], *[skip] * 5]
+        return [values[0], *[skip] * 6]
     run_id = run["run_id"]
     if memory.get("run") != run_id:
         memory.update(run=run_id, step=_last_step(wb, run_id), weights=0.0)
@@ -111,9 +115,15 @@ def live(wb: Workbench, view: View, memory: dict[str, Any]) -> list[Any]:
         health = queries.step_health(wb, run_id, since)
         memory["step"] = int(rewards["step"].max())
         values += (
-            [figure_json(figures.curves(rewards)), figure_json(health_figure(health))]
+            [
+                figure_json(reward_figure(wb, run_id, rewards)),
+                figure_json(health_figure(health)),
+            ]
             if first
-            else [extension(rewards), extension(health_long(health))]
+            else [
+                extension(pd.concat([rewards, queries.judge_curve(wb, run_id, since)])),
+                extension(health_long(health)),
+            ]
         )
         values.append(
             figure_json(
@@ -122,6 +132,7 @@ def live(wb: Workbench, view: View, memory: dict[str, Any]) -> list[Any]:
         )
     else:
         values += [skip] * 3
+    values.append(_if_new(memory, "facts", run_facts.cards(wb, run_id)))
     values.append(_if_new(memory, "log", log_card(wb, run_id)))
     return values
 
@@ -151,6 +162,16 @@ def extension(frame: pd.DataFrame) -> dict[str, Any]:
     return {"extend": {"traces": traces}}
 
 
+def reward_figure(wb: Workbench, run_id: str, rewards: pd.DataFrame) -> Any:
+    """Mean reward per objective, and the judge on probe prompts as a dotted line."""
+    judged = queries.judge_curve(wb, run_id)
+    both = pd.concat([rewards, judged]) if len(judged) else rewards
+    figure = figures.curves(both, colors={queries.JUDGE: "#868e96"})
+    return figure.update_traces(
+        line={"dash": "dot", "width": 2.2}, mode="lines+markers", selector={"name": queries.JUDGE}
+    )
+
+
 def health_long(frame: pd.DataFrame) -> pd.DataFrame:
     """The health of each step as lines: step, name, value."""
     long = frame[["step", *HEALTH]].melt("step", var_name="name").dropna()
@@ -175,14 +196,24 @@ def log_card(wb: Workbench, run_id: str) -> str:
     )
 
 
-def runs_table(runs: pd.DataFrame, view: View) -> str:
-    """One line a run."""
+def runs_table(wb: Workbench, runs: pd.DataFrame, view: View) -> str:
+    """One line a run; a search narrows them by name, scalarizer, status or tag."""
+    tags = run_facts.tags_of(wb)
+    wanted = view.get("rq", "").lower()
+    total = len(runs)
+    if wanted:
+        texts = [
+            " ".join(map(str, [r["name"], r["status"], r.get("scalarizer"), tags.get(r["run_id"])]))
+            for r in runs.to_dict("records")
+        ]
+        runs = runs[[wanted in text.lower() for text in texts]]
+    shown = runs if view.get("all") == "1" else runs.head(ROWS)
     head = [
         ("run", ""), ("status", ""), ("progress", ""), ("left", "wb-num"), ("steps/s", "wb-num"),
         ("judge", "wb-num"), ("scalarizer", ""), ("seed", "wb-num"), ("started", "wb-num"),
     ]  # fmt: skip
     lines = []
-    for row in runs.to_dict("records"):
+    for row in shown.to_dict("records"):
         chosen = view.get("run") in (row["name"], row["run_id"])
         step, steps = int(row["step"] or 0), int(row["steps"] or 0)
         share = 100 * step / steps if steps else 0
@@ -192,7 +223,8 @@ def runs_table(runs: pd.DataFrame, view: View) -> str:
         lines.append(
             f'<tr class="{"sel" if chosen else ""}" data-step-through {go(run=str(row["name"]))}>'
             f'<td><button type="button" class="wb-button link" {go(run=str(row["name"]))}>'
-            f"<b>{esc(row['name'])}</b></button></td>"
+            f"<b>{esc(row['name'])}</b></button> "
+            f"{run_facts.tag_chips(row['run_id'], tags.get(row['run_id'], []), False)}</td>"
             f'<td><i class="wb-dot {esc(row["status"])}"></i>{esc(row["status"])}'
             f'<span class="wb-dim">{phase}</span></td>'
             '<td class="wb-nowrap"><span class="wb-progress">'
@@ -205,8 +237,16 @@ def runs_table(runs: pd.DataFrame, view: View) -> str:
             f'<td class="wb-num">{NOTHING if seed is None else esc(seed)}</td>'
             f'<td class="wb-num wb-dim">{ago(row["created"])}</td></tr>'
         )
-    new = button("New run", go(tab="launch"), "primary")
-    return card(f"{len(runs)} runs", table(head, lines, "wb-runs"), new)
+    tools = button("New run", go(tab="launch"), "primary")
+    if total > FEW or wanted:
+        tools = (
+            '<label class="wb-field"><span>search runs</span><input type="search" data-param="rq" '
+            f'placeholder="search runs and tags" {attr("data-value", view.get("rq", ""))}></label>'
+            + tools
+        )
+    more = button(f"show all {len(runs)}", go(all="1")) if len(shown) < len(runs) else ""
+    count = f"{len(runs)} of {total} runs" if wanted else f"{total} run{'s' if total > 1 else ''}"
+    return card(count, table(head, lines, "wb-runs") + more, tools)
 
 
 def _text(value: Any) -> bool:
