@@ -63,13 +63,13 @@ def print_json(value: Any) -> None:
 
 
 def shown(value: Any) -> str:
-    """A cell of a table: three significant digits for numbers, text on one line."""
+    """A cell of a table: numbers to three digits, text on one line."""
     if value is None or value != value:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:#.3g}".rstrip(".")
+        return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 100 else f"{value:.3g}"
     if isinstance(value, Mapping):
         return "  ".join(f"{k} {shown(v)}" for k, v in value.items())
     return " ".join(str(value).split())
