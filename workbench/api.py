@@ -206,6 +206,7 @@ class Workbench(Questions):
         num_generations: int | None = None,
         temperature: float | None = None,
         phase: str | None = None,
+        prompt: str | None = None,
     ) -> Evaluation:
         """Evaluate a checkpoint in a process of its own; ``.wait()`` gives the means.
 
@@ -217,6 +218,7 @@ class Workbench(Questions):
             num_generations: completions per prompt.
             temperature: 0 is greedy.
             phase: the name under which ``evaluations`` keeps it.
+            prompt: one prompt of one's own instead of a split.
         """
         from workbench.evaluations import Evaluation
 
@@ -227,6 +229,7 @@ class Workbench(Questions):
             "num_generations": num_generations,
             "temperature": temperature,
             "phase": phase,
+            "prompt": prompt,
         }
         return Evaluation(self.launcher.path(run), options)
 

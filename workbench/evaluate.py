@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from workbench.config import RunConfig
 
 SPLITS = ("report", "calibration", "train")
+OWN = "own"
+"""Split and kind of a prompt that somebody typed; comparisons leave it out."""
 
 
 def evaluation_rows(batch: RolloutBatch, examples: Sequence[Example], phase: str) -> dict[str, Any]:
@@ -124,8 +127,11 @@ def evaluate(
     task: Task,
     checkpoint: Path | None,
     split: str = "report",
+    prompt: str | None = None,
 ) -> tuple[RolloutBatch, list[Example]]:
     """Load a checkpoint (None: the policy before training) and roll out a split's prompts.
+
+    A ``prompt`` of one's own is rolled out instead; no judge knows it, and it is of kind ``own``.
 
     Raises:
         ValueError: When the split has no prompts, or something does not fit the run.
@@ -134,7 +140,12 @@ def evaluate(
     from workbench.trainers.rollout import spread
     from workbench.trainers.session import Session, checkpoint_step
 
-    examples = spread(getattr(task, split), config.evaluation.prompts)
+    if prompt is None:
+        examples = spread(getattr(task, split), config.evaluation.prompts)
+    else:
+        identity = hashlib.sha256(prompt.encode()).hexdigest()[:12]
+        examples = [Example(prompt=prompt, prompt_id=f"own-{identity}", kind=OWN)]
+        task, split = dataclasses.replace(task, judge=None), OWN
     if not examples:
         raise ValueError(f"evaluation: split {split!r} of task {task.name!r} has no prompts")
     session = Session.load(config, task, checkpoint).on_device()
@@ -149,6 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--checkpoint", default="last", help="base, last, best, a step or a path")
     parser.add_argument("--split", choices=SPLITS, default="report")
+    parser.add_argument("--prompt", help="one prompt of your own instead of a split")
     parser.add_argument("--prompts", type=int, help="how many prompts; default as configured")
     parser.add_argument("--num-generations", type=int, help="completions per prompt")
     parser.add_argument("--temperature", type=float, help="0 is greedy")
@@ -167,11 +179,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet_libraries(config)
     try:
         checkpoint = find_checkpoint(arguments.run_dir, arguments.checkpoint)
-        batch, examples = evaluate(config, load_task(config.task), checkpoint, arguments.split)
+        task = load_task(config.task)
+        batch, examples = evaluate(config, task, checkpoint, arguments.split, arguments.prompt)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    phase = arguments.phase or f"{arguments.checkpoint}-{arguments.split}"
+    phase = arguments.phase or f"{arguments.checkpoint}-{batch.split}"
     with RunWriter(arguments.run_dir) as writer:
         writer.evaluation(evaluation_rows(batch, examples, phase))
         writer.flush()

@@ -125,6 +125,7 @@ def compare_runs(
         name, _, at = handle.partition("@")
         run_id = wb.resolve(name)
         rows = wb.store.evaluations(run_id)
+        rows = rows[rows["split"] != "own"]  # prompts that somebody typed are no sample of anything
         sides[handle] = _chosen(rows, at or phase)
         if (wb.runs_dir / run_id / "config.yaml").exists():
             configs[handle] = wb.config(run_id)
