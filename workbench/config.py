@@ -138,7 +138,7 @@ class GRPOSettings:
     """B: prompts per policy update; B * G completions are generated."""
     max_completion_length: Count = 48
     """Longest completion, in tokens."""
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 3e-4
     """Peak learning rate of the policy."""
     lr_scheduler_type: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
     """Learning-rate schedule over `steps`."""
