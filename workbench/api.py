@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from workbench import rundir
 from workbench.config import RunConfig
+from workbench.display import RunTable, in_notebook
+from workbench.insights import Insights
 from workbench.launcher import Launcher
 from workbench.questions import Questions, Runs
 from workbench.runhandle import Run
@@ -40,7 +40,7 @@ MAX_ACTIVE = 4
 """Runs that are active at once before further ones queue, unless told otherwise."""
 
 
-class Workbench(Questions):
+class Workbench(Questions, Insights):
     """One runs directory: its runs, its store, its pictures.
 
     Args:
@@ -62,6 +62,7 @@ class Workbench(Questions):
             runs_dir, limit=limit, command=command, allowed_functions=allowed_functions
         )
         self.runs_dir = self.launcher.runs_dir
+        self._app: gr.Blocks | None = None
 
     def __repr__(self) -> str:
         return f"Workbench({str(self.runs_dir)!r})"
@@ -124,7 +125,7 @@ class Workbench(Questions):
         """A run by id or name. Raises UnknownRunError."""
         return Run(self.resolve(handle), self)
 
-    def runs(self) -> pd.DataFrame:
+    def runs(self) -> RunTable:
         """One row a run, newest first, live status included. Queued runs start where they can.
 
         Rows of runs that this process has started are archived, by a process of their own, when
@@ -136,7 +137,7 @@ class Workbench(Questions):
             from workbench.housekeeping import archive_later
 
             archive_later(self.runs_dir)
-        return pd.DataFrame(rows, columns=None if rows else columns)
+        return RunTable(rows, columns=None if rows else columns)
 
     def state(self, handle: str) -> dict[str, Any]:
         """What there is to say of one run now: status, step, steps, ETA, message and so on."""
@@ -289,13 +290,22 @@ class Workbench(Questions):
         return compare_runs(self, runs, phase, reference)
 
     def figure(self, name: str, run: Runs | None = None, **options: Any) -> go.Figure:
-        """A picture by name, of a run (``wb.figure("weights", "my-run")``) or of ``data=``."""
+        """A picture by name, of a run (``wb.figure("weights", "my-run")``) or of ``data=``.
+
+        ``wb.figures()`` lists all. Raises ValueError when there is no such picture.
+        """
         from workbench.pictures import draw
 
         return draw(self, name, run, **options)
 
     def app(self, host: str = "127.0.0.1", port: int = 7860, **options: Any) -> gr.Blocks:
-        """Open the browser workbench and return it at once (``.close()`` ends it)."""
+        """Open the browser workbench and return it at once (``.close()`` ends it).
+
+        In a notebook it appears below the cell; called again, the one before is closed first.
+        """
         from workbench.pages import serve
 
-        return serve(self.runs_dir, host, port, block=False, **options)
+        if self._app is not None:
+            self._app.close(verbose=False)
+        self._app = serve(self.runs_dir, host, port, block=False, embed=in_notebook(), **options)
+        return self._app

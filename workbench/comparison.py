@@ -49,9 +49,9 @@ class Comparison:
     config: pd.DataFrame
 
     def _repr_html_(self) -> str:
-        overall = self.means[self.means["kind"] == "all"].drop(columns="kind")
-        wide = overall.pivot(index="side", columns="name", values="mean").loc[list(self.sides)]
-        return str(wide.to_html(float_format="%.3g", escape=True))
+        from workbench.display import comparison_html
+
+        return comparison_html(self)
 
 
 def compare(

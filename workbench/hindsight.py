@@ -34,6 +34,25 @@ class LoggedWhatIf(WhatIf):
         where = self.logged[["step", "kind", "group_id", "sample", "completion"]].iloc[rows["row"]]
         return pd.concat([where.reset_index(drop=True), rows.drop(columns="row")], axis=1)
 
+    def frame(self) -> pd.DataFrame:
+        """Every completion with its advantage as used and as it would be.
+
+        Columns step, kind, prompt_id, prompt, group_id, sample, completion, before, after, change,
+        flipped.
+        """
+        kept = ["step", "kind", "prompt_id", "prompt", "group_id", "sample", "completion"]
+        return self.logged[kept].assign(
+            before=self.rows.advantages,
+            after=self.advantages,
+            change=self.advantages - self.rows.advantages,
+            flipped=self.flipped,
+        )
+
+    def _repr_html_(self) -> str:
+        from workbench.display import whatif_html
+
+        return whatif_html(self)
+
 
 def whatif_run(
     wb: Workbench,

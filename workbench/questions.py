@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from workbench import rundir
+from workbench.display import Group
 from workbench.launcher import Launcher
 
 if TYPE_CHECKING:
@@ -132,7 +133,12 @@ class Questions:
         return self._rows("rollouts", run, where, "run_id, step, split, group_id, sample", limit)
 
     def weights(
-        self, run: Runs, *, by: Sequence[str] = ("step", "kind"), split: str = "train"
+        self,
+        run: Runs,
+        *,
+        by: Sequence[str] = ("step", "kind"),
+        split: str = "train",
+        prompt_id: str | None = None,
     ) -> pd.DataFrame:
         """Mean weight, reward and Conductor's probability per objective.
 
@@ -140,6 +146,7 @@ class Questions:
             run: id or name, or several.
             by: what to average within: any of step, kind, prompt_id, group_id.
             split: ``"train"`` or ``"probe"``.
+            prompt_id: only this prompt.
 
         Returns:
             Columns run_id, those of ``by``, objective, weight, probability, reward, rows.
@@ -150,6 +157,8 @@ class Questions:
             raise ValueError(f"by: {wrong} not allowed; allowed are {', '.join(allowed)}")
         keys = ", ".join(["run_id", *by, "objective"])
         runs, params = self._of(run)
+        if prompt_id is not None:
+            runs, params = f"{runs} AND prompt_id = $prompt", params | {"prompt": prompt_id}
         return self.sql(
             f"SELECT {keys}, avg(weight) AS weight, avg(probability) AS probability, "
             "avg(reward) FILTER (NOT isnan(reward)) AS reward, count(*) AS rows "
@@ -158,14 +167,20 @@ class Questions:
             params | {"split": split},
         )
 
-    def group(self, run: str, prompt_id: str, *, step: int | None = None) -> pd.DataFrame:
-        """The completions of one prompt at one step, the newest one where none is given."""
+    def group(self, run: str, prompt_id: str, *, step: int | None = None) -> Group:
+        """The completions of one prompt at one step, the newest one where none is given.
+
+        In a notebook it shows weights, drawn emphasis, rewards and advantage beside each text.
+
+        Raises:
+            ValueError: the prompt was not sampled there.
+        """
         rows = self.rollouts(run, prompt_id=prompt_id, step=step)
         if rows.empty:
             at = "" if step is None else f" at step {step}"
             raise ValueError(f"no completions of prompt {prompt_id!r}{at} in run {run!r}")
         last = rows["group_id"].iloc[-1]
-        return rows[rows["group_id"] == last].reset_index(drop=True)
+        return Group(rows[rows["group_id"] == last].reset_index(drop=True))
 
     def prompts(
         self, run: Runs, *, split: str | None = None, kind: str | None = None

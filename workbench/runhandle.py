@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from workbench.rundir import ENDED, RunInfo
+from workbench.rundir import ENDED, RunInfo, UnknownRunError
 
 if TYPE_CHECKING:
     from workbench.api import Workbench
@@ -15,7 +16,11 @@ POLL_SECONDS = 0.3
 
 
 class Run(str):
-    """A run's id with the run's own verbs; wherever an id is taken, so is this."""
+    """A run's id with the run's own verbs; wherever an id is taken, so is this.
+
+    As the last line of a notebook cell it shows the run's progress and follows it while the
+    notebook goes on.
+    """
 
     wb: Workbench
 
@@ -48,7 +53,7 @@ class Run(str):
         """Wait until the run has ended, showing how it goes; returns what it ended as.
 
         Args:
-            progress: True shows a line that follows the run (in a notebook: a display that
+            progress: True shows a line that follows the run (in a notebook: a bar that
                 updates); False is silent; a function is called with each new ``RunInfo``.
             timeout: seconds after which to give up waiting; the run goes on.
 
@@ -69,6 +74,20 @@ class Run(str):
                 raise TimeoutError(f"run {info.name!r} is {info.status} after {timeout:g} s")
             time.sleep(POLL_SECONDS)
 
+    def watch(self) -> threading.Thread:
+        """Show how the run goes and return at once; the display follows in the background."""
+        show = _shown()
+        show(self.info)
+        follower = threading.Thread(target=self._follow, args=(show,), daemon=True)
+        follower.start()
+        return follower
+
+    def _follow(self, show: Callable[[RunInfo], Any]) -> None:
+        try:
+            self.wait(show)
+        except UnknownRunError:
+            return  # deleted meanwhile: there is nothing left to follow
+
     def stop(self, wait: bool = True) -> str:
         """Stop after the current step; see ``Workbench.stop``."""
         return self.wb.stop(self, wait=wait)
@@ -84,30 +103,29 @@ class Run(str):
             data = file.read(limit)
         return data.decode("utf-8", "replace"), offset + len(data)
 
-    def _repr_html_(self) -> str:
-        from html import escape
+    def _ipython_display_(self) -> None:
+        from workbench.display import in_notebook
 
-        info = self.info
-        return (
-            f"<b>{escape(info.name)}</b> <code>{escape(info.run_id)}</code>: "
-            f"{escape(info.status)}, step {info.step} of {info.steps}"
-        )
+        if in_notebook():
+            self.watch()
+        else:
+            print(repr(self))
+
+    def _repr_html_(self) -> str:
+        from workbench.display import run_html
+
+        return run_html(self.info)
 
 
 def _shown() -> Callable[[RunInfo], Any]:
-    """How progress is shown here: a display that updates in a notebook, else one line."""
+    """How progress is shown here: a bar that updates in a notebook, else one line."""
+    from workbench.display import Live, in_notebook
+
+    if in_notebook():
+        return Live()
     from workbench.progress import line
 
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        get_ipython = None
-    if get_ipython is None or get_ipython() is None:
-        return _LastLine(line)
-    from IPython.display import display
-
-    handle = display("", display_id=True)
-    return lambda info: handle.update(line(info))
+    return _LastLine(line)
 
 
 class _LastLine:

@@ -39,6 +39,8 @@ HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
 ]
+NOTEBOOKS = "http://localhost:* http://127.0.0.1:* vscode-webview: vscode-file:"
+"""Who else may show the app in a frame when a notebook opened it: Jupyter here, and VS Code."""
 
 
 def asset(name: str) -> str:
@@ -62,9 +64,15 @@ class Guard:
     and a foreign ``Origin`` (cross-site request) are refused. Every answer carries ``HEADERS``.
     """
 
-    def __init__(self, app: ASGIApp, hosts: tuple[str, ...] | None = LOOPBACK) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: tuple[str, ...] | None = LOOPBACK, frames: str = ""
+    ) -> None:
         self.app = app
         self.hosts = hosts
+        policy = POLICY.replace(
+            "frame-ancestors 'self'", f"frame-ancestors 'self' {frames}".strip()
+        )
+        self.headers = [(HEADERS[0][0], policy.encode()), *HEADERS[1:]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
@@ -75,7 +83,7 @@ class Guard:
         # Compressing for the machine itself only costs time, and 5 MB of it block every other
         # answer: an encoding that is already named keeps Gradio from adding one.
         own = (scope.get("client") or ("",))[0] in LOOPBACK
-        extra = [*HEADERS, (b"content-encoding", b"identity")] if own else HEADERS
+        extra = [*self.headers, (b"content-encoding", b"identity")] if own else self.headers
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -111,6 +119,9 @@ def _plotly(request: Any) -> FileResponse:
 class WorkbenchBlocks(gr.Blocks):
     """Blocks that bring their own looks and routes to ``launch``."""
 
+    frames = ""
+    """Further pages that may show the app in a frame, as a content security policy names them."""
+
     def launch(self, *args: Any, **kwargs: Any) -> Any:
         """Launch as Gradio does, on 127.0.0.1 unless told otherwise.
 
@@ -121,7 +132,7 @@ class WorkbenchBlocks(gr.Blocks):
         hosts = LOOPBACK if host in LOOPBACK else None
         own = {
             "routes": [Route(PLOTLY_URL, _plotly)],
-            "middleware": [Middleware(Guard, hosts=hosts)],
+            "middleware": [Middleware(Guard, hosts=hosts, frames=self.frames)],
         }
         kwargs["app_kwargs"] = {**own, **(kwargs.get("app_kwargs") or {})}
         script = f"<script>{asset('workbench.js')}</script>"
@@ -152,6 +163,7 @@ def serve(
     allowed_functions: Sequence[str] | None = None,
     open_browser: bool = False,
     block: bool = True,
+    embed: bool = False,
 ) -> gr.Blocks:
     """Serve the app; on SIGTERM or Ctrl-C it ends at once and leaves every run running.
 
@@ -164,6 +176,7 @@ def serve(
             loopback, none elsewhere.
         open_browser: open a tab on it.
         block: stay until told to end; False returns the app at once (a notebook).
+        embed: let notebooks on this machine, and VS Code, show it below a cell.
 
     Raises:
         ValueError: a public address without ``auth``.
@@ -177,6 +190,8 @@ def serve(
         allowed_functions = ()
     ended = end_on_signal() if block else None  # before anybody can see that the app is up
     app = build_app(runs_dir, allowed_functions)
+    if embed:
+        app.frames = NOTEBOOKS
     app.launch(
         server_name=host,
         server_port=port,
@@ -184,6 +199,8 @@ def serve(
         inbrowser=open_browser,
         prevent_thread_lock=True,
         quiet=True,
+        inline=embed,
+        height=800,
     )
     if ended is not None:
         wait_for_end(app, ended)
