@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from workbench.trainers.scoring import IGNORE, backbone, prepare_scoring
+from workbench.trainers.scoring import backbone, prepare_scoring
+from workbench.trainers.sequences import IGNORE
 from workbench.types import Floats
 
 Batch = Mapping[str, torch.Tensor]

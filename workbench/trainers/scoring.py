@@ -17,7 +17,7 @@ keeping logits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,10 +26,9 @@ from torch import nn
 from transformers import PreTrainedModel
 from trl.trainer.utils import add_fused_lm_head
 
+from workbench.trainers.sequences import TokenIds, TokenRow, padded
 from workbench.types import Floats
 
-TokenIds = Sequence[int]
-IGNORE = -100  # label of a position that nobody wants a log-probability for
 BRANCHING_ATTENTION = ("sdpa", "eager")  # implementations that take a mask of their own per row
 
 
@@ -130,7 +129,7 @@ def score(
     """
     limit = _position_limit(model)
     rows = [
-        _Row.build(list(prompt), list(completion), answer, lead_ids, eos_ids, limit)
+        TokenRow.build(list(prompt), list(completion), answer, lead_ids, eos_ids, limit)
         for prompt, completion, answer in zip(
             prompt_ids, completion_ids, answer_ids or [None] * len(prompt_ids), strict=True
         )
@@ -156,7 +155,7 @@ def score(
 
 
 def _completion_graph(
-    rows: Sequence[_Row], log_probs: torch.Tensor, entropies: torch.Tensor
+    rows: Sequence[TokenRow], log_probs: torch.Tensor, entropies: torch.Tensor
 ) -> TokenGraph | None:
     """Cut the completions out of shifted values: (n, L - 1) to (n, T), differentiable."""
     if any(row.start == 0 for row in rows):
@@ -172,42 +171,6 @@ def _completion_graph(
     )
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One sequence of the pass; ``start`` and ``trunk`` bound the completion inside ``tokens``."""
-
-    tokens: list[int]
-    start: int
-    trunk: int
-    kept: int  # trunk without its end token: what an answer may see
-    lead: int  # tokens of the branch between the repeated token and the answer
-    answered: bool
-
-    @classmethod
-    def build(
-        cls,
-        prompt: list[int],
-        completion: list[int],
-        answer: TokenIds | None,
-        lead: TokenIds,
-        eos_ids: Sequence[int],
-        limit: int | None,
-    ) -> _Row:
-        trunk = prompt + completion
-        if not trunk:
-            raise ValueError("a row has neither prompt nor completion tokens; it has no state")
-        ended = bool(completion) and completion[-1] in eos_ids and len(trunk) > 1
-        kept = len(trunk) - ended
-        answer = list(answer or [])[: max(0, limit - kept - len(lead)) if limit else None]
-        branch = [trunk[kept - 1], *lead, *answer] if answer else []
-        return cls(trunk + branch, len(prompt), len(trunk), kept, len(lead), bool(answer))
-
-    def straight(self) -> _Row:
-        """The answer after the completion as a row of its own, for models that cannot branch."""
-        tokens = self.tokens[: self.kept] + self.tokens[self.trunk + 1 :]
-        return _Row(tokens, self.kept + self.lead, len(tokens), len(tokens), 0, False)
-
-
 def _position_limit(model: nn.Module) -> int | None:
     """Positions that the model can address, if it says so."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -221,7 +184,7 @@ def _branches(model: nn.Module) -> bool:
 
 
 def _pass(
-    model: nn.Module, rows: list[_Row]
+    model: nn.Module, rows: list[TokenRow]
 ) -> tuple[
     NDArray[np.float32],
     list[Floats],
@@ -232,7 +195,7 @@ def _pass(
     """Hidden (n, D), completion log-probabilities and entropies, answers, tensors (n, L - 1)."""
     answered = [i for i, row in enumerate(rows) if row.answered]
     branching = bool(answered) and _branches(model)
-    trunks = rows if branching else [_trunk_only(row) for row in rows]
+    trunks = rows if branching else [row.without_answer() for row in rows]
     hidden, *tensors = _forward(model, trunks, branching)
     logps, entropies = (_array(tensor) for tensor in tensors)
     last = torch.tensor([row.trunk - 1 for row in rows], device=hidden.device)
@@ -260,11 +223,7 @@ def _array(values: torch.Tensor) -> Floats:
     return values.detach().double().cpu().numpy()
 
 
-def _trunk_only(row: _Row) -> _Row:
-    return replace(row, tokens=row.tokens[: row.trunk], answered=False)
-
-
-def _completion(row: _Row, values: Floats) -> Floats:
+def _completion(row: TokenRow, values: Floats) -> Floats:
     """The completion's part of a row of shifted values; a first token without prompt has none."""
     if row.start == 0:
         return np.concatenate([[0.0], values[: row.trunk - 1]])
@@ -272,32 +231,19 @@ def _completion(row: _Row, values: Floats) -> Floats:
 
 
 def _forward(
-    model: nn.Module, rows: list[_Row], branching: bool
+    model: nn.Module, rows: list[TokenRow], branching: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Run the model once: hidden (n, L, D), log-probabilities and entropies (n, L - 1)."""
-    device = next(model.parameters()).device
-    length = max(len(row.tokens) for row in rows)
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    labels = torch.full((len(rows), length), IGNORE)
-    for i, row in enumerate(rows):
-        ids[i, : len(row.tokens)] = torch.tensor(row.tokens)
-        labels[i, row.start : len(row.tokens)] = ids[i, row.start : len(row.tokens)]
-        if len(row.tokens) > row.trunk:
-            # the repeated token that opens the branch, and the lead, are nobody's answer
-            labels[i, row.trunk : row.trunk + 1 + row.lead] = IGNORE
-    inputs = {"attention_mask": _padding_mask(rows, length)}
-    if branching:
-        inputs = _branch_mask(rows, length, next(model.parameters()).dtype)
+    weight = next(model.parameters())
+    inputs = padded(rows, branching, weight.dtype)
     kept: list[torch.Tensor] = []
     hook = backbone(model).register_forward_hook(
         lambda module, args, output: kept.append(output.last_hidden_state.detach())
     )
     try:
         output = model(
-            input_ids=ids.to(device),
-            labels=labels.to(device),
+            **{name: value.to(weight.device) for name, value in inputs.items()},
             fused_lm_head=True,
-            **{name: value.to(device) for name, value in inputs.items()},
         )
     finally:
         hook.remove()
@@ -305,26 +251,3 @@ def _forward(
     if entropy is None:  # TRL gives its own reference a head without entropies
         entropy = torch.full_like(log_probs, torch.nan)
     return kept[0], log_probs, entropy
-
-
-def _padding_mask(rows: list[_Row], length: int) -> torch.Tensor:
-    """(n, L) 1 on tokens, 0 on the padding behind them."""
-    lengths = torch.tensor([len(row.tokens) for row in rows])
-    return (torch.arange(length) < lengths[:, None]).long()
-
-
-def _branch_mask(rows: list[_Row], length: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Additive mask (n, 1, L, L) and positions (n, L) of trunks with branches."""
-    trunk = torch.tensor([row.trunk for row in rows])[:, None]
-    kept = torch.tensor([row.kept for row in rows])[:, None]
-    index = torch.arange(length)
-    on_branch = index >= trunk  # (n, L); padding behind a row is seen by nobody before it
-    causal = index[None, :] <= index[:, None]  # (L, L) query x key
-    text = (index < kept - 1)[:, None, :]  # keys that the branch shares with the trunk
-    own = on_branch[:, None, :] & causal
-    visible = torch.where(on_branch[:, :, None], text | own, causal & ~on_branch[:, None, :])
-    mask = torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
-    positions = torch.where(on_branch, index - trunk + kept - 1, index)
-    lengths = torch.tensor([len(row.tokens) for row in rows])[:, None]
-    positions = torch.where(index < lengths, positions, 0)  # padding stays inside the context
-    return {"attention_mask": mask[:, None], "position_ids": positions}
