@@ -73,6 +73,7 @@ class Workbench(Questions, Insights):
         self,
         config: str | Path | Mapping[str, Any] | RunConfig,
         *,
+        sets: Sequence[str] = (),
         token: str | None = None,
         parent: str | None = None,
         **launch: Any,
@@ -81,6 +82,7 @@ class Workbench(Questions, Insights):
 
         Args:
             config: a preset (``"quick"``), a YAML file, a mapping or a ``RunConfig``.
+            sets: overrides ``key=value``, e.g. ``"name=first"``, ``"steps=20"``.
             token: a second start with the same token returns the first one's run.
             parent: the run that this one was made from.
             launch: ``processes=N`` trains on N processes of this machine,
@@ -90,6 +92,9 @@ class Workbench(Questions, Insights):
             ConfigError: a key or value is not allowed; the text names it.
             LauncherError: the name is taken.
         """
+        from workbench.configio import load
+
+        config = load(config, sets) if sets else config
         return self.run(self.launcher.start(config, token=token, parent=parent, launch=launch))
 
     def offline_config(
