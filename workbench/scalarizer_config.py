@@ -202,7 +202,7 @@ class AnchorConfig:
     entropy_coef: NonNegative = 0.02
     """Entropy bonus on the weights under the anchor."""
     gate: Bool = True
-    """Use learned weights only as far as they beat equal ones on groups not yet learned from."""
+    """Use learned weights only as far as they beat chance on groups not yet learned from."""
     head: Literal["linear", "bias"] = "linear"
     """`linear` in the hidden state, or one weight vector for all prompts (`bias`)."""
     ridge: NonNegative = 0.0

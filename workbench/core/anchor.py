@@ -15,9 +15,13 @@ and unequal lengths it is an approximation, one step deep.
 
 A dozen judged groups against D x K parameters can be fitted by chance, and a score that says
 nothing (a shuffled one) would still collapse the head. So before a newly judged group is learned
-from, the learned and the equal weights are both tried on it. Over the last 64 such groups the mean
-gain d and its standard error e give a trust of max(0, 1 - e^2 / d^2), 0 when d <= 0 (positive-part
-James-Stein shrinkage), and the weights used are equal + trust * (learned - equal). ``gate``
+from, the learned weights are tried on it. Over the last 64 such groups the mean agreement d and its
+standard error e give a trust of max(0, 1 - e^2 / d^2), 0 when d <= 0 (positive-part James-Stein
+shrinkage towards chance), and the weights used are equal + trust * (learned - equal). The test is
+against chance, not against what equal weights reach: a gain over equal weights is small and noisy
+while the policy is young, and asking for it withholds the learned weights when they matter most (on
+planted worlds with one group in 64 judged it recovered 0.64 of the way to the oracle, against 0.80,
+and 0.81 without any gate; a shuffled score falls back to equal weights under either test). ``gate``
 switches it off.
 
 What it cannot do: where U is no combination of the objectives, no weighting helps; then
@@ -150,10 +154,9 @@ class AnchoredConductor(HeadLearner):
         return seen
 
     def _gain(self, context: Floats, z: Floats, v: Floats) -> float:
-        """By how much the learned weights agree better with U than equal ones, before learning."""
+        """How far the learned weights agree with U beyond chance, before learning from it."""
         learned = continuous_weights(self.policy(context[None]), self.config.min_weight)
-        equal = np.full_like(learned, 1.0 / learned.shape[1])
-        return agreement(learned, z[None], v[None])[0] - agreement(equal, z[None], v[None])[0]
+        return agreement(learned, z[None], v[None])[0]
 
     def objective(self, hidden: Floats, z: Floats, v: Floats) -> tuple[float, list[Floats]]:
         """Agreement + lambda mean H(pi) - ridge |W|^2, and its gradient in W, b and log tau.
