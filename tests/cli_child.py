@@ -4,6 +4,7 @@ Two steps a tick: 2 prompts x 4 completions, three objectives, an evaluation bef
 """
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -76,13 +77,16 @@ def main() -> int:
     run_dir = Path(sys.argv[1])
     config = read_config(run_dir)
     rng = np.random.default_rng(config.seed)
+    deaf = os.environ.get("FAKE_MODE") == "deaf"
+    if deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     step = read_state(run_dir).get("step", 0)
     with RunWriter(run_dir, flush_seconds=0.05) as writer:
         writer.state(status="running", phase="training", attempt=writer.attempt)
         if step == 0:
             evaluate(writer, config, 0, "before", 0.4)
         while step < config.steps:
-            if (run_dir / "stop").exists():
+            if (run_dir / "stop").exists() and not deaf:
                 writer.state(status="stopped", step=step)
                 return 0
             writer.rollouts(batch(config, step, "train", rng))

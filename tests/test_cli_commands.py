@@ -166,6 +166,20 @@ def test_ctrl_c_asks_the_run_to_stop_and_waits(cli, tmp_path):
     assert _status(tmp_path) == "stopped"
 
 
+def test_a_second_ctrl_c_kills_a_run_that_does_not_hear(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_MODE", "deaf")
+    run = cli.background("run", "quick", "--set", "steps=100000", "--name", "live")
+    wait_for(lambda: (tmp_path / "runs").is_dir() and Launcher(tmp_path / "runs").list())
+    wait_for(lambda: _step(tmp_path) > 3)
+    run.send_signal(signal.SIGINT)
+    wait_for(lambda: _status(tmp_path) == "stopping")
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "killing its process group" in err
+    assert _status(tmp_path) == "stopped"
+
+
 def test_a_failed_run_says_why_and_ends_with_status_1(cli, monkeypatch):
     monkeypatch.setenv("FAKE_MODE", "fail")
     done = cli("run", "quick", *SHORT, "--name", "bad", "--json", check=1)

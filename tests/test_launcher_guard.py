@@ -9,6 +9,7 @@ import pytest
 from workbench.configio import ConfigError, load
 from workbench.guard import check_allowed, check_launch, functions, with_absolute_paths
 from workbench.launcher import Launcher
+from workbench.notify import post
 from workbench.rundir import UnknownRunError, create, free_name, run_dirs
 from workbench.spawn import beginning
 
@@ -151,3 +152,8 @@ def test_made_up_names_are_usable_names():
     assert free_name("my rows (1)", set()) == "my-rows-1"
     assert free_name("///", set()) == "run"
     assert free_name("a", {"a", "a-2"}) == "a-3"
+
+
+def test_the_secret_of_a_webhook_is_never_told():
+    for url in ("http://user:secret@localhost:1/secret?secret", "file:///secret"):
+        assert "secret" not in str(post(url, {"status": "finished"}))

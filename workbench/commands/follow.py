@@ -7,14 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from workbench.api import Workbench
 from workbench.commands.base import print_json, print_table, say
 from workbench.progress import duration, line
-from workbench.rundir import RunInfo
-from workbench.runhandle import Run
+from workbench.rundir import ENDED, RunInfo
+from workbench.runhandle import POLL_SECONDS, Run
 
 PLAIN_SECONDS = 2.0
 
@@ -25,8 +24,8 @@ def follow(wb: Workbench, run: Run, as_json: bool) -> int:
     The first Ctrl-C (or SIGTERM) asks the run to stop after its step, the second kills it.
     """
     began = time.monotonic()
-    with _shown() as show, _interrupts(wb, run) as pressed:
-        info = run.wait(progress=show)
+    with _shown() as show, _presses() as presses:
+        info = _until_ended(wb, run, show, presses)
     try:
         wb.archive(run)
     except Exception as error:  # noqa: BLE001 - rows stay readable where they are; say so and go on
@@ -39,7 +38,7 @@ def follow(wb: Workbench, run: Run, as_json: bool) -> int:
     if info.status == "failed":
         say(f"run {info.name!r} failed: {info.message or 'see its log'}")
         return 1
-    return 130 if pressed() else 0
+    return 130 if presses else 0
 
 
 def print_outcome(outcome: dict[str, Any]) -> None:
@@ -73,25 +72,38 @@ def _gain(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else after - before
 
 
+def _until_ended(
+    wb: Workbench, run: Run, show: Callable[[RunInfo], None], presses: list[int]
+) -> RunInfo:
+    """Show the run until it has ended, and do what Ctrl-C asked for in the meantime."""
+    answered = 0
+    last: RunInfo | None = None
+    while True:
+        info = run.info
+        if info != last:
+            show(info)
+            last = info
+        if info.status in ENDED:
+            return info
+        if len(presses) > answered:
+            answered += 1
+            if answered == 1:
+                say("\nasked to stop after the current step; once more kills it")
+                wb.stop(run)
+            else:
+                say("\nkilling its process group")
+                wb.stop(run, now=True)
+        time.sleep(POLL_SECONDS)
+
+
 @contextmanager
-def _interrupts(wb: Workbench, run: Run) -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into asking, then killing."""
-    count = 0
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal count
-        count += 1
-        if count == 1:
-            wb.stop(run)
-            say("\nasked to stop after the current step; once more kills it")
-        elif count == 2:
-            say("\nkilling its process group")
-            wb.stop(run, now=True)
-
+def _presses() -> Iterator[list[int]]:
+    """The Ctrl-Cs and SIGTERMs so far; handlers only count, so that they can interrupt nothing."""
+    presses: list[int] = []
     handled = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, on_signal) for number in handled}
+    previous = {n: signal.signal(n, lambda number, _: presses.append(number)) for n in handled}
     try:
-        yield lambda: count > 0
+        yield presses
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
