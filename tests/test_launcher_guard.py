@@ -146,6 +146,8 @@ def test_data_files_are_fixed_by_their_hash(tmp_path):
     identity = json.loads((tmp_path / "runs" / run_id / "run.json").read_text())
     expected = hashlib.sha256(b'{"prompt": "a"}\n').hexdigest()
     assert identity["data_sha256"] == {"path": expected}
+    written = (tmp_path / "runs" / run_id / "config.yaml").read_bytes()
+    assert identity["config_sha256"] == hashlib.sha256(written).hexdigest()
 
 
 def test_made_up_names_are_usable_names():

@@ -76,6 +76,7 @@ def recipe(identity: Mapping[str, Any], config: Any) -> dict[str, Any]:
         "command": command,
         "versions": dict(versions),
         "git": dict(git) or None,
+        "config_sha256": identity.get("config_sha256"),
         "data_sha256": identity.get("data_sha256") or {},
         "seed": identity.get("seed"),
         "lines": [*lines, command],

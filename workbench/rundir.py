@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -174,6 +175,7 @@ def create(
     run_id = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
     made = runs_dir / f".new-{run_id}"
     made.mkdir(parents=True)
+    text = dump(config).encode()
     identity = {
         "run_id": run_id,
         "name": config.name,
@@ -184,6 +186,7 @@ def create(
         "schema": SCHEMA_VERSION,
         "versions": versions(),
         "git": git_state(cwd),
+        "config_sha256": hashlib.sha256(text).hexdigest(),
         "data_sha256": data_sha256(config),
         "cwd": str(cwd),
         "launch": dict(launch or {}),
@@ -191,7 +194,7 @@ def create(
         "summary": summary(config),
     }
     try:
-        write_atomically(made / "config.yaml", dump(config).encode())
+        write_atomically(made / "config.yaml", text)
         write_atomically(made / "run.json", json.dumps(identity, indent=1).encode())
         (made / "log.txt").touch()
         write_state(made, status="queued", step=0, steps=config.steps, attempt=0)
