@@ -28,6 +28,8 @@ MORE_COLORS = ("#56B4E9", "#882255", "#999933", "#44AA99", "#6A51A3", "#8C6D31",
 KIND_COLORS = (
     "#3b5bdb", "#9c36b5", "#e8590c", "#0b8aa0", "#2f9e44", "#e03131", "#b08500", "#868e96",
 )  # fmt: skip
+FAMILIES = ("reason", "story", "instruct", "belief", "fact", "translate", "comfort")
+"""The kinds that ship with the package: each keeps a colour of its own."""
 HEIGHT = 220
 MARGIN = {"l": 44, "r": 10, "t": 8, "b": 34}
 
@@ -45,9 +47,16 @@ def objective_colors(names: Iterable[str]) -> dict[str, str]:
     return colors
 
 
+def kind_slot(kind: str) -> int:
+    """Which of the eight colours a kind has, in figures and as a chip on the pages."""
+    if kind in FAMILIES:
+        return FAMILIES.index(kind)
+    return zlib.crc32(kind.encode()) % len(KIND_COLORS)
+
+
 def kind_colors(kinds: Iterable[str]) -> dict[str, str]:
-    """The colour of each kind of prompt, the same as its chip on the pages."""
-    return {k: KIND_COLORS[zlib.crc32(k.encode()) % len(KIND_COLORS)] for k in kinds}
+    """The colour of each kind of prompt."""
+    return {k: KIND_COLORS[kind_slot(k)] for k in kinds}
 
 
 def objective_order(names: Iterable[str]) -> list[str]:
@@ -237,6 +246,11 @@ def weight_map(
         figure.add_annotation(
             x=1.14 * x * scale, y=1.12 * y * scale, text=f"<b>{_hover(name)}</b>", showarrow=False,
             font={"color": colors[name], "size": 10},
+        )  # fmt: skip
+    if scale < 0.8:
+        figure.add_annotation(
+            x=1.4 * scale, y=-1.28 * scale, xanchor="right", yanchor="bottom", showarrow=False,
+            text=f"zoomed in {1 / scale:.0f}×", font={"size": 10},
         )  # fmt: skip
     hidden = {"visible": False, "range": [-1.45 * scale, 1.45 * scale]}
     return _layout(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -10,8 +11,9 @@ import pandas as pd
 from workbench import figures
 from workbench.api import Workbench
 from workbench.comparison import Comparison
-from workbench.pages import compare_views
+from workbench.pages import compare_ask, compare_views
 from workbench.pages.inspect import figure_json
+from workbench.pages.jobs import Jobs
 from workbench.pages.markup import button, card, empty, go
 from workbench.pages.page import Page, View, chart, html
 
@@ -20,6 +22,7 @@ TEXT_KEYS = frozenset({"tpage", "tkind", "tsort"})
 
 def build(wb: Workbench) -> Page:
     """Make the page's widgets."""
+    jobs = Jobs(wb)
     picker = html("compare-picker")
     with gr.Row(elem_classes="wb-row2"):
         with gr.Column(elem_classes="wb-panel"):
@@ -30,7 +33,38 @@ def build(wb: Workbench) -> Page:
             front = chart("compare-front", "Pareto front over two objectives")
     tables = html("compare-tables")
     texts = html("compare-texts")
-    return Page("compare", [picker, means, front_head, front, tables, texts], show)
+    own = html("compare-own")
+    asked = html("compare-ask")
+    return Page(
+        "compare",
+        [picker, means, front_head, front, tables, own, texts, asked],
+        partial(show, jobs),
+        {
+            "evaluate": lambda wb, view, args: compare_ask.evaluate(wb, jobs, view, args),
+            "ask": lambda wb, view, args: compare_ask.ask(wb, jobs, view, args, evaluations(wb)),
+            "cancel": lambda wb, view, args: cancel(jobs, args),
+        },
+        partial(live, jobs),
+    )
+
+
+def cancel(jobs: Jobs, args: dict[str, Any]) -> str:
+    """End an evaluation."""
+    jobs.cancel(int(args["job"]))
+    return "Cancelled"
+
+
+def live(jobs: Jobs, wb: Workbench, view: View, memory: dict[str, Any]) -> list[Any]:
+    """Show the jobs at work; when one has ended, the whole page."""
+    now = [(j.identity, j.status) for j in jobs.list()]
+    before, memory["jobs"] = memory.get("jobs", now), now
+    if before != now:
+        return show(jobs, wb, view, frozenset({"*"}))
+    values: list[Any] = [gr.skip()] * 7
+    if any(status == "running" for _, status in now):
+        sides = [s for s in view.get("sides", "").split(",") if "@" in s]
+        return [*values, compare_ask.ask_card(wb, jobs, view, sides)]
+    return [*values, gr.skip()]
 
 
 def html_heading(text: str) -> gr.HTML:
@@ -43,7 +77,7 @@ def evaluations(wb: Workbench) -> pd.DataFrame:
     return wb.sql(
         """SELECT e.run_id, r.name, e.phase, e.step, count(DISTINCT prompt_id) AS prompts,
                count(*) AS completions, avg(judge) AS judge, max(e.time) AS time
-        FROM evaluations e JOIN runs r USING (run_id)
+        FROM evaluations e JOIN runs r USING (run_id) WHERE e.split <> 'own'
         GROUP BY ALL ORDER BY max(r.created) DESC, e.run_id, e.step, e.phase"""
     )
 
@@ -59,7 +93,7 @@ def sides_of(view: View, known: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
-def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
+def show(jobs: Jobs, wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     """Fill the page for an address."""
     known = evaluations(wb)
     if not len(known):
@@ -68,21 +102,23 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
             "A run evaluates its policy before and after training. Let one finish, or start one.",
             button("Go to Launch", go(tab="launch"), "primary"),
         )
-        return [card("", nothing), None, "", None, "", ""]
+        return [card("", nothing), None, "", None, "", "", "", ""]
     sides = sides_of(view, known)
-    view["sides"] = ",".join(sides)
+    view["sides"] = ",".join(sides) or "none"
+    ends = [compare_ask.answers(wb, view), "", compare_ask.ask_card(wb, jobs, view, sides)]
     picker = compare_views.picker(known, sides)
     if len(sides) < 2:
         advice = empty("Choose two or more sides", "Tick evaluations above to compare them.")
-        return [picker, None, "", None, card("", advice), ""]
+        return [picker, None, "", None, card("", advice), *ends]
     try:
         found = wb.compare(sides)
     except ValueError as error:
-        return [picker, None, "", None, card("", empty("These cannot be compared", str(error))), ""]
-    texts = compare_views.texts(found, view)
+        advice = empty("These cannot be compared", str(error))
+        return [picker, None, "", None, card("", advice), *ends]
+    ends[1] = compare_views.texts(found, view)
     if changed and changed <= TEXT_KEYS:
-        return [gr.skip(), *[gr.skip()] * 4, texts]
-    return [picker, *_pictures(found, view), compare_views.tables(found), texts]
+        return [*[gr.skip()] * 5, *ends]
+    return [picker, *_pictures(found, view), compare_views.tables(found), *ends]
 
 
 def _pictures(found: Comparison, view: View) -> list[Any]:

@@ -22,6 +22,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("grpo", "Policy update", ("grpo",)),
     ("probe", "Probes and evaluation", ("probe", "evaluation")),
     ("logging", "Logging", ("logging",)),
+    ("offline", "Learn from logged rows instead of sampling", ("offline",)),
 )
 OPEN = ("run", "objectives", "scalarizer")
 ALWAYS = frozenset({"name", "steps", "seed", "scalarizer.name"})
@@ -89,7 +90,7 @@ def control(doc: FieldDoc, typed: str, problem: str = "", path: str = "") -> str
         widget = f"<select {common}>" + _options(options, typed) + "</select>"
     else:
         mode = ' inputmode="decimal"' if doc.kind in ("integer", "number") else ""
-        hint = "none" if doc.nullable else ""
+        hint = "none" if doc.nullable else as_typed(doc, doc.default)
         widget = (
             f'<input type="text" autocomplete="off" spellcheck="false"{mode} {common} '
             f"{attr('data-value', typed)} {attr('placeholder', hint)}>"

@@ -22,7 +22,8 @@ from workbench.configio import (
     to_dict,
 )
 from workbench.configtext import dump
-from workbench.pages import form, objectives_form
+from workbench.guard import check_allowed, check_config, with_absolute_paths
+from workbench.pages import form, objectives_form, task_preview
 from workbench.pages.markup import act, attr, button, duration, esc, go
 from workbench.pages.page import Page, Refused, View, html
 
@@ -100,9 +101,22 @@ def read(view: View) -> tuple[RunConfig | None, dict[str, Any], dict[str, str]]:
     return config, to_dict(config), {}
 
 
+def checked(wb: Workbench, view: View) -> tuple[RunConfig | None, dict[str, Any], dict[str, str]]:
+    """``read``, and whether what the configuration points at is there and allowed here."""
+    config, data, problems = read(view)
+    if config is not None:
+        try:
+            whole = with_absolute_paths(config)
+            check_config(whole)
+            check_allowed(whole, wb.launcher.allowed_functions)
+        except ConfigError as error:
+            problems = {p.path: p.message for p in error.problems}
+    return config, data, problems
+
+
 def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     """The form, and what it amounts to."""
-    config, data, problems = read(view)
+    config, data, problems = checked(wb, view)
     name = sets_of(view).get("name", "")
     if name and "name" not in problems and name in set(wb.runs().get("name", ())):
         problems["name"] = f"{name!r} is taken; choose another name"
@@ -131,7 +145,9 @@ def _form(view: View, data: dict[str, Any], problems: Mapping[str, str]) -> str:
             for doc in form.fields_of(prefix, variant):
                 shown = typed.get(doc.path)
                 if shown is None:
-                    shown = form.as_typed(doc, form.value_at(data, doc.path))
+                    value = form.value_at(data, doc.path)
+                    unset = value is None and doc.kind in ("boolean", "choice")
+                    shown = form.as_typed(doc, doc.default if unset else value)
                 problem = problems.get(doc.path, "")
                 wrong += bool(problem)
                 changes += doc.path in typed
@@ -173,6 +189,7 @@ def _result(
     return (
         f'<section class="wb-card"><div class="wb-bar">{start_button}{reset}</div>'
         f'<p class="wb-dim wb-foot">{budget}</p>{refused}</section>'
+        f"{task_preview.preview_card(config.task) if config is not None else ''}"
         '<section class="wb-card"><header><h3>Command line</h3><span class="wb-right">'
         f"{button('copy', attr('data-copy', line))}</span></header>"
         f'<pre class="wb-log" id="launch-command">{esc(line)}</pre></section>'
@@ -193,13 +210,16 @@ def _budget(wb: Workbench, config: RunConfig) -> str:
     if len(pace) and float(pace.iloc[0]) > 0:
         seconds = config.steps / float(pace.iloc[0])
         text += f", about {duration(seconds)} at the pace of the last run"
+    active = int(runs["status"].isin(("starting", "running", "stopping")).sum()) if len(runs) else 0
+    if wb.launcher.limit is not None and active >= wb.launcher.limit:
+        text += f". {active} runs are active, as many as may be at once: this one will queue"
     return text + "."
 
 
 def start(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     """Start the run that the form describes and go to its page."""
-    config, _, problems = read(view)
-    if config is None:
+    config, _, problems = checked(wb, view)
+    if config is None or problems:
         raise Refused("; ".join(problems.values()))
     run_id = wb.start(config, token=str(args.get("token", "")))
     name = wb.config(run_id).name or run_id

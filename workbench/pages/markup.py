@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import math
 import time
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from workbench.figures import kind_slot
 from workbench.texts import NOTHING, esc, num, percent
 
 __all__ = [
@@ -114,7 +114,7 @@ def stack(
 
 def chip(kind: str) -> str:
     """The coloured name of a kind of prompt; one kind keeps its colour everywhere."""
-    return f'<span class="wb-chip k{zlib.crc32(kind.encode()) % 8}">{esc(kind)}</span>'
+    return f'<span class="wb-chip k{kind_slot(kind)}">{esc(kind)}</span>'
 
 
 def legend(names: Sequence[str], colors: Mapping[str, str]) -> str:

@@ -33,6 +33,14 @@ def rows(data: Mapping[str, Any], typed: Mapping[str, str], problems: Mapping[st
         )
         function = f'<span class="wb-dim wb-mono">{esc(entry.get("function") or "")}</span>'
         settings = _settings(names.index(name), name, entry, typed, problems) if on else ""
+        at = names.index(name) if on else -1
+        wrong = " ".join(
+            text
+            for path, text in problems.items()
+            if path.startswith(f"objectives.{at}") and path.rpartition(".")[2] not in SETTINGS
+        )
+        if wrong:
+            settings += f'<div class="wb-error" role="alert">{esc(wrong)}</div>'
         body.append(
             f'<div class="wb-objective"><label {attr("for", f"o-{name}")}>{switch}'
             f'<i class="wb-swatch" style="background:{colors[name]}"></i>{esc(name)}</label>'

@@ -1,0 +1,65 @@
+"""The first rows of a task file, so that a wrong column is seen before anything starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+from workbench.config import TaskConfig
+from workbench.pages.markup import card, chip, esc, table
+from workbench.tasks import load_task
+from workbench.types import Example, Task
+
+ROWS = 5
+CUT = 240
+
+
+def preview_card(config: TaskConfig) -> str:
+    """What the run would train on; why not, where the file cannot be read."""
+    if config.name != "file" or not config.path:
+        return ""
+    paths = [Path(p) for p in (config.path, config.eval_path) if p]
+    try:
+        stamps = tuple(p.stat().st_mtime_ns for p in paths)
+        task = _load(repr(config), stamps, _Box(config))
+    except (ValueError, OSError) as error:
+        return card("Task file", f'<div class="wb-note bad" role="alert">{esc(error)}</div>')
+    kinds = Counter(e.kind for e in task.train)
+    counts = (
+        f"{len(task.train):,} to train, {len(task.calibration):,} for probes, "
+        f"{len(task.report):,} held out"
+    )
+    lines = [
+        f"<tr><td>{chip(e.kind)}</td><td class='wb-text' dir='auto'>{esc(_text(e)[:CUT])}</td>"
+        f"<td class='wb-text' dir='auto'>{esc((e.reference or '–')[:CUT])}</td></tr>"
+        for e in task.train[:ROWS]
+    ]
+    head = [("kind", ""), ("prompt", ""), ("reference", "")]
+    more = " · ".join(f"{esc(k)} {n:,}" for k, n in kinds.most_common(12))
+    body = table(head, lines) + f'<p class="wb-dim wb-foot">{more}</p>'
+    return card("Task file", body, counts)
+
+
+class _Box:
+    """Carries an unhashable value past a cache whose other arguments already tell it."""
+
+    def __init__(self, config: TaskConfig) -> None:
+        self.config = config
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Box)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=4)
+def _load(key: str, stamps: tuple[int, ...], box: _Box) -> Task:
+    return load_task(box.config)
+
+
+def _text(example: Example) -> str:
+    if isinstance(example.prompt, str):
+        return example.prompt
+    return "\n".join(f"{m['role']}: {m['content']}" for m in example.prompt)
