@@ -192,10 +192,26 @@ def test_sweeps_and_search_are_valid_runs_on_seeds_of_their_own() -> None:
             for c in group
         }
         assert rows == {64}
-    searched = sweeps.search_cells(sweeps.search_space())
-    assert {c.seed for group in searched.values() for c in group} == set(cells.SEARCH_SEEDS)
+    for space in (sweeps.maestro_space(), sweeps.anchored_space()):
+        searched = sweeps.search_cells(space)
+        flat = [c for group in searched.values() for c in group]
+        assert {c.seed for c in flat} == set(cells.SEARCH_SEEDS)
+        assert len({c.name for c in flat}) == len(flat)
+        assert all(c.config.evaluation.prompts == 0 for c in flat)
     assert not set(cells.SEARCH_SEEDS) & set(cells.REPORT_SEEDS)
-    for group in searched.values():
-        assert all(c.config.evaluation.prompts == 0 for c in group)
     with pytest.raises(ValueError, match="sweep: 'rho' unknown"):
         sweeps.sweep_cells("rho", [0], cells.FULL)
+
+
+def test_oracle_trials_give_every_kind_every_candidate_once() -> None:
+    trials = sweeps.oracle_trials(random=3)
+    assert len(trials) == 1 + 5 + 10 + 3
+    for kind in trials[0]:
+        tried = {tuple(trial[kind].values()) for trial in trials}
+        assert len(tried) == len(trials)
+        assert all(sum(weights) == pytest.approx(1, abs=0.01) for weights in tried)
+    rows = [
+        {"kind": "story", "judge": j, **dict.fromkeys(methods.OBJECTIVES, w)}
+        for j, w in ((0.9, 0.1), (0.8, 0.2), (0.7, 0.6), (0.1, 0.9))
+    ]
+    assert sweeps.best_weights(pd.DataFrame(rows), top=2)["story"]["length"] == pytest.approx(0.15)

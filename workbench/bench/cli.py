@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from workbench.bench.runner import Event
 
 TIERS = ("language", "bandit")
+SEARCHES = ("maestro", "anchored", "oracle")
 QUICK_WORLDS = ("conflict -0.8", "trap biased high")
 
 
@@ -36,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--tier", choices=TIERS, help="one tier alone")
     parser.add_argument("--sweep", help="a sensitivity sweep instead of the methods; or 'all'")
-    parser.add_argument("--search", action="store_true", help="search the paper's meta-reward")
+    parser.add_argument("--search", choices=SEARCHES, help="tune on calibration prompts instead")
     parser.add_argument("--cost", action="store_true", help="paired timings instead")
     parser.add_argument("--pairs", type=int, default=7, help="with --cost: pairs of timed runs")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")

@@ -19,13 +19,15 @@ def _means(frame: pd.DataFrame) -> pd.Series:
 
 
 def search(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The paper's meta-reward over its settings, on calibration prompts and seeds of their own."""
-    grid = sweeps.search_cells(sweeps.search_space(), steps=args.steps or FULL.steps)
-    grid |= sweeps.search_cells(
-        {"equal": {"scalarizer": {"name": "static"}}}, steps=args.steps or FULL.steps
-    )
-    flat = [c for cells in grid.values() for c in cells]
-    done, failed = run_grid(flat, args)
+    """Settings of the Conductor, or weights per kind, tuned on calibration prompts."""
+    steps = args.steps or FULL.steps
+    if args.search == "oracle":
+        return oracle(args, folder, steps)
+    space = {"maestro": sweeps.maestro_space, "anchored": sweeps.anchored_space}[args.search]()
+    space |= {"equal": {"scalarizer": {"name": "static"}}}
+    seeds = sweeps.SEARCH_SEEDS[: args.seeds] if args.seeds else sweeps.SEARCH_SEEDS
+    grid = sweeps.search_cells(space, seeds, steps)
+    done, failed = run_grid([c for cells in grid.values() for c in cells], args)
     rows = []
     for name, cells in grid.items():
         if any(c.name in done for c in cells):
@@ -34,8 +36,34 @@ def search(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             rows[-1] |= {"high": judged.max(), "seeds": len(judged)}
     table = pd.DataFrame(rows).sort_values("judge", ascending=False, ignore_index=True)
     text = table.to_string(index=False, float_format=lambda v: f"{v:.3f}") + "\n"
-    save(folder, "search", table, text)
+    save(folder, f"search-{args.search}", table, text)
     return {"json": {"search": rows, "failed": failed}, "text": text, "failed": bool(failed)}
+
+
+def oracle(args: argparse.Namespace, folder: Path, steps: int) -> dict[str, Any]:
+    """Weights per kind that measure best: every run tries another candidate on every kind."""
+    seeds = sweeps.SEARCH_SEEDS[: args.seeds] if args.seeds else sweeps.SEARCH_SEEDS[:2]
+    trials = sweeps.oracle_trials()
+    grid = {
+        index: sweeps.search_cells({f"oracle {index}": sweeps.oracle_of(trial)}, seeds, steps)
+        for index, trial in enumerate(trials)
+    }
+    flat = [c for named in grid.values() for cells in named.values() for c in cells]
+    done, failed = run_grid(flat, args)
+    rows = []
+    for index, named in grid.items():
+        for cells in named.values():
+            if not any(c.name in done for c in cells):
+                continue
+            scores = collect.calibration_scores(Path(args.runs_dir), done, cells)
+            for kind, judge in scores.groupby("kind")["judge"].mean().items():
+                rows.append({"kind": kind, "judge": judge, **trials[index][str(kind)]})
+    table = pd.DataFrame(rows).sort_values(["kind", "judge"], ascending=[True, False])
+    best = sweeps.best_weights(table)
+    text = table.groupby("kind", sort=False).head(4).round(3).to_string(index=False) + "\n"
+    text += "\n".join(f"{kind}: {weights}" for kind, weights in best.items()) + "\n"
+    save(folder, "search-oracle", table, text)
+    return {"json": {"oracle": best, "failed": failed}, "text": text, "failed": bool(failed)}
 
 
 def sweep(args: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -10,8 +10,13 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from workbench.bench.cells import SEARCH, SEARCH_SEEDS, Budget, Cell, cell
-from workbench.bench.methods import METHODS, Method
+from workbench.bench.methods import METHODS, OBJECTIVES, Method
+from workbench.tasks.etudes import FAMILIES
+from workbench.types import Floats
 
 ANCHORED = METHODS["anchored"].settings["scalarizer"]
 MAESTRO = METHODS["maestro"].settings["scalarizer"]
@@ -92,20 +97,19 @@ SCALINGS: dict[str, Mapping[str, Any]] = {
 }
 
 
-def search_space() -> dict[str, dict[str, Any]]:
+def maestro_space() -> dict[str, dict[str, Any]]:
     """Settings of the paper's meta-reward that the search tries, by a name that says them.
 
-    One factor at a time around the middle, and the crossings that interact: emphasis with entropy
-    bonus, rate with entropy bonus, everything with the scaling of the rewards.
+    The crossings that interact (scaling of the rewards, emphasis, entropy bonus) and one factor at
+    a time around the middle for the rest.
     """
     space: dict[str, dict[str, Any]] = {}
-    for scaling, rho, lam, rate in product(
-        ("raw", "batch", "rank"), (0.3, 0.7), (0.03, 0.3), (0.01,)
-    ):
-        name = f"{scaling} rho {rho} lambda {lam} lr {rate}"
-        space[name] = SCALINGS[scaling] | _head(emphasis=rho, entropy_coef=lam, learning_rate=rate)
+    for scaling, rho, lam in product(("raw", "batch", "rank"), (0.3, 0.7), (0.03, 0.3)):
+        name = f"{scaling} rho {rho} lambda {lam}"
+        space[name] = SCALINGS[scaling] | _head(emphasis=rho, entropy_coef=lam)
+    space["raw rho 1 lambda 0.1"] = _head(emphasis=1.0)
     for rate in (0.001, 0.05):
-        space[f"raw rho 0.5 lambda 0.1 lr {rate}"] = _head(learning_rate=rate)
+        space[f"raw lr {rate}"] = _head(learning_rate=rate)
     for every in (1, 6):
         space[f"raw M {every}"] = _head(update_every=every)
     for tau in (0.5, 2.0):
@@ -118,6 +122,77 @@ def search_space() -> dict[str, dict[str, Any]]:
     space["rank of perplexity and entropy"] = SCALINGS["rank-two"] | _head()
     space["GDPO"] = {"aggregation": "normalize_then_sum"} | _head()
     return space
+
+
+def anchored_space() -> dict[str, dict[str, Any]]:
+    """How the anchored Conductor may use the same budget, one group in eight, and its head."""
+    space = {
+        "as shipped": _anchor(),
+        "no gate": _anchor(gate=False),
+        "most uncertain groups": _anchor(select="uncertain"),
+        "groups that disagree most": _anchor(select="disagreement"),
+        "bias-only head": _anchor(head="bias"),
+        "ridge 0.01": _anchor(ridge=0.01),
+        "ridge 0.1": _anchor(ridge=0.1),
+        "rate 0.02": _anchor(learning_rate=0.02),
+        "rate 0.1": _anchor(learning_rate=0.1),
+        "replay 64": _anchor(replay=64),
+        "8 inner steps": _anchor(inner_steps=8),
+        "lambda 0.1": _anchor(entropy_coef=0.1),
+    }
+    space |= {f"{name} rewards": SCALINGS[name] | _anchor() for name in ("batch", "rank")}
+    for fraction in (1 / 64,):
+        for select in ("random", "uncertain", "disagreement"):
+            space[f"1 in 64, {select}"] = _anchor(fraction=fraction, select=select)
+        space["1 in 64, bias-only head"] = _anchor(fraction=fraction, head="bias")
+        space["1 in 64, no gate"] = _anchor(fraction=fraction, gate=False)
+    return space
+
+
+Trial = dict[str, dict[str, float]]
+"""Weights per kind."""
+
+
+def oracle_trials(random: int = 6, seed: int = 0) -> list[Trial]:
+    """Candidates for the weights per kind: T runs that try T candidates on every kind at once.
+
+    Candidates are equal weights, 0.8 on one objective, 0.5 on each of two, and Dirichlet draws.
+    Every run gives every kind another one (each kind walks the list in an order of its own), so
+    that one grid of T runs tells T candidates apart for each of the seven kinds.
+    """
+    rng = np.random.default_rng(seed)
+    k = len(OBJECTIVES)
+    eye = np.eye(k)
+    candidates = [np.full(k, 1 / k)]
+    candidates += [0.05 + 0.75 * eye[a] for a in range(k)]
+    candidates += [0.45 * (eye[a] + eye[b]) + 0.02 for a in range(k) for b in range(a)]
+    candidates += list(rng.dirichlet(np.full(k, 0.7), size=random))
+    orders = {kind: rng.permutation(len(candidates)) for kind in FAMILIES}
+    return [
+        {kind: _named(candidates[order[run]]) for kind, order in orders.items()}
+        for run in range(len(candidates))
+    ]
+
+
+def _named(weights: Floats) -> dict[str, float]:
+    return {n: round(float(w), 3) for n, w in zip(OBJECTIVES, weights, strict=True)}
+
+
+def oracle_of(trial: Trial) -> dict[str, Any]:
+    """The settings of a run under weights per kind."""
+    return {"scalarizer": {"name": "oracle", "by_kind": trial}}
+
+
+def best_weights(table: pd.DataFrame, top: int = 3) -> Trial:
+    """For each kind the mean of the ``top`` candidates: one alone would be partly luck.
+
+    Args:
+        table: columns kind, judge, and one per objective.
+        top: how many are averaged.
+    """
+    best = table.sort_values("judge", ascending=False).groupby("kind").head(top)
+    means = best.groupby("kind")[list(OBJECTIVES)].mean()
+    return {kind: _named(means.loc[kind].to_numpy()) for kind in FAMILIES if kind in means.index}
 
 
 def _head(**changes: Any) -> dict[str, Any]:
