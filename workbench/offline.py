@@ -91,7 +91,7 @@ class OfflineChild(Child):
         saved = list_checkpoints(self.run_dir / "checkpoints") if self.resume else []
         evaluated = bool(config.evaluation.prompts and task.report)
         before: dict[str, Any] | None = None
-        if not saved and evaluated:
+        if not saved and evaluated and config.evaluation.before:
             self.phase("evaluating before", "evaluating the policy before training")
             before = summarise(self._evaluate(session, model, None, 0, "before"))
         trainer = self._trainer(config, session, rows)
