@@ -196,3 +196,22 @@ def test_an_unfinished_checkpoint_is_not_listed(tmp_path: Path) -> None:
     assert checkpoints.list_checkpoints(tmp_path) == []
     with pytest.raises(FileNotFoundError, match="not a checkpoint"):
         checkpoints.read_trainer(tmp_path / "step-000005")
+
+
+def test_a_disk_that_refuses_once_costs_one_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = checkpoints.save
+
+    def refusing(trainer: Any) -> Any:
+        if trainer.state.global_step < 3:
+            raise OSError(28, "No space left on device")
+        return save(trainer)
+
+    monkeypatch.setattr(checkpoints, "save", refusing)
+    _, recorder = run(tmp_path, "saved", SaveAt(2, 3, stop=True))
+    assert [w[:2] for w in recorder.warnings] == [(2, "checkpoint")]
+    assert "No space left" in recorder.warnings[0][2]
+    assert [step for step, *_ in recorder.saved] == [3]
+    with pytest.raises(OSError, match="No space"):
+        run(tmp_path, "lost", SaveAt(1, stop=True))  # the last chance is not passed over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,14 +155,14 @@ def test_only_requested_groups_are_judged(tmp_path: Path) -> None:
     asked: list[str] = []
     recorder = Recorder()
     trainer = tiny_trainer(tmp_path, recorder, scalarizer=ANCHORED, steps=4)
-    anchor = trainer.anchor
+    anchor = trainer.anchors.source
     assert anchor is not None
 
     def counted(examples: Any, completions: Any, rewards: Any) -> Any:
         asked.extend(e.prompt_id for e in examples)
         return anchor(examples, completions, rewards)
 
-    trainer.anchor = counted
+    trainer.anchors = replace(trainer.anchors, source=counted)
     trainer.train()
     # a quarter of 4 groups a step is one group of 4 completions, each of one prompt
     assert len(asked) == 16 == trainer.counters.anchor_calls

@@ -15,6 +15,7 @@ from tiny_runs import EXAMPLES, tiny_config
 
 from workbench.evaluate import find_checkpoint, summarise, table
 from workbench.trainers import build
+from workbench.trainers.anchors import Anchors, anchor_source
 from workbench.trainers.measure import scalar_metrics, simplex_entropy
 from workbench.trainers.order import PromptOrder
 from workbench.trainers.reference import Reference, frozen_copy
@@ -26,7 +27,7 @@ from workbench.trainers.text import (
     example_columns,
     with_system_prompt,
 )
-from workbench.trainers.weighing import Weighing, judge_groups
+from workbench.trainers.weighing import Weighing
 from workbench.types import Example, RolloutBatch
 
 CHAT = [{"role": "user", "content": "w5 w6"}]
@@ -115,18 +116,41 @@ def test_trls_reward_numbers_of_the_weighted_sum() -> None:
 
 
 def test_anchors_are_asked_for_whole_groups_only() -> None:
-    asked: list[list[int]] = []
+    asked: list[list[str]] = []
 
-    def score(rows: Any) -> np.ndarray:
-        asked.append(list(rows))
-        return np.array([0.0, np.nan, 1.0])
+    def source(examples: Any, completions: Any, rewards: Any) -> np.ndarray:
+        asked.append([e.prompt_id for e in examples])
+        return np.array([0.0, np.nan, rewards[2, 0]])
 
-    anchors = judge_groups(np.array([1, 3]), 3, score)
-    assert asked == [[3, 4, 5], [9, 10, 11]] and list(anchors) == [1, 3]
-    with pytest.raises(ValueError, match="needs 3 finite scores"):
-        judge_groups(np.array([0]), 3, lambda rows: np.array([0.0, np.inf, 1.0]))
-    with pytest.raises(ValueError, match="needs 3 finite scores"):
-        judge_groups(np.array([0]), 3, lambda rows: np.array([0.0]))
+    examples = [Example("p", str(i)) for i in range(12)]
+    batch = (3, examples, ["c"] * 12, np.arange(12.0)[:, None])
+    anchors = Anchors(source).ask(np.array([1, 3]), *batch)
+    assert asked == [["3", "4", "5"], ["9", "10", "11"]]
+    np.testing.assert_array_equal(anchors[3], [0.0, np.nan, 11.0])
+    assert Anchors(None).ask(np.array([], dtype=int), *batch) == {}
+    with pytest.raises(ValueError, match="no source"):
+        Anchors(None).ask(np.array([0]), *batch)
+    for wrong in ([0.0, np.inf, 1.0], [0.0]):
+        with pytest.raises(ValueError, match="must give 3 finite scores"):
+            Anchors(lambda *_, found=wrong: np.array(found)).ask(np.array([0]), *batch)
+
+
+def test_an_anchor_has_a_source_or_is_refused(tmp_path: Path) -> None:
+    def config(source: str) -> Any:
+        anchor = {"source": source, "fraction": 0.5}
+        scalarizer = {"name": "conductor", "meta_reward": "anchor", "anchor": anchor}
+        return tiny_config(tmp_path, scalarizer=scalarizer)
+
+    rewards = np.array([[1.0, 5.0], [2.0, 6.0]])
+    by_objective = anchor_source(config("objective:low_words"), None)
+    assert by_objective is not None and by_objective([], [], rewards).tolist() == [5.0, 6.0]
+    with pytest.raises(ValueError, match="the task has no judge"):
+        anchor_source(config("judge"), None)
+    with pytest.raises(ValueError, match="'tiny_runs:nobody' cannot be imported"):
+        anchor_source(config("tiny_runs:nobody"), None)
+    with pytest.raises(ValueError, match="votes on logged rows"):
+        anchor_source(config("ratings"), None)
+    assert anchor_source(tiny_config(tmp_path), None) is None
 
 
 def test_a_steps_draws_depend_on_seed_and_step_alone(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tiny_models import save_tiny
 from workbench.configio import load
 from workbench.objectives import Objective
 from workbench.trainers import build
+from workbench.trainers.anchors import anchor_source
 from workbench.trainers.maestro import MaestroTrainer
 from workbench.trainers.rewards import ObjectiveReward
 from workbench.trainers.weighing import Weighing
@@ -116,5 +117,5 @@ def tiny_trainer(
         weighing,
         recorder,
         tmp_path / "checkpoints",
-        anchor=build.anchor_source(config, lambda example, text: float("w1" in text)),
+        anchor=anchor_source(config, lambda example, text: float("w1" in text)),
     )

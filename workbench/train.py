@@ -100,13 +100,14 @@ class Child:
     def _train(self, config: RunConfig, task: Task) -> str:
         from workbench.evaluate import summarise, table
         from workbench.trainers import build
+        from workbench.trainers.anchors import anchor_source
         from workbench.trainers.checkpoint import list_checkpoints, step_of
         from workbench.trainers.maestro import MaestroTrainer
         from workbench.trainers.monitor import RunMonitor
         from workbench.trainers.session import Session
 
         args = build.grpo_config(config, self.run_dir / "trackers")
-        anchor = build.anchor_source(config, task.judge)
+        anchor = anchor_source(config, task.judge)
         session = Session.load(config, task).on_device()
         parameters = sum(p.numel() for p in session.model.parameters())
         threads = choose_threads(parameters)

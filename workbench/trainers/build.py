@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,10 @@ from trl import GRPOConfig
 
 from workbench.config import PolicyConfig, RunConfig
 from workbench.objectives import resolve
-from workbench.scalarizer_config import Conductor
 from workbench.tasks.etudes import POLICY_DIR
 from workbench.trainers.rewards import ObjectiveReward
 from workbench.trainers.text import encode_prompts, with_system_prompt
-from workbench.types import Example, Floats, Judge
+from workbench.types import Example
 
 MANAGED = {
     "output_dir": "the run directory decides",
@@ -123,11 +121,6 @@ def load_rewards(config: RunConfig) -> list[ObjectiveReward]:
     return [ObjectiveReward(resolve(objective)) for objective in config.objectives]
 
 
-def needs_hidden(config: RunConfig) -> bool:
-    """Whether the run's weights are read from hidden states."""
-    return isinstance(config.scalarizer, Conductor)
-
-
 def check_lengths(
     config: RunConfig,
     model: PreTrainedModel,
@@ -212,42 +205,3 @@ def grpo_config(config: RunConfig, output_dir: Path) -> GRPOConfig:
         )
     settings["per_device_train_batch_size"] = rows // (parts * processes)
     return GRPOConfig(**settings)
-
-
-Anchor = Callable[[Sequence[Example], Sequence[str], Floats], Floats]
-"""Trusted scores of n rows from their examples, completions and raw rewards (n, K)."""
-
-
-def anchor_source(config: RunConfig, judge: Judge | None) -> Anchor | None:
-    """The trusted score that the Conductor's anchor names; None for a run without anchor.
-
-    Raises:
-        ValueError: When the source does not exist for this run.
-    """
-    scalarizer = config.scalarizer
-    if not isinstance(scalarizer, Conductor) or scalarizer.meta_reward != "anchor":
-        return None
-    assert scalarizer.anchor is not None and scalarizer.anchor.source is not None
-    source = scalarizer.anchor.source
-    if source == "judge":
-        if judge is None:
-            raise ValueError("scalarizer.anchor.source: 'judge', but the task has no judge")
-        return _scored_by(judge)
-    if source == "ratings":
-        raise ValueError(
-            "scalarizer.anchor.source: 'ratings' are votes on logged rows; a live run has none. "
-            "Allowed here are 'judge', 'objective:NAME', 'package.module:function'"
-        )
-    kind, _, name = source.partition(":")
-    if kind == "objective":
-        column = config.objective_names.index(name)
-        return lambda examples, completions, rewards: rewards[:, column]
-    return _scored_by(getattr(import_module(kind), name))
-
-
-def _scored_by(judge: Judge) -> Anchor:
-    def score(examples: Sequence[Example], completions: Sequence[str], rewards: Floats) -> Floats:
-        pairs = zip(examples, completions, strict=True)
-        return np.array([judge(example, text) for example, text in pairs], dtype=np.float64)
-
-    return score

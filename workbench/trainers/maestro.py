@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
@@ -31,7 +30,7 @@ from trl import GRPOConfig
 from workbench.config import RunConfig
 from workbench.core.findings import step_metrics
 from workbench.trainers import checkpoint as checkpoints
-from workbench.trainers.build import Anchor
+from workbench.trainers.anchors import Anchor, Anchors
 from workbench.trainers.measure import scalar_metrics, weight_metrics
 from workbench.trainers.order import PromptOrder
 from workbench.trainers.publish import Publisher
@@ -46,7 +45,7 @@ from workbench.trainers.text import (
     prompt_text,
     with_system_prompt,
 )
-from workbench.trainers.weighing import Weighed, Weighing, judge_groups
+from workbench.trainers.weighing import Weighed, Weighing
 from workbench.types import Example, Floats, RolloutBatch
 
 
@@ -99,7 +98,6 @@ class MaestroTrainer(SharedPass):
         self.weighing = weighing
         self.publisher = publisher
         self.checkpoint_dir = checkpoint_dir
-        self.anchor = anchor
         self.answer_lead = answer_lead
         self.counters = Counters()
         self.headline: float | None = None  # judge on the probe prompts, as far as known
@@ -125,6 +123,9 @@ class MaestroTrainer(SharedPass):
         self.reference: Reference | None = None
         if frozen is not None or self.ref_model is not None or adapter:
             self.reference = on_device(Reference(model, frozen or self.ref_model), args.device)
+        self.anchors = Anchors(
+            anchor, self.accelerator.is_main_process, self.accelerator.num_processes
+        )
         self._ids: tuple[list[list[int]], list[list[int]]] = ([], [])
         self._scores: Scores | None = None
         self._gathered_rewards: Floats = np.zeros((0, len(self.rewards)))
@@ -253,13 +254,17 @@ class MaestroTrainer(SharedPass):
     def _learn(self, batch: Rows, weighed: Weighed) -> Floats:
         """Ask for the anchors that are due, let the scalarizer learn; (N,) judged scores."""
         judged = np.full(len(batch.indices), np.nan)
-        groups = self.weighing.anchor_groups(weighed)
-        anchors: dict[int, Floats] = {}
-        if len(groups):
-            anchors = self._ask_anchor(groups, batch, weighed)
-            for group, scores in anchors.items():
-                judged[group * self.num_generations : (group + 1) * self.num_generations] = scores
-            self.counters.anchor_calls += len(anchors) * self.num_generations
+        g = self.num_generations
+        anchors = self.anchors.ask(
+            self.weighing.anchor_groups(weighed),
+            g,
+            [self.examples[i] for i in batch.indices],
+            batch.completions,
+            weighed.rewards,
+        )
+        for group, scores in anchors.items():
+            judged[group * g : (group + 1) * g] = scores
+        self.counters.anchor_calls += len(anchors) * g
         update = self.weighing.learn(weighed, anchors)
         if update is not None and self.accelerator.is_main_process:
             policy = {k[7:]: v for k, v in update.items() if k.startswith("policy/")}
@@ -268,25 +273,6 @@ class MaestroTrainer(SharedPass):
                 self.state.global_step, {**rest, "policy": policy} if policy else rest
             )
         return judged
-
-    def _ask_anchor(self, groups: Any, batch: Rows, weighed: Weighed) -> dict[int, Floats]:
-        anchor = self.anchor
-        if anchor is None:
-            raise ValueError("scalarizer.anchor: the scalarizer asks for scores, but no source is")
-
-        def ask(rows: Sequence[int]) -> Floats:
-            return anchor(
-                [self.examples[batch.indices[i]] for i in rows],
-                [batch.completions[i] for i in rows],
-                weighed.rewards[list(rows)],
-            )
-
-        # one process asks, so that no call is paid twice and all learn from the same numbers
-        main = self.accelerator.is_main_process
-        found = [judge_groups(groups, self.num_generations, ask) if main else None]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(found)
-        return found[0] or {}
 
     def _correct_log(self, weighed: Weighed) -> None:
         """Make TRL's log say what trained the policy, not what TRL would have done."""
@@ -326,7 +312,19 @@ class MaestroTrainer(SharedPass):
     # -- checkpoints ---------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        checkpoints.save(self)
+        try:
+            checkpoints.save(self)
+        except OSError as error:
+            step = self.state.global_step
+            if step >= self.state.max_steps or self.control.should_training_stop:
+                raise
+            # the disk may have room again before the next one is due; nothing is lost so far
+            self.publisher.warning(
+                step,
+                "checkpoint",
+                f"The checkpoint of step {step} could not be written: {error}.",
+                "Make room on the disk; training goes on and tries again at the next checkpoint.",
+            )
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:

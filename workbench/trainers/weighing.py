@@ -7,7 +7,7 @@ every process of a distributed run draw the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,25 +153,3 @@ class Weighing:
 
     def _rng(self, step: int, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, step, purpose])
-
-
-AnchorScore = Callable[[Sequence[int]], Floats]
-"""Trusted scores of rows, by their index in the batch."""
-
-
-def judge_groups(groups: Ints, num_generations: int, score: AnchorScore) -> dict[int, Floats]:
-    """Ask for the trusted score of whole groups, and of nobody else; NaN is "cannot say".
-
-    Raises:
-        ValueError: When the source returns another number of scores or an infinite one.
-    """
-    anchors: dict[int, Floats] = {}
-    for group in (int(g) for g in groups):
-        rows = list(range(group * num_generations, (group + 1) * num_generations))
-        scores = np.asarray(score(rows), dtype=np.float64)
-        if scores.shape != (num_generations,) or np.isinf(scores).any():
-            raise ValueError(
-                f"anchor: {scores.tolist()} for one group; it needs {num_generations} finite scores"
-            )
-        anchors[group] = scores
-    return anchors
