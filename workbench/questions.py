@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from workbench import rundir
@@ -69,8 +70,14 @@ class Questions:
         return True
 
     def sql(self, query: str, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Any SELECT over the store's views: ``runs``, ``rollouts``, ``metrics`` and so on."""
-        return self.store.sql(query, params)
+        """Any SELECT over the store's views: ``runs``, ``rollouts``, ``metrics`` and so on.
+
+        Args:
+            query: the SELECT; ``$name`` stands for a parameter.
+            params: their values; a number taken out of a DataFrame will do.
+        """
+        given = {k: v.item() if isinstance(v, np.generic) else v for k, v in (params or {}).items()}
+        return self.store.sql(query, given or None)
 
     def query(self, query: str, limit: int = MAX_ROWS) -> Answer:
         """The same for a stranger's text: at most ``limit`` rows, and a notice when cut."""
