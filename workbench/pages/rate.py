@@ -83,8 +83,9 @@ def candidates(wb: Workbench, run_id: str) -> pd.DataFrame:
                   FROM rollouts WHERE run_id = $run AND split IN ('train', 'probe'))
             WHERE NOT isnan(entry.value)),
         each AS (
-            SELECT group_id, step, objective, coalesce(corr(reward, advantage), 0) AS follows,
-                   count(DISTINCT completion) AS texts
+            SELECT group_id, step, objective, count(DISTINCT completion) AS texts,
+                   CASE WHEN stddev_pop(reward) > 1e-9 AND stddev_pop(advantage) > 1e-9
+                        THEN corr(reward, advantage) ELSE 0 END AS follows
             FROM long GROUP BY ALL)
         SELECT group_id, step, max(follows) - min(follows) AS conflict
         FROM each GROUP BY group_id, step HAVING max(texts) > 1

@@ -194,9 +194,13 @@
   const charts = new Set();
   const draw = async (chart) => {
     const value = chart.props.value;
-    if (!value || !value.figure) { if (window.Plotly && chart.box.data) window.Plotly.purge(chart.box); chart.box.style.height = "0"; chart.box.replaceChildren(); return; }
+    if (!value || !value.figure) {
+      if (chart.box.data) window.Plotly.purge(chart.box);
+      chart.box.style.height = "0"; chart.bound = false;
+      return;
+    }
     const Plotly = await load();
-    const { data, layout } = value.figure;
+    const { data, layout } = JSON.parse(JSON.stringify(value.figure));   // Plotly writes into what it draws
     chart.box.style.height = (layout.height || 220) + "px";
     await Plotly.react(chart.box, data, themed(layout), { displayModeBar: false, responsive: true, displaylogo: false });
     if (!chart.bound) {

@@ -1,0 +1,178 @@
+"""What the pages ask the store, against the same rows counted in pandas."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pages_world import NAMES, SIZE, STEPS
+
+from workbench.api import Workbench
+from workbench.pages import agreement, export, inspect, queries, rate, runs
+from workbench.pages.queries import BadFilter, Filters
+
+
+@pytest.fixture(scope="module")
+def wb(world) -> Workbench:
+    return Workbench(world)
+
+
+@pytest.fixture(scope="module")
+def run(wb) -> str:
+    return wb.resolve("maestro")
+
+
+@pytest.fixture(scope="module")
+def rows(wb, run) -> pd.DataFrame:
+    return wb.rollouts(run, split="train")
+
+
+def test_objectives_keep_their_order(wb, run):
+    assert queries.objectives_of(wb, run) == list(NAMES)
+    assert queries.objectives_of(wb, "20260101-000000-0000") == []
+
+
+def test_groups_are_paged_and_counted(wb, run):
+    first = queries.groups(wb, run, NAMES, Filters())
+    second = queries.groups(wb, run, NAMES, Filters(page=1))
+    assert len(first) == len(second) == queries.PAGE_SIZE
+    assert not set(first["group_id"]) & set(second["group_id"])
+    assert first["total"].iloc[0] == STEPS * 6
+    assert first["step"].is_monotonic_decreasing
+
+
+def test_mean_weights_of_a_group(wb, run, rows):
+    first = queries.groups(wb, run, NAMES, Filters()).iloc[0]
+    mine = rows[rows["group_id"] == first["group_id"]]
+    wanted = queries.matrix(mine["weights"], NAMES).mean(axis=0)
+    np.testing.assert_allclose([first[f"w{i}"] for i in range(len(NAMES))], wanted)
+    assert first["spread"] == pytest.approx(np.ptp(wanted))
+    assert first["n"] == SIZE
+
+
+@pytest.mark.parametrize(
+    ("sort", "column", "descending"),
+    [("spread", "spread", True), ("best", "scalar", True), ("worst", "scalar", False),
+     ("push", "push", True), ("flat", "push", False)],
+)  # fmt: skip
+def test_orders(wb, run, sort, column, descending):
+    values = queries.groups(wb, run, NAMES, Filters(sort=sort))[column].tolist()
+    assert values == sorted(values, reverse=descending)
+
+
+def test_the_judge_order_starts_where_advantage_and_judge_disagree(wb, run, rows):
+    first = queries.groups(wb, run, NAMES, Filters(sort="judge")).iloc[0]
+    judged = rows.dropna(subset=["judge"])
+    agreement_of = judged.groupby("group_id")[["advantage", "judge"]].apply(
+        lambda g: np.cov(g["advantage"], g["judge"], ddof=0)[0, 1]
+    )
+    assert first["agreement"] == pytest.approx(agreement_of.min())
+
+
+def test_search_finds_prompts_and_completions(wb, run, rows):
+    found = queries.groups(wb, run, NAMES, Filters(text="HEN"))
+    wanted = rows[rows["completion"].str.contains("hen") | rows["prompt"].str.contains("hen")][
+        "group_id"
+    ].nunique()
+    assert found["total"].iloc[0] == wanted
+    assert len(queries.groups(wb, run, NAMES, Filters(text="%' OR 1=1 --"))) == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "mask"),
+    [
+        ("format < 0.4", lambda r: r["rewards"].map(lambda m: dict(m)["format"]) < 0.4),
+        ("judge >= 0.9", lambda r: r["judge"] >= 0.9),
+        ("advantage > 2", lambda r: r["advantage"] > 2),
+    ],
+)
+def test_reward_ranges(wb, run, rows, where, mask):
+    found = queries.groups(wb, run, NAMES, Filters(where=where))
+    wanted = rows[mask(rows).fillna(False).astype(bool)]["group_id"].nunique()
+    assert (found["total"].iloc[0] if len(found) else 0) == wanted > 0
+
+
+@pytest.mark.parametrize(
+    ("where", "part"),
+    [("sweet < 1", "'sweet' is unknown"), ("format", "is no comparison"),
+     ("format < 1e", "is no number"), ("'; drop table x < 3", "is unknown")],
+)  # fmt: skip
+def test_a_range_that_cannot_be_read(wb, run, where, part):
+    with pytest.raises(BadFilter, match=part):
+        queries.groups(wb, run, NAMES, Filters(where=where))
+
+
+def test_the_map_shows_each_prompt_where_it_was_last_seen(wb, run):
+    points = queries.map_points(wb, run, NAMES, "train")
+    assert sorted(points["prompt_id"]) == [f"p{i}" for i in range(6)]
+    assert set(points["step"]) == {STEPS - 1}
+    np.testing.assert_allclose(points[list(NAMES)].sum(axis=1), 1.0)
+
+
+def test_health_of_a_step(wb, run, rows):
+    health = queries.step_health(wb, run).set_index("step")
+    assert health.loc[3, "flat_groups"] == pytest.approx(1 / 6)
+    assert health.loc[4, "flat_groups"] == 0
+    mine = rows[rows["step"] == 5]
+    policy = queries.matrix(mine["policy"], NAMES)
+    entropy = -(policy * np.log(np.where(policy > 0, policy, 1))).sum(axis=1) / np.log(5)
+    assert health.loc[5, "entropy"] == pytest.approx(entropy.mean())
+    assert health.loc[5, "truncated"] == pytest.approx(mine["truncated"].mean())
+
+
+def test_curves_since_a_step_are_only_what_is_new(wb, run):
+    whole = queries.reward_curves(wb, run)
+    new = queries.reward_curves(wb, run, since=20)
+    assert set(new["step"]) == {21, 22, 23}
+    extension = runs.extension(new)["extend"]["traces"]
+    assert extension["format"]["x"] == [21, 22, 23]
+    old = whole[(whole["name"] == "format") & (whole["step"] > 20)].sort_values("step")
+    assert extension["format"]["y"] == pytest.approx(old["value"].tolist())
+
+
+def test_an_export_has_one_column_an_objective_and_no_formula(wb, world):
+    rows = inspect.shown_rows(wb, {"run": "maestro", "prompt": "p0", "step": "3"})
+    flat = export.flat(rows)
+    assert [f"rewards.{n}" for n in NAMES] == [c for c in flat if c.startswith("rewards.")]
+    assert flat["what_if"].notna().all()
+    flat.loc[flat.index[0], "completion"] = "=cmd()"
+    text = export.as_csv(flat).decode()
+    assert "'=cmd()" in text
+    assert len(text.splitlines()) == SIZE + 1
+
+
+def test_the_order_of_completions_hides_their_origin_and_stays(wb, run, rows):
+    group = rows[rows["group_id"] == rows["group_id"].iloc[0]]
+    once, again = rate.shuffled(group, "ann"), rate.shuffled(group, "ann")
+    assert once["sample"].tolist() == again["sample"].tolist()
+    others = [rate.shuffled(group, f"rater{i}")["sample"].tolist() for i in range(5)]
+    assert len({tuple(o) for o in others}) > 1
+    assert sorted(once["sample"]) == list(range(SIZE))
+
+
+def test_groups_worth_a_vote_are_not_all_alike(wb, run):
+    queue = rate.candidates(wb, run)
+    assert queue["conflict"].is_monotonic_decreasing
+    assert queue["conflict"].iloc[0] > 0.5
+
+
+def test_agreement_is_counted_on_what_both_saw():
+    """Ann and Bob share g1 (same pick) and g2 (different): 1 of 2."""
+    votes = agreement.picks(
+        pd.DataFrame(
+            {
+                "type": ["vote"] * 5,
+                "rater": ["ann", "ann", "bob", "bob", "ann"],
+                "group_id": ["g1", "g2", "g1", "g2", "g1"],
+                "sample": [0, 1, 2, 0, 2],
+                "time": [1, 2, 3, 4, 5],  # ann changed her mind on g1: 0, then 2
+            }
+        )
+    )
+    pairs = agreement.between_raters(votes)
+    assert pairs.to_dict("records") == [{"who": "ann and bob", "n": 2, "same": 0.5}]
+    rollouts = pd.DataFrame(
+        {"group_id": ["g1", "g1", "g2"], "sample": [0, 2, 1], "judge": [0.1, 0.9, None]}
+    )
+    judged = agreement.with_scores(votes, rollouts, "judge")
+    assert judged.to_dict("records") == [
+        {"who": "ann", "n": 1, "same": 1.0}, {"who": "bob", "n": 1, "same": 1.0}
+    ]  # fmt: skip

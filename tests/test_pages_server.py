@@ -1,0 +1,126 @@
+"""Who may talk to the app, what it sends along, and what it must never import."""
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+from browser import App
+from starlette.testclient import TestClient
+
+from workbench.pages.page import parse_view
+from workbench.pages.server import Guard, serve
+
+
+async def _inner(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"fine"})
+
+
+@pytest.fixture
+def guarded() -> TestClient:
+    return TestClient(Guard(_inner), base_url="http://127.0.0.1:7860")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "localhost"])
+def test_this_machines_own_names_are_answered(guarded, host):
+    assert guarded.get("/", headers={"host": host}).text == "fine"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:7860", "10.0.0.5", ""])
+def test_a_foreign_host_is_refused(guarded, host):
+    """DNS rebinding: a name that leads here is not a name of ours."""
+    answer = guarded.get("/", headers={"host": host})
+    assert (answer.status_code, "is not this app" in answer.text) == (403, True)
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://localhost:9999", "null", "https://127.0.0.1:1"]
+)
+def test_a_foreign_origin_is_refused(guarded, origin):
+    assert guarded.post("/", headers={"origin": origin}).status_code == 403
+
+
+def test_our_own_origin_is_answered(guarded):
+    answer = guarded.post("/", headers={"origin": "http://127.0.0.1:7860"})
+    assert answer.status_code == 200
+    assert "connect-src 'self'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_public_address_needs_a_password(tmp_path):
+    with pytest.raises(ValueError, match="open to others"):
+        serve(tmp_path, host="0.0.0.0")
+
+
+def test_the_running_app_is_guarded(app: App):
+    request = urllib.request.Request(app.url, headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request)
+    page = urllib.request.urlopen(app.url).read().decode()
+    for stranger in ("googleapis", "cdnjs", "jsdelivr", "huggingface.co/"):
+        assert f'src="https://{stranger}' not in page
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=../../../../etc/passwd",
+        "/file=/etc/passwd",
+        "/workbench/plotly/..%2f..%2f..%2fetc%2fpasswd",
+        "/static/..%2f..%2f..%2fetc%2fpasswd",
+    ],
+)
+def test_no_file_of_the_machine_is_served(app: App, path):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(app.url + path)
+    assert refused.value.code in (403, 404)
+
+
+def test_no_file_of_the_runs_is_served(app: App):
+    config = next(app.runs_dir.glob("*/config.yaml"))
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"{app.url}/gradio_api/file={config}")
+
+
+def test_pages_import_no_training_library():
+    code = (
+        "import sys, json, workbench.api, workbench.pages; "
+        "print(json.dumps([m for m in ('torch', 'trl', 'transformers', 'datasets') "
+        "if m in sys.modules]))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == []
+
+
+def test_an_address_is_short_text_and_nothing_else():
+    raw = {
+        "tab": "inspect",
+        "run": "a",
+        "step": 3,
+        "x": None,
+        "y": {"z": 1},
+        "q": "",
+        "n": "a" * 9999,
+    }
+    view = parse_view(raw)
+    assert view == {"tab": "inspect", "run": "a", "step": "3", "n": "a" * 4000}
+    assert parse_view({"tab": "../etc"}) == {}
+    assert parse_view("nonsense") == {}
+
+
+def test_the_json_api_starts_and_follows_a_run(app: App):
+    from gradio_client import Client
+
+    client = Client(app.url, verbose=False, analytics_enabled=False)
+    run_id = client.predict({"name": "by-api", "steps": 3}, api_name="/start")
+    for _ in range(200):
+        state = client.predict(run_id, api_name="/state")
+        if state["status"] == "finished":
+            break
+    assert (state["status"], state["step"], state["name"]) == ("finished", 3, "by-api")
+    assert "by-api" in [r["name"] for r in client.predict(api_name="/runs")]
