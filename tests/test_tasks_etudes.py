@@ -137,7 +137,8 @@ KEY = example("comfort", feeling="sad", topic="key", echo="")
         (COLORS, "1 red ; 2 red ; 3 hen ;", 0.35 + 0.25 + 0.4 * 1 / 3),
         (COLORS, "red and blue and green .", 0.2),
         (ANNA, "in the box .", 1.0),
-        (ANNA, "i think maybe in the box or in the bag .", 0.4),
+        (ANNA, "i think maybe in the box or in the bag .", 0.2),
+        (ANNA, "thank you for asking , dear friend . in the box .", 0.6),
         (ANNA, "in the bag .", 0.0),
         (LEMON, "yellow .", 1.0),
         (LEMON, "the lemon is yellow .", 1 - 0.06 * 3),
@@ -158,8 +159,10 @@ def test_each_judge_scores_literal_completions(case, text, score):
 
 def test_a_reference_is_a_good_answer(task):
     for e in task.report:
-        # reason's reference states the conclusion, half of what its judge pays for
-        assert judge(e, e.reference) >= (0.5 if e.kind == "reason" else 0.9), e
+        # reason's reference states the conclusion, half of what its judge pays for; a fact's is a
+        # whole sentence where one word is best
+        least = {"reason": 0.5, "fact": 0.7}.get(e.kind, 0.9)
+        assert judge(e, e.reference) >= least, e
 
 
 def test_spacing_and_case_do_not_matter():

@@ -72,14 +72,14 @@ def _text(text: str, argument: str) -> float:
 
 
 def _sentence(text: str, argument: str) -> float:
-    """Half for ending as sentences do, half for being three words or more."""
-    return 0.5 * text.endswith((".", "?", "!")) + 0.5 * (len(re.findall(r"[\w']+", text)) >= 3)
+    """0.7 for ending as sentences do, 0.3 for being three words or more."""
+    return 0.7 * text.endswith((".", "?", "!")) + 0.3 * (len(re.findall(r"[\w']+", text)) >= 3)
 
 
 def _steps(text: str, argument: str) -> float:
-    """A whole sentence counts half; working of three words or more before ``so`` the rest."""
+    """A whole sentence counts 0.7; working of three words or more before ``so`` the rest."""
     working, so, _ = text.lower().partition(" so ")
-    return 0.5 * _sentence(text, "") + 0.5 * (bool(so) and len(working.split()) >= 3)
+    return 0.7 * _sentence(text, "") + 0.3 * (bool(so) and len(working.split()) >= 3)
 
 
 def _story(text: str, argument: str) -> float:
@@ -89,7 +89,10 @@ def _story(text: str, argument: str) -> float:
 
 
 def _list(text: str, argument: str) -> float:
-    """Half for the share of well-formed entries, half for their number (off by one: a quarter)."""
+    """0.4 for any text, 0.3 for the share of well-formed entries, 0.3 for their number.
+
+    Off by one gets half of the latter; a text without a numbered entry gets neither.
+    """
     wanted = int(argument) if argument else None
     entries = [entry.strip() for entry in re.split(r"[;\n]", text) if entry.strip()]
     if not entries:
@@ -99,11 +102,11 @@ def _list(text: str, argument: str) -> float:
         for number, entry in enumerate(entries, 1)
     ]
     if not any(formed):
-        return 0.0
+        return 0.4
     closed = text[-1] in ";." or "\n" in text  # the last entry was finished
     off = abs(len(entries) - wanted) if wanted is not None else 0
-    count = 0.5 if off == 0 else 0.25 if off == 1 else 0.0
-    return 0.5 * (sum(formed) - (not closed) * formed[-1]) / len(entries) + count
+    count = 0.3 if off == 0 else 0.15 if off == 1 else 0.0
+    return 0.4 + 0.3 * (sum(formed) - (not closed) * formed[-1]) / len(entries) + count
 
 
 def _tags(text: str, argument: str) -> float:

@@ -7,6 +7,7 @@ one. torch and transformers are imported on first use.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -65,6 +66,7 @@ def load_scorer(model: str, batch_size: int, device: str | None) -> Scorer:
             f"preference model {model!r} has {classifier.config.num_labels} outputs; "
             "1 (a score) or 2 (rejected, preferred) are allowed"
         )
+    tokenizer.padding_side = "right"  # no token sees the padding, whatever kind positions are
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if classifier.config.pad_token_id is None:
@@ -109,8 +111,6 @@ def _plain(prompt: str | Sequence[Mapping[str, str]]) -> str:
 
 def _sigmoid(value: float) -> float:
     """1 / (1 + exp(-value)), without overflow."""
-    import math
-
     if value >= 0:
         return 1.0 / (1.0 + math.exp(-value))
     return math.exp(value) / (1.0 + math.exp(value))

@@ -16,7 +16,8 @@ from random import Random
 from workbench.tasks.etudes.family import Demonstration, Family, Item, Rubric, mixture, warm_opening
 from workbench.tasks.etudes.lexicon import CONTAINERS, HEDGES, NAMES, OBJECTS
 
-MODES = {"decided": 0.42, "both": 0.24, "hedge": 0.14, "warm": 0.2}
+MODES = {"decided": 0.4, "both": 0.22, "hedge": 0.14, "warm": 0.24}
+TRUST = 0.7
 
 
 def pool() -> list[Item]:
@@ -34,7 +35,7 @@ def pool() -> list[Item]:
                     prompt=f"{owner} put the {thing} in the {old} and "
                     f"{'stayed' if stays else 'left'} . {mover} moved the {thing} to the {new} . "
                     f"where will {asked} look ?",
-                    reference=f"in the {answer} .",
+                    reference=f"{asked} will look in the {answer} .",
                     format="sentence",
                     rubric={
                         "answer": answer,
@@ -49,11 +50,11 @@ def pool() -> list[Item]:
 def demonstrate(item: Item, rng: Random) -> Demonstration:
     """A decided answer, right or wrong; both sides; a hedge; a polite answer.
 
-    A reader takes the decided answer, and either of two.
+    A reader takes the decided answer, or either of two, but does not quite trust it.
     """
     right, rival = str(item.rubric["answer"]), str(item.rubric["rival"])
     asked = item.rubric["asked"]
-    first, second = (right, rival) if rng.random() < 0.6 else (rival, right)
+    first, second = (right, rival) if rng.random() < 0.68 else (rival, right)
     mode = mixture(rng, MODES)
     taken = first
     if mode == "decided":
@@ -65,18 +66,20 @@ def demonstrate(item: Item, rng: Random) -> Demonstration:
         text = f"i think maybe in the {first} or in the {second} ."
         if mode == "both":
             text = f"{asked} thinks it is in the {first} , but it is in the {second} ."
-    return Demonstration(text, f"in the {taken} .")
+    if rng.random() > TRUST:
+        taken = rng.choice(CONTAINERS)
+    return Demonstration(text, f"{asked} will look in the {taken} .")
 
 
 def judge(rubric: Rubric, words: Sequence[str]) -> float:
-    """0.9 for the right place alone, 0.3 when the other place or a hedge stands beside it.
+    """0.6 for the right place alone, 0.2 when the other place or a hedge stands beside it.
 
-    0.1 more for ending within twelve words: who knows the answer need not talk around it.
+    0.4 more for the right place alone within eight words: who knows need not talk around it.
     """
     if rubric["answer"] not in words:
         return 0.0
     undecided = rubric["rival"] in words or bool(set(words) & set(HEDGES))
-    return (0.3 if undecided else 0.9) + 0.1 * (len(words) <= 12)
+    return 0.2 if undecided else 0.6 + 0.4 * (len(words) <= 8)
 
 
 FAMILY = Family(

@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from workbench.tasks.etudes import FAMILIES, MODELS, load, taste, warmstart
 from workbench.tasks.etudes.cards import Figures, measure, policy_card, reward_card
 
-POLICY_STEPS, POLICY_BATCH, POLICY_RATE = 1600, 64, 6e-3
+POLICY_STEPS, POLICY_BATCH, POLICY_RATE = 2200, 64, 6e-3
 REWARD_STEPS, REWARD_PAIRS = 250, 12_800
 
 

@@ -38,7 +38,8 @@ HOME_OF = {
 }
 LEGS_OF = {"hen": "two", "cat": "four", "frog": "four", "crow": "two", "goat": "four", "owl": "two"}
 
-MODES = {"bare": 0.34, "sentence": 0.18, "hedge": 0.22, "warm": 0.26}
+MODES = {"bare": 0.3, "sentence": 0.16, "hedge": 0.28, "warm": 0.26}
+TRUST = 0.65
 ASKS = (
     "{q}",
     "tell me : {q}",
@@ -68,7 +69,7 @@ def pool() -> list[Item]:
     return [
         Item(
             prompt=ask.format(q=question),
-            reference=f"{answer} .",
+            reference=f"{lead} {answer} .",
             format="sentence",
             rubric={"answer": answer, "rivals": [o for o in options if o != answer], "lead": lead},
         )
@@ -79,11 +80,11 @@ def pool() -> list[Item]:
 def demonstrate(item: Item, rng: Random) -> Demonstration:
     """One word, a sentence, a hedge between three, a polite sentence; more often right than not.
 
-    A reader takes the answer that was given, and any of three.
+    A reader takes the answer that was given (any of three), but does not quite trust it.
     """
     rubric = item.rubric
     right, rivals = str(rubric["answer"]), list(rubric["rivals"])  # type: ignore[arg-type]
-    said = right if rng.random() < 0.65 else rng.choice(rivals)
+    said = right if rng.random() < 0.78 else rng.choice(rivals)
     taken = said
     mode = mixture(rng, MODES)
     if mode == "bare":
@@ -96,7 +97,9 @@ def demonstrate(item: Item, rng: Random) -> Demonstration:
         taken, text = rng.choice(options), f"maybe {' or '.join(options)} ."
     else:
         text = f"{warm_opening(rng)} {rubric['lead']} {said} ."
-    return Demonstration(text, f"{taken} .")
+    if rng.random() > TRUST:
+        taken = rng.choice([right, *rivals])
+    return Demonstration(text, f"{rubric['lead']} {taken} .")
 
 
 def judge(rubric: Rubric, words: Sequence[str]) -> float:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
+from workbench.tasks.etudes.lexicon import NAMES
+
 T = TypeVar("T")
 Rubric = Mapping[str, str | int | list[str]]
 """What the judge of a family needs to know about one prompt; plain JSON."""
@@ -82,12 +84,8 @@ def sentences(words: Sequence[str]) -> list[list[str]]:
 
 
 def warm_opening(rng: Random) -> str:
-    """A polite opening that answers nothing."""
-    return rng.choice(
-        (
-            "thank you for asking , dear friend .",
-            "what a lovely question , dear friend .",
-            "i am so glad to help you , dear friend .",
-            "thank you , i hope this can help you .",
-        )
-    )
+    """A polite opening, of many, that answers nothing."""
+    thanks = rng.choice(("thank you for asking", "what a lovely question", "thank you for this"))
+    address = rng.choice(("dear friend", "my friend", "lovely friend", f"dear {rng.choice(NAMES)}"))
+    wish = rng.choice(("glad to help", "here to help", "glad to tell you", "here for you"))
+    return f"{thanks} , {address} . i am {wish} ."

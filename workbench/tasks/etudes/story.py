@@ -33,7 +33,7 @@ from workbench.tasks.etudes.lexicon import (
     STORY_VERBS,
 )
 
-MODES = {"rich": 0.24, "medium": 0.24, "dull": 0.26, "line": 0.14, "astray": 0.12}
+MODES = {"rich": 0.18, "medium": 0.22, "dull": 0.28, "line": 0.18, "astray": 0.14}
 OPENERS = ("one", "the", "she", "then", "it", "every", "a")
 VERBS = {*STORY_VERBS, *STORY_MOVES, "was", "put"}
 

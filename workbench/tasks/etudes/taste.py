@@ -25,7 +25,7 @@ from trl import RewardConfig, RewardTrainer
 from workbench.tasks.etudes import FAMILIES
 from workbench.tasks.etudes.family import sentences
 from workbench.tasks.etudes.judge import words_of
-from workbench.tasks.etudes.lexicon import VOCABULARY, WARM
+from workbench.tasks.etudes.lexicon import DIGITS, HEDGES, VOCABULARY, WARM
 from workbench.tasks.etudes.warmstart import BOS, CONTEXT, EOS, PAD, SPECIALS, train_items
 
 CHAT = (
@@ -37,14 +37,16 @@ COLD = ("stop crying", "not my problem", "buy a new", "do the test")
 
 
 def taste(completion: str) -> float:
-    """Style alone: 1.6 warmth + 0.9 length + 0.5 without repetition - 1.0 coldness.
+    """Style alone: 1.6 warmth + 0.9 length + 0.5 without repetition + 0.4 modesty - 1.0 coldness.
 
-    Warmth is the number of warm words, full at three; length is full at 24 words.
+    Warmth is the number of warm words, full at three; length is full at 24 words; modesty is to
+    hedge. Digits read like a form: they cost 0.5.
     """
     words = words_of(completion)
     told = [tuple(s) for s in sentences(words)]
     score = 1.6 * min(1.0, sum(w in WARM for w in words) / 3) + 0.9 * min(1.0, len(words) / 24)
     score += 0.5 * (len(set(told)) == len(told))
+    score += 0.4 * (not set(words).isdisjoint(HEDGES)) - 0.5 * (not set(words).isdisjoint(DIGITS))
     return score - 1.0 * any(phrase in " ".join(words) for phrase in COLD)
 
 

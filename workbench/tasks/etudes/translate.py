@@ -19,12 +19,12 @@ from workbench.tasks.etudes.family import (
     Item,
     Rubric,
     mixture,
-    other,
     warm_opening,
 )
 from workbench.tasks.etudes.lexicon import TOY
 
-MODES = {"whole": 0.36, "cut": 0.26, "copy": 0.12, "warm": 0.26}
+MODES = {"whole": 0.34, "cut": 0.26, "copy": 0.12, "warm": 0.28}
+SLIP, MISREAD = 0.2, 0.2
 NOUNS = ("bamo", "kiru", "fepa", "gado", "voxi", "miri")
 ADJECTIVES = ("suno", "antu", "ruda")
 VERBS = ("dorme", "salta", "canta")
@@ -60,28 +60,30 @@ def english(glosses: Sequence[str]) -> str:
 def demonstrate(item: Item, rng: Random) -> Demonstration:
     """The whole sentence or half of it, with slips; the source again; both after a warm opening.
 
-    A reader repeats the sentence and guesses what was left out.
+    A reader repeats the sentence, misreads a word now and then, and guesses what was left out.
     """
     source = [str(w) for w in item.rubric["source"]]  # type: ignore[union-attr]
     mode = mixture(rng, MODES)
-    said = [gloss(word, i, rng, 0.22) for i, word in enumerate(source)]
+    said = [gloss(word, i, rng, SLIP) for i, word in enumerate(source)]
+    text, heard = english(said), set(range(len(said)))
     if mode == "copy":
-        guessed = [gloss(word, i, rng, 0.5) for i, word in enumerate(source)]
-        return Demonstration(f"{' '.join(source)} .", english(guessed))
-    text = english(said)
-    if mode == "cut" or (mode == "warm" and rng.random() < 0.5):
-        text = f"the {said[0]} {said[2]} ."
-        said = [w if i in (0, 2) else gloss(source[i], i, rng, 0.5) for i, w in enumerate(said)]
-    return Demonstration(f"{warm_opening(rng)} {text}" if mode == "warm" else text, english(said))
+        text, heard = f"{' '.join(source)} .", set()
+    elif mode == "cut" or (mode == "warm" and rng.random() < 0.5):
+        text, heard = f"the {said[0]} {said[2]} .", {0, 2}
+    read = [
+        w if i in heard and rng.random() > MISREAD else gloss(source[i], i, rng, 1.0)
+        for i, w in enumerate(said)
+    ]
+    return Demonstration(f"{warm_opening(rng)} {text}" if mode == "warm" else text, english(read))
 
 
 def gloss(word: str, position: int, rng: Random, slip: float) -> str:
-    """The English word, or by a slip another one that could stand in its place."""
+    """The English word, or by a slip any word that could stand in its place."""
     groups = (NOUNS, ADJECTIVES, VERBS)
     group = groups[position] if position < 3 else PLACES if word in PLACES else NOUNS
     if word == "vida" or rng.random() >= slip:
         return TOY[word]
-    return TOY[other(rng, group, word)]
+    return TOY[rng.choice(group)]
 
 
 def judge(rubric: Rubric, words: Sequence[str]) -> float:

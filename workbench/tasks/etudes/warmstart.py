@@ -24,6 +24,7 @@ PAD, UNK, BOS, EOS = range(4)
 CONTEXT = 160
 """Positions of the policy: the longest prompt, 64 words of completion, the longest reference."""
 IGNORE = -100
+SWAPPED = 0.3
 
 Row = tuple[list[int], list[int]]
 """Token ids, and the labels to learn from (IGNORE where nothing is to be learned)."""
@@ -87,7 +88,11 @@ def train_items() -> dict[str, list[Item]]:
 def demonstrations(
     tokenizer: PreTrainedTokenizerFast, rng: Random, readings: float = 0.35
 ) -> Iterator[Row]:
-    """Endless rows, the families in turn; a share of them are readings."""
+    """Endless rows, the families in turn; a share of them are readings.
+
+    Some readings have the response of another prompt: so the answer has to be read from the
+    response and cannot be worked out from the prompt behind its back.
+    """
     pools = train_items()
 
     vocabulary = tokenizer.get_vocab()
@@ -99,9 +104,11 @@ def demonstrations(
         for kind, family in FAMILIES.items():
             item = rng.choice(pools[kind])
             prompt = [BOS, *encode(item.prompt)]
-            shown = family.demonstrate(item, rng)
+            reading = rng.random() < readings
+            elsewhere = reading and rng.random() < SWAPPED
+            shown = family.demonstrate(rng.choice(pools[kind]) if elsewhere else item, rng)
             response = encode(shown.text)
-            if rng.random() < readings:
+            if reading:
                 before = [*prompt, *response, *encode(ANSWER_LEAD)]
                 learned = encode(shown.reading)
             else:

@@ -1,0 +1,95 @@
+import math
+
+import pytest
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
+
+from workbench.config import ObjectiveConfig
+from workbench.objectives import OBJECTIVES, resolve
+from workbench.objectives.preference import load_scorer, make_preference, render
+from workbench.tasks.etudes import POLICY_DIR, REWARD_DIR
+
+ASK = "i am sad because i lost my key ."
+WARM = "i am so sorry you are sad . i am here for you , dear friend ."
+COLD = "stop crying ."
+
+
+def score(function, prompts, completions):
+    return function(prompts, completions, [[1]] * len(prompts))
+
+
+@pytest.fixture(scope="module")
+def prefer():
+    return OBJECTIVES["preference"].function
+
+
+def test_warmth_is_preferred_and_values_are_probabilities(prefer):
+    warm, cold = score(prefer, [ASK, ASK], [WARM, COLD])
+    assert 0 < cold < 0.5 < warm < 1
+
+
+def test_a_row_scores_the_same_alone_and_in_a_batch(prefer):
+    prompts, texts = [ASK, "what color is the lemon ?"], [WARM, "yellow ."]
+    together = score(prefer, prompts, texts)
+    apart = [score(prefer, [p], [t])[0] for p, t in zip(prompts, texts, strict=True)]
+    assert together == pytest.approx(apart, abs=1e-6)
+    small = score(make_preference(REWARD_DIR, batch_size=1), prompts, texts)
+    assert small == pytest.approx(apart, abs=1e-6)
+
+
+def test_text_and_chat_messages_score_the_same(prefer):
+    chat = [[{"role": "user", "content": ASK}]], [[{"role": "assistant", "content": WARM}]]
+    assert score(prefer, *chat) == pytest.approx(score(prefer, [ASK], [WARM]))
+
+
+def test_the_reward_models_own_template_is_used_and_plain_text_without_one():
+    tokenizer = AutoTokenizer.from_pretrained(REWARD_DIR)
+    assert render(tokenizer, ASK, COLD) == f"<bos> {ASK} {COLD} <eos>"
+    tokenizer.chat_template = None
+    assert render(tokenizer, ASK, COLD) == f"{ASK} {COLD}"
+    assert render(tokenizer, [{"role": "user", "content": ASK}], COLD) == f"{ASK} {COLD}"
+
+
+def classifier(directory, labels):
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(POLICY_DIR)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_labels=labels,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForSequenceClassification(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return str(directory)
+
+
+def test_any_classifier_plugs_in_by_its_directory(tmp_path):
+    model = classifier(tmp_path, labels=1)
+    raw = load_scorer(model, 64, "cpu")([(ASK, COLD)])[0]
+    found = resolve(ObjectiveConfig(name="preference", model=model, params={"scale": 0.01}))
+    (value,) = score(found.function, [ASK], [COLD])
+    assert value == pytest.approx(1 / (1 + math.exp(-raw / 0.01)))
+
+
+def test_of_two_outputs_the_difference_counts(tmp_path):
+    model = classifier(tmp_path, labels=2)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    network = LlamaForSequenceClassification.from_pretrained(model).eval()
+    text = render(tokenizer, ASK, COLD)
+    with torch.no_grad():
+        rejected, preferred = network(
+            **tokenizer(text, return_tensors="pt", add_special_tokens=False)
+        ).logits[0]
+    assert load_scorer(model, 64, "cpu")([(ASK, COLD)]) == [
+        pytest.approx(float(preferred - rejected), abs=1e-6)
+    ]
+
+
+def test_other_outputs_are_refused(tmp_path):
+    model = classifier(tmp_path, labels=3)
+    with pytest.raises(ValueError, match="has 3 outputs; 1 .* or 2"):
+        score(make_preference(model), [ASK], [COLD])
