@@ -73,9 +73,10 @@ class RunMonitor(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Probe before the first update."""
-        self.ends.append(time.monotonic())
         if state.global_step == 0:
             self._probe(0)
+        self.said = time.monotonic()
+        self.ends.append(self.said)
         self._progress(state)
 
     def on_step_end(
