@@ -283,7 +283,8 @@ def means_with_intervals(frame: pd.DataFrame) -> go.Figure:
             x=part["name"].tolist(), y=part["mean"].tolist(), name=_hover(side),
             marker={"color": palette[i % len(palette)]},
             error_y={
-                "type": "data", "symmetric": False, "thickness": 1.2, "width": 3, "color": "#868e96",
+                "type": "data", "symmetric": False, "thickness": 1.2, "width": 3,
+                "color": "#868e96",
                 "array": (part["high"] - part["mean"]).tolist(),
                 "arrayminus": (part["mean"] - part["low"]).tolist(),
             },

@@ -1,0 +1,118 @@
+"""Runs, Compare and Rate as people use them."""
+
+import re
+
+import pytest
+from browser import App, Watched
+from playwright.sync_api import expect
+
+from workbench.api import Workbench
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+
+def test_two_checkpoints_side_by_side(app: App, tab: Watched):
+    page = tab.page
+    page.goto(f"{app.url}/?tab=compare&sides=maestro@before,maestro@after")
+    expect(page.locator("#compare-means .plot-container")).to_be_visible()
+    found = Workbench(app.runs_dir).compare(["maestro@before", "maestro@after"])
+    wins = found.wins.iloc[0]
+    table = page.locator("#compare-tables")
+    expect(table).to_contain_text(f"{100 * wins['rate']:.0f} %")
+    expect(table).to_contain_text("The settings are the same.")
+    expect(page.locator(".wb-texts ins").first).to_be_visible()
+    page.locator(".wb-switch", has_text="before").nth(1).click()
+    expect(page).to_have_url(re.compile("equal%40before"))
+    expect(table).to_contain_text("scalarizer.name")
+
+
+def test_a_vote_is_stored_and_can_be_taken_back(app: App, tab: Watched):
+    page = tab.page
+    page.goto(f"{app.url}/?tab=rate&run=maestro&rater=ann")
+    expect(page.locator(".wb-vote")).to_have_count(8)
+    expect(page.locator(".wb-desk")).not_to_contain_text("advantage")
+    first = page.locator(".wb-vote .wb-text").first.inner_text()
+    page.keyboard.press("1")
+    expect(page.locator(".wb-desk")).to_contain_text("1 judged")
+    wb = Workbench(app.runs_dir)
+    votes = wb.annotations("maestro")
+    vote = votes[votes["rater"] == "ann"].iloc[0]
+    rows = wb.store.group(wb.resolve("maestro"), vote["group_id"])
+    assert rows.set_index("sample").loc[vote["sample"], "completion"] == first
+    expect(page.locator("#rate-agreement")).to_contain_text("ann")
+    page.keyboard.press("u")
+    expect(page.locator(".wb-desk")).to_contain_text("0 judged")
+    page.keyboard.press("s")
+    expect(page).to_have_url(re.compile("skip="))
+
+
+def test_a_run_can_be_tagged_noted_and_found(app: App, tab: Watched):
+    page = tab.page
+    page.goto(f"{app.url}/?tab=runs&run=equal")
+    answers = iter(["<i>keep</i>", "the baseline", "same"])
+    page.on("dialog", lambda dialog: dialog.accept(next(answers)))
+    page.get_by_role("button", name="Tag", exact=True).click()
+    expect(page.locator("#runs-list .wb-tag")).to_have_text("<i>keep</i>")
+    page.get_by_role("button", name="Note", exact=True).click()
+    expect(page.locator(".wb-note-text")).to_have_text("the baseline")
+    page.get_by_role("button", name="remove tag <i>keep</i>").click()
+    expect(page.locator("#runs-list .wb-tag")).to_have_count(0)
+    page.get_by_role("button", name="Rename", exact=True).click()
+    expect(page).to_have_url(re.compile("run=same"))
+    Workbench(app.runs_dir).rename("same", "equal")
+
+
+def test_a_run_can_be_duplicated_onto_the_form(app: App, tab: Watched):
+    page = tab.page
+    page.goto(f"{app.url}/?tab=runs&run=equal")
+    page.get_by_role("button", name="Duplicate").click()
+    expect(page.get_by_role("tab", name="Launch")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("[id='f-scalarizer.name']")).to_have_value("static")
+    expect(page.locator("#launch-yaml")).to_contain_text("steps: 24")
+
+
+def test_a_run_that_goes_on_is_seen_to_go_on(app: App, tab: Watched):
+    page = tab.page
+    wb = Workbench(app.runs_dir)
+    page.goto(f"{app.url}/?tab=launch&set=name%3Dwatched%0Asteps%3D60")
+    page.get_by_role("button", name="Launch run").click()
+    row = page.locator(".wb-runs tbody tr", has_text="watched")
+    expect(row).to_contain_text("finished")
+    last = "() => Math.max(...document.querySelector('#runs-rewards .wb-plot').data[0].x)"
+    page.wait_for_function(f"({last})() === 59")
+    expect(page.locator(".wb-log[data-tail]")).to_be_visible()
+    wb.delete("watched")
+
+
+def test_unknown_things_in_an_address_are_said_and_lead_on(app: App, tab: Watched):
+    page = tab.page
+    page.goto(f"{app.url}/?tab=inspect&run=<b>gone</b>")
+    expect(page.get_by_text("No run '<b>gone</b>' here")).to_be_visible()
+    page.get_by_role("button", name="See all runs").click()
+    expect(page.locator(".wb-runs")).to_be_visible()
+    page.goto(f"{app.url}/?tab=inspect&run=maestro&prompt=nobody")
+    expect(page.get_by_text("This prompt is not in this run")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [800, 1280, 1920])
+def test_no_page_is_wider_than_the_window(app: App, tab: Watched, width):
+    page = tab.page
+    page.set_viewport_size({"width": width, "height": 900})
+    for name in ("launch", "runs", "inspect", "compare", "rate"):
+        page.goto(f"{app.url}/?tab={name}&run=maestro")
+        expect(page.locator(".wb-card").locator("visible=true").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+
+
+def test_every_control_has_a_name(app: App, tab: Watched):
+    page = tab.page
+    for name in ("launch", "runs", "inspect", "compare", "rate"):
+        page.goto(f"{app.url}/?tab={name}&run=maestro")
+        expect(page.locator(".wb-card").locator("visible=true").first).to_be_visible()
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll('.wb-page :is(input, select, button)')]
+            .filter(e => !(e.labels && [...e.labels].some(l => l.textContent.trim())) &&
+                !e.getAttribute('aria-label') && !e.textContent.trim() && !e.title)
+            .map(e => e.outerHTML.slice(0, 120))"""
+        )
+        assert nameless == [], name
