@@ -13,7 +13,7 @@ PYTHON ?= $(firstword $(foreach v,3.13 3.12 3.11,$(shell python$(v) -c 'import s
 # tests and runs of a tiny model are faster on one thread each than on all of them
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo app test test-slow lint format bench bench-methods notebooks screenshots soak browser clean
+.PHONY: help setup demo app test test-slow lint format bench bench-methods notebooks notebooks-save screenshots soak browser clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -54,6 +54,13 @@ browser:
 
 test: $(VENV)/.dev browser lint  ## set up, lint, run all tests
 	@$(PY) -m pytest -n $(JOBS) --dist loadgroup
+	@$(PY) -m pytest --nbmake notebooks -n $(JOBS) --timeout 900
+
+notebooks: $(VENV)/.dev  ## execute the seven notebooks, in parallel
+	@$(PY) -m pytest --nbmake notebooks -n $(JOBS) --timeout 900
+
+notebooks-save: $(VENV)/.dev browser  ## execute them and keep their outputs, figures as pictures
+	@$(PY) tests/notebook_outputs.py
 
 test-slow: $(VENV)/.dev browser  ## the longer checks: crash test, soak, full benchmark cells
 	@$(PY) -m pytest -n $(JOBS) --dist loadgroup -m slow --timeout 3600

@@ -133,7 +133,7 @@ def stack(weights: Mapping[str, float], colors: Mapping[str, str]) -> str:
     )
     lead = max(known, key=lambda n: known[n])
     bar = f'<div style="display:flex;width:130px;height:11px">{parts}</div>'
-    return f"{bar}<small>{esc(lead)} {num(known[lead], 2)}</small>"
+    return f"{bar}<small>{esc(lead)} {num(known[lead])}</small>"
 
 
 def group_html(rows: pd.DataFrame) -> str:

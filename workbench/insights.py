@@ -109,7 +109,7 @@ class Insights:
         if frame.empty:
             raise ValueError(f"run {run!r} has no {split} completions yet")
         believed = frame.assign(weight=frame["probability"].fillna(frame["weight"]))
-        names = list(dict.fromkeys(frame["objective"]))
+        names = self.store.objectives(self.resolve(run))
         wide = believed.pivot(index=keys, columns="objective", values="weight")[names]
         last = wide.reset_index().sort_values("step").drop_duplicates("prompt_id", keep="last")
         texts = self.prompts(run, split=split).drop_duplicates("prompt_id")

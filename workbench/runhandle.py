@@ -23,6 +23,8 @@ class Run(str):
     """
 
     wb: Workbench
+    watched: Callable[[RunInfo], Any] | None = None
+    """Where ``watch`` shows the run."""
 
     def __new__(cls, run_id: str, wb: Workbench) -> Run:
         """Make the handle of an existing run."""
@@ -69,6 +71,8 @@ class Run(str):
                 show(info)
             last = info
             if info.status in ENDED:
+                if show and self.watched:
+                    self.watched(info)  # the bar further up ends with this one, not a moment later
                 return info
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"run {info.name!r} is {info.status} after {timeout:g} s")
@@ -76,7 +80,7 @@ class Run(str):
 
     def watch(self) -> threading.Thread:
         """Show how the run goes and return at once; the display follows in the background."""
-        show = _shown()
+        self.watched = show = _shown()
         show(self.info)
         follower = threading.Thread(target=self._follow, args=(show,), daemon=True)
         follower.start()
