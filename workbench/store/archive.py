@@ -31,7 +31,7 @@ from workbench.store.listing import Listing, run_names
 from workbench.store.migrations import bring_up
 from workbench.store.retention import budgets, prune_checkpoints, prune_contexts
 from workbench.store.schema import SCHEMA_VERSION, TABLES, quoted, scan_segments
-from workbench.store.session import is_busy
+from workbench.store.session import is_busy, waiting_mark
 from workbench.store.state import read_state
 
 HOLD_SECONDS = 0.5
@@ -146,15 +146,20 @@ def connect(path: Path, patience: float) -> duckdb.DuckDBPyConnection:
         StoreError: it cannot be opened at all.
     """
     deadline = time.monotonic() + patience
-    while True:
-        try:
-            return duckdb.connect(str(path), config={"temp_directory": ""})
-        except duckdb.Error as error:
-            if not is_busy(error) and "different configuration" not in str(error):
-                raise StoreError(f"{path} cannot be opened: {error}") from error
-            if time.monotonic() > deadline:
-                raise StoreBusyError(f"{path} is open elsewhere") from error
-            time.sleep(0.01)
+    mark = waiting_mark(path.parent)
+    try:
+        while True:
+            try:
+                return duckdb.connect(str(path), config={"temp_directory": ""})
+            except duckdb.Error as error:
+                if not is_busy(error) and "different configuration" not in str(error):
+                    raise StoreError(f"{path} cannot be opened: {error}") from error
+                if time.monotonic() > deadline:
+                    raise StoreBusyError(f"{path} is open elsewhere") from error
+                mark.touch()
+                time.sleep(0.005)
+    finally:
+        mark.unlink(missing_ok=True)
 
 
 def _nothing_to_do(root: Path) -> bool:

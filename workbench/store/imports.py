@@ -222,10 +222,13 @@ def _rollouts(rows: list[dict[str, Any]]) -> pa.Table:
         for name in names
         if any(row.get(name) is not None for row in rows)
     }
+    keys = [list(row["rewards"]) for row in rows]
     for name in columns:
         if names[name].type == PER_OBJECTIVE:
-            maps = [None if m is None else list(m.items()) for m in columns[name]]
-            columns[name] = pa.array(maps, PER_OBJECTIVE)
+            # every map of a row has the keys of its rewards, in their order
+            maps = zip(columns[name], keys, strict=True)
+            aligned = [None if m is None else [(k, m.get(k)) for k in ks] for m, ks in maps]
+            columns[name] = pa.array(aligned, PER_OBJECTIVE)
     return table_of("rollouts", len(rows), columns)
 
 

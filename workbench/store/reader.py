@@ -194,9 +194,9 @@ class Store:
         kind = "kind, " if by_kind else ""
         return self._session.frame(
             f"""SELECT step, {kind}objective,
-                avg(reward) FILTER (NOT isnan(reward)) AS reward,
-                stddev_samp(reward) FILTER (NOT isnan(reward)) AS reward_std,
-                avg(scaled) FILTER (NOT isnan(scaled)) AS scaled,
+                avg(nullif(reward, 'NaN')) AS reward,
+                stddev_samp(nullif(reward, 'NaN')) AS reward_std,
+                avg(nullif(scaled, 'NaN')) AS scaled,
                 avg(weight) AS weight, avg(probability) AS probability,
                 avg(emphasised::DOUBLE) AS emphasised, count(*) AS completions
             FROM rollout_objectives WHERE run_id = ? AND split = ?

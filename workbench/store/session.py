@@ -23,6 +23,7 @@ import pyarrow as pa
 from workbench.store.cache import LiveCache, needed_tables
 from workbench.store.catalog import (
     ARCHIVED,
+    OWN_FOLDER,
     check_version,
     create_public_views,
     create_store,
@@ -34,6 +35,9 @@ from workbench.store.schema import SCHEMA_VERSION, quoted
 
 BUSY_SECONDS = 2.0
 """How long a reader waits for an archive that holds the store."""
+
+WAY_SECONDS = 0.3
+"""How long a reader holds back at most for an archive that waits for the lock."""
 
 _SESSIONS: dict[Path, Session] = {}
 _SESSIONS_LOCK = threading.Lock()
@@ -153,6 +157,7 @@ class Session:
             self.cache.sync(tables)
 
     def _attach(self) -> None:
+        self._make_way()
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
@@ -177,6 +182,12 @@ class Session:
             self._detach()
             self._upgrade()
             self._attach()
+
+    def _make_way(self) -> None:
+        """Let an archive that has been waiting go first: many readers would never leave a gap."""
+        until = time.monotonic() + WAY_SECONDS
+        while archive_waits(self.root) and time.monotonic() < until:
+            time.sleep(0.005)
 
     def _detach(self) -> None:
         self._con.execute("DETACH store")
@@ -216,6 +227,19 @@ class Session:
                 continue
             count += (other.st_dev, other.st_ino) == (mine.st_dev, mine.st_ino)
         return count > 1
+
+
+def waiting_mark(root: Path) -> Path:
+    """The file whose presence says that an archive waits for the lock."""
+    return root / OWN_FOLDER / "archive-waits"
+
+
+def archive_waits(root: Path) -> bool:
+    """Whether an archive waits for the lock now; the mark of a killed one is soon out of date."""
+    try:
+        return time.time() - waiting_mark(root).stat().st_mtime < 2 * WAY_SECONDS
+    except OSError:
+        return False
 
 
 def is_busy(error: duckdb.Error) -> bool:
