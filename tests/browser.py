@@ -22,8 +22,11 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PATIENCE = int(os.environ.get("BROWSER_PATIENCE_MS", "60000"))  # ms: other tests may share the processor
-SERVE = "import sys; from workbench.pages import serve; serve(sys.argv[1], port=int(sys.argv[2]))"
+PATIENCE = int(
+    os.environ.get("BROWSER_PATIENCE_MS", "60000")
+)  # ms: other tests may share the processor
+SERVER = Path(__file__).with_name("app_child.py")
+START_SECONDS = 180
 
 
 @dataclass
@@ -47,24 +50,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_app(runs_dir: Path, code: str = SERVE, **environment: str) -> App:
-    """Start the app over a runs directory and wait for its first byte."""
+def start_app(runs_dir: Path, fake: bool = False, **environment: str) -> App:
+    """Start the app over a runs directory and wait for its first byte.
+
+    With ``fake`` what it starts publishes made-up numbers at once instead of training.
+    """
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(runs_dir), str(port)],
+        [sys.executable, str(SERVER), str(runs_dir), str(port), *(["fake"] if fake else [])],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
         start_new_session=True,
     )
     url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
         try:
-            urllib.request.urlopen(f"{url}/", timeout=5).read(1)
+            urllib.request.urlopen(f"{url}/", timeout=20).read(1)
             return App(url, runs_dir, process)
         except OSError:
             assert process.poll() is None, f"the app ended with status {process.returncode}"
             time.sleep(0.1)
-    raise AssertionError("the app did not answer within a minute")
+    process.kill()
+    raise AssertionError(f"the app did not answer within {START_SECONDS} s")
 
 
 @contextmanager

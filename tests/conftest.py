@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +9,6 @@ import pytest
 from browser import App, Watched, chromium, start_app, watch
 from pages_world import make_world
 from playwright.sync_api import Browser
-
-CHILD = Path(__file__).parent / "cli_child.py"
-SERVE_FAKE = (
-    "import sys; from workbench.api import Workbench; from workbench.pages import serve; "
-    f"serve(Workbench(sys.argv[1], command=[{sys.executable!r}, {str(CHILD)!r}]), "
-    "port=int(sys.argv[2]))"
-)
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +20,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def app(world: Path) -> Iterator[App]:
     """The app over ``world``; what it starts is a child that publishes made-up numbers at once."""
-    running = start_app(world, SERVE_FAKE)
+    running = start_app(world, fake=True)
     yield running
     if running.process.poll() is None:
         running.stop()

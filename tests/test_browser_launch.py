@@ -6,7 +6,6 @@ import time
 import psutil
 import pytest
 from browser import App, Watched, start_app
-from conftest import SERVE_FAKE
 from playwright.sync_api import Page, expect
 
 from workbench import rundir
@@ -83,7 +82,7 @@ def test_the_app_can_be_restarted_under_a_run_and_the_run_stopped_and_resumed(
     tmp_path, tab: Watched
 ):
     slow = {"FAKE_STEP": "0.2"}
-    app = start_app(tmp_path / "runs", SERVE_FAKE, **slow)
+    app = start_app(tmp_path / "runs", fake=True, **slow)
     page = tab.page
     page.goto(f"{app.url}/?tab=launch&set=name%3Dlong%0Asteps%3D400")
     page.get_by_role("button", name="Launch run").click()
@@ -96,7 +95,7 @@ def test_the_app_can_be_restarted_under_a_run_and_the_run_stopped_and_resumed(
     assert time.monotonic() - began < 20
     assert psutil.pid_exists(child["pid"]), "the run outlives the app"
 
-    again = start_app(tmp_path / "runs", SERVE_FAKE, **slow)
+    again = start_app(tmp_path / "runs", fake=True, **slow)
     try:
         page.goto(f"{again.url}/?tab=runs&run=long")
         expect(row).to_contain_text("running")

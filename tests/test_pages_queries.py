@@ -1,13 +1,16 @@
 """What the pages ask the store, against the same rows counted in pandas."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
-from pages_world import NAMES, SIZE, STEPS
+from pages_world import NAMES, SIZE, STEPS, batch, make_world
 
 from workbench.api import Workbench
-from workbench.pages import agreement, export, inspect, queries, rate, runs
+from workbench.pages import agreement, export, feed, inspect, queries, rate, runs_view
 from workbench.pages.queries import BadFilter, Filters
+from workbench.store.writer import RunWriter
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +125,7 @@ def test_curves_since_a_step_are_only_what_is_new(wb, run):
     whole = queries.reward_curves(wb, run)
     new = queries.reward_curves(wb, run, since=20)
     assert set(new["step"]) == {21, 22, 23}
-    extension = runs.extension(new)["extend"]["traces"]
+    extension = runs_view.extension(new)["extend"]["traces"]
     assert extension["format"]["x"] == [21, 22, 23]
     old = whole[(whole["name"] == "format") & (whole["step"] > 20)].sort_values("step")
     assert extension["format"]["y"] == pytest.approx(old["value"].tolist())
@@ -176,3 +179,27 @@ def test_agreement_is_counted_on_what_both_saw():
     assert judged.to_dict("records") == [
         {"who": "ann", "n": 1, "same": 1.0}, {"who": "bob", "n": 1, "same": 1.0}
     ]  # fmt: skip
+
+
+def test_the_feed_reads_a_live_run_once_and_only_what_is_new(tmp_path, monkeypatch):
+    """Ten tabs ask at once: the store is asked once, and the second time only for new steps."""
+    wb = Workbench(make_world(tmp_path / "runs", steps=4))
+    run = {**wb.state("maestro"), "status": "running"}
+    asked = []
+    whole = queries.reward_curves
+    monkeypatch.setattr(
+        queries, "reward_curves", lambda w, r, since: asked.append(since) or whole(w, r, since)
+    )
+    watched = feed.Feed(wb)
+    first = [watched.curves(run) for _ in range(10)]
+    assert asked == [-1]
+    assert first[0].last == 3
+    with RunWriter(wb.runs_dir / run["run_id"]) as writer:
+        writer.rollouts(batch(np.random.default_rng(0), 4, "train", 1, 5))
+    monkeypatch.setattr(feed, "FRESH", 0.0)
+    time.sleep(0.01)
+    curves = watched.curves(run)
+    assert asked == [-1, 3]
+    assert curves.last == 4
+    steps = curves.rewards[curves.rewards["name"] == "format"]["step"].tolist()
+    assert steps == [0, 1, 2, 3, 4]

@@ -82,6 +82,13 @@ def _tint(color: str, alpha: float) -> str:
     return f"rgba({red},{green},{blue},{alpha})"
 
 
+def plain(figure: go.Figure) -> dict[str, Any]:
+    """A figure as the pages' charts take it, without the template: the page's theme fills in."""
+    drawn = figure.to_plotly_json()
+    drawn["layout"].pop("template", None)
+    return {"figure": drawn}
+
+
 def curves(
     frame: pd.DataFrame, title: str = "", colors: Mapping[str, str] | None = None
 ) -> go.Figure:
@@ -164,6 +171,7 @@ def weights_by_kind(frame: pd.DataFrame) -> go.Figure:
                 x=line["step"].tolist(),
                 y=line["weight"].tolist(),
                 name=name,
+                meta=f"{kind}/{name}",
                 mode="lines" if len(line) > 1 else "markers",
                 line={"color": colors[name], "width": 1.6},
                 showlegend=i == 0,

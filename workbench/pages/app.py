@@ -12,6 +12,7 @@ import gradio as gr
 from workbench.api import Workbench
 from workbench.pages import compare, inspect, launch, rate, runs
 from workbench.pages.export import download
+from workbench.pages.feed import forget, recent_runs
 from workbench.pages.page import Page, Refused, View, parse_view
 from workbench.pages.server import WorkbenchBlocks
 
@@ -24,7 +25,6 @@ BUILDERS = {
     "compare": compare.build,
     "rate": rate.build,
 }
-TICK_SECONDS = 2.0
 EVERYTHING = frozenset({"*"})
 
 
@@ -62,14 +62,14 @@ def build_app(
             server_functions=[save],
         )
         memory = gr.State({})
-        timer = gr.Timer(TICK_SECONDS)
+        timer = gr.Timer(2.0, active=False)
         pages: dict[str, Page] = {}
         with gr.Tabs(elem_id="wb-tabs") as tabs:
             for name, build in BUILDERS.items():
                 with gr.Tab(name.capitalize(), id=name):
                     pages[name] = build(wb)
         desk = Desk(wb, pages)
-        outputs = [address, tabs, *desk.outputs]
+        outputs = [address, tabs, timer, *desk.outputs]
         quick: dict[str, Any] = {
             "queue": False,
             "show_progress": "hidden",
@@ -77,7 +77,7 @@ def build_app(
         }
         address.go(desk.go, outputs=outputs, trigger_mode="always_last", **quick)
         address.act(desk.act, outputs=outputs, trigger_mode="multiple", **quick)
-        timer.tick(desk.tick, [address, memory], [memory, *desk.outputs], **quick)
+        timer.tick(desk.tick, [address, memory], [memory, timer, *desk.outputs], **quick)
         publish(wb)
     return blocks
 
@@ -104,11 +104,13 @@ class Desk:
         if action is None:
             toast = {"toast": f"{args.get('do')!r} is no action of this page", "bad": True}
         else:
+            forget(self.wb)
             try:
                 toast = {"toast": action(self.wb, view, args), "bad": False}
             except (Refused, ValueError, LookupError, OSError, RuntimeError) as error:
                 log.info("refused: %s", error)
                 toast = {"toast": str(error), "bad": True}
+            forget(self.wb)
         return self._answer(view, EVERYTHING, event.n, toast)
 
     def tick(self, address: Any, memory: dict[str, Any]) -> list[Any]:
@@ -116,12 +118,12 @@ class Desk:
         view = parse_view((address or {}).get("view"))
         page = self.pages[self._tab(view)]
         if not address or page.live is None:
-            return [gr.skip() for _ in range(1 + len(self.outputs))]
+            return [gr.skip() for _ in range(2 + len(self.outputs))]
         values = page.live(self.wb, view, memory)
-        return [memory, *self._spread(page, values)]
+        return [memory, self._timer(page, view), *self._spread(page, values)]
 
     def _tab(self, view: View) -> str:
-        return view.get("tab") or ("runs" if len(self.wb.runs()) else "launch")
+        return view.get("tab") or ("runs" if len(recent_runs(self.wb)) else "launch")
 
     def _answer(
         self, view: View, changed: frozenset[str], n: int, toast: Mapping[str, Any]
@@ -138,7 +140,13 @@ class Desk:
             values = [gr.skip() for _ in page.outputs]
             toast = {"toast": f"{type(error).__name__}: {error}", "bad": True}
         answer = {"view": view, "n": n, **toast}
-        return [answer, gr.Tabs(selected=view["tab"]), *self._spread(page, values)]
+        timer = self._timer(page, view)
+        return [answer, gr.Tabs(selected=view["tab"]), timer, *self._spread(page, values)]
+
+    def _timer(self, page: Page, view: View) -> gr.Timer:
+        """Tick as often as what is watched may change; not at all where nothing can."""
+        seconds = page.pace(self.wb, view)
+        return gr.Timer(seconds or 2.0, active=seconds > 0)
 
     def _spread(self, page: Page, values: list[Any]) -> list[Any]:
         """The values of one page among those of all pages; the others stay as they are."""

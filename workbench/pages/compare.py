@@ -12,10 +12,9 @@ from workbench import figures
 from workbench.api import Workbench
 from workbench.comparison import Comparison
 from workbench.pages import compare_ask, compare_views
-from workbench.pages.inspect import figure_json
 from workbench.pages.jobs import Jobs
 from workbench.pages.markup import button, card, empty, go
-from workbench.pages.page import Page, View, chart, html
+from workbench.pages.page import Page, View, chart, heading, html
 
 TEXT_KEYS = frozenset({"tpage", "tkind", "tsort"})
 
@@ -26,7 +25,7 @@ def build(wb: Workbench) -> Page:
     picker = html("compare-picker")
     with gr.Row(elem_classes="wb-row2"):
         with gr.Column(elem_classes="wb-panel"):
-            html_heading("Means on held-out prompts, 95 % intervals")
+            heading("Means on held-out prompts, 95 % intervals")
             means = chart("compare-means", "means with intervals")
         with gr.Column(elem_classes="wb-panel"):
             front_head = html("compare-front-head")
@@ -45,6 +44,7 @@ def build(wb: Workbench) -> Page:
             "cancel": lambda wb, view, args: cancel(jobs, args),
         },
         partial(live, jobs),
+        lambda wb, view: 2.0 if jobs.active else 0.0,
     )
 
 
@@ -65,11 +65,6 @@ def live(jobs: Jobs, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
         sides = [s for s in view.get("sides", "").split(",") if "@" in s]
         return [*values, compare_ask.ask_card(wb, jobs, view, sides)]
     return [*values, gr.skip()]
-
-
-def html_heading(text: str) -> gr.HTML:
-    """A heading that never changes."""
-    return gr.HTML(f"<h3>{text}</h3>", elem_classes="wb-page", apply_default_css=False)
 
 
 def evaluations(wb: Workbench) -> pd.DataFrame:
@@ -125,12 +120,12 @@ def _pictures(found: Comparison, view: View) -> list[Any]:
     overall = found.means[found.means["kind"] == "all"]
     names = [c for c in found.front.columns if c not in ("side", "front")]
     if len(names) < 2:
-        return [figure_json(figures.means_with_intervals(overall)), "", None]
+        return [figures.plain(figures.means_with_intervals(overall)), "", None]
     x = view["x"] if view.get("x") in names else names[0]
     y = view["y"] if view.get("y") in names and view.get("y") != x else ""
     y = y or next(n for n in reversed(names) if n != x)
     return [
-        figure_json(figures.means_with_intervals(overall)),
+        figures.plain(figures.means_with_intervals(overall)),
         compare_views.front_head(found, names, x, y),
-        figure_json(figures.pareto(found.front, x, y)),
+        figures.plain(figures.pareto(found.front, x, y)),
     ]

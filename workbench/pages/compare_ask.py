@@ -10,6 +10,7 @@ import pandas as pd
 
 from workbench import figures
 from workbench.api import Workbench
+from workbench.pages.feed import recent_runs
 from workbench.pages.jobs import Job, Jobs
 from workbench.pages.markup import (
     act,
@@ -37,7 +38,7 @@ SAYS = {
 
 def ask_card(wb: Workbench, jobs: Jobs, view: View, sides: Sequence[str]) -> str:
     """Evaluate a checkpoint; send a prompt to the chosen sides; what is at work."""
-    runs = wb.runs()
+    runs = recent_runs(wb)
     options = "".join(
         f"<option {attr('value', str(name))}>{esc(name)}</option>"
         for name in runs["name"].head(200)

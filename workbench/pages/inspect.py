@@ -105,7 +105,7 @@ def _fill(
     if changed & {"*", "split", "prompt"}:
         points = queries.map_points(wb, run_id, names, view["split"])
         title = _title("Weight map, all prompts", f"{len(points):,} prompts, last seen")
-        values += [title, figure_json(figures.weight_map(points, names, view.get("prompt")))]
+        values += [title, figures.plain(figures.weight_map(points, names, view.get("prompt")))]
     else:
         values += [skip, skip]
     return values
@@ -207,13 +207,6 @@ def _title(title: str, more: str = "") -> str:
     return f'<h3>{esc(title)} <span class="wb-dim">{esc(more)}</span></h3>'
 
 
-def figure_json(figure: Any) -> dict[str, Any]:
-    """A figure as a chart takes it; the template is dropped, the page's theme fills in."""
-    plain = figure.to_plotly_json()
-    plain["layout"].pop("template", None)
-    return {"figure": plain}
-
-
 def _across(wb: Workbench, view: View, run_id: str, rows: pd.DataFrame) -> list[Any]:
     """This prompt's weights over training where it was probed, else those of its kind."""
     frame = queries.weights_over_steps(wb, run_id, "prompt_id", view["prompt"])
@@ -223,4 +216,4 @@ def _across(wb: Workbench, view: View, run_id: str, rows: pd.DataFrame) -> list[
         frame = queries.weights_over_steps(wb, run_id, "kind", kind)
         title = f"All {kind} prompts across steps"
     figure = figures.weight_area(frame, mark=int(view["step"]))
-    return [_title(title, "mean weights"), figure_json(figure)]
+    return [_title(title, "mean weights"), figures.plain(figure)]

@@ -67,6 +67,11 @@ class Jobs:
         """Newest first."""
         return self._jobs[::-1]
 
+    @property
+    def active(self) -> bool:
+        """Whether anything waits or is at work."""
+        return any(j.status in ("waiting", "running") for j in self._jobs)
+
     def cancel(self, identity: int) -> None:
         """End a job, or take it off the queue.
 

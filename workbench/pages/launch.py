@@ -24,6 +24,7 @@ from workbench.configio import (
 from workbench.configtext import dump
 from workbench.guard import check_allowed, check_config, with_absolute_paths
 from workbench.pages import form, objectives_form, task_preview
+from workbench.pages.feed import recent_runs
 from workbench.pages.markup import act, attr, button, duration, esc, go
 from workbench.pages.page import Page, Refused, View, html
 
@@ -118,7 +119,7 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     """The form, and what it amounts to."""
     config, data, problems = checked(wb, view)
     name = sets_of(view).get("name", "")
-    if name and "name" not in problems and name in set(wb.runs().get("name", ())):
+    if name and "name" not in problems and name in set(recent_runs(wb).get("name", ())):
         problems["name"] = f"{name!r} is taken; choose another name"
     return [_form(view, data, problems), _result(wb, view, config, problems)]
 
@@ -205,7 +206,7 @@ def _budget(wb: Workbench, config: RunConfig) -> str:
         f"{config.steps:,} steps × {config.grpo.prompts_per_step} prompts × "
         f"{config.grpo.num_generations} completions = <b>{config.steps * each:,}</b> completions"
     )
-    runs = wb.runs()
+    runs = recent_runs(wb)
     pace = runs["steps_per_second"].dropna() if len(runs) else ()
     if len(pace) and float(pace.iloc[0]) > 0:
         seconds = config.steps / float(pace.iloc[0])

@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from workbench.api import Workbench
+from workbench.pages.markup import esc
 
 View = dict[str, str]
 TABS = ("launch", "runs", "inspect", "compare", "rate")
@@ -50,6 +51,7 @@ class Page:
         actions: name -> (wb, view, arguments) -> message for the person; may change ``view``.
         live: (wb, view, memory) -> one value per output, called while the page is watched;
             ``memory`` is a dict of its own that survives between the calls of one browser tab.
+        pace: (wb, view) -> seconds between two calls of ``live``; 0: none now.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Page:
         default_factory=dict
     )
     live: Callable[[Workbench, View, dict[str, Any]], list[Any]] | None = None
+    pace: Callable[[Workbench, View], float] = lambda wb, view: 0.0
 
 
 def html(elem_id: str, label: str = "") -> gr.HTML:
@@ -72,6 +75,11 @@ def html(elem_id: str, label: str = "") -> gr.HTML:
         js_on_load=None,
         label=label,
     )
+
+
+def heading(text: str) -> gr.HTML:
+    """A heading that never changes."""
+    return gr.HTML(f"<h3>{esc(text)}</h3>", elem_classes="wb-page", apply_default_css=False)
 
 
 def chart(elem_id: str, label: str) -> gr.HTML:

@@ -6,9 +6,9 @@ from typing import Any
 
 from workbench.api import Workbench
 from workbench.pages import run_facts
+from workbench.pages.feed import LIVE
 from workbench.pages.markup import act, button, card, duration, esc, go, num
 from workbench.pages.page import View
-from workbench.pages.run_choice import LIVE
 
 
 def detail(wb: Workbench, run: dict[str, Any]) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from workbench.api import Workbench
+from workbench.pages.feed import LIVE, recent_runs
 from workbench.pages.markup import button, duration, empty, esc, go, num, select
 from workbench.pages.page import View
-
-LIVE = ("queued", "starting", "running", "stopping")
 
 
 def chosen(wb: Workbench, view: View) -> dict[str, Any] | None:
     """The run that the address names, by id or name, else the newest; settles ``run``."""
-    runs = wb.runs()
+    runs = recent_runs(wb)
     if not len(runs):
         return None
     wanted = view.get("run", "")
@@ -46,7 +45,7 @@ def no_run(wb: Workbench, view: View) -> str:
 
 def strip(wb: Workbench, view: View) -> str:
     """The run picker and, while it trains, how far it is."""
-    runs = wb.runs()
+    runs = recent_runs(wb)
     if not len(runs):
         return ""
     options = [

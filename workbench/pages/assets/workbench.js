@@ -214,7 +214,7 @@
   const extend = async (chart, more) => {          // only what is new travels; the picture stays
     const Plotly = await load();
     if (!chart.box.data) return;
-    const index = new Map(chart.box.data.map((t, i) => [t.name, i]));
+    const index = new Map(chart.box.data.map((t, i) => [t.meta ?? t.name, i]));
     const known = Object.keys(more.traces).filter((n) => index.has(n));
     if (!known.length) return;
     await Plotly.extendTraces(chart.box, { x: known.map((n) => more.traces[n].x), y: known.map((n) => more.traces[n].y) }, known.map((n) => index.get(n)));

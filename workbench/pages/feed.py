@@ -1,0 +1,109 @@
+"""What many tabs watch is read once: the list of runs, and the curves of a run as it goes on.
+
+Read-only copies of what the store and the run directories say, at most ``FRESH`` seconds old; no
+tab's own state is here. A live run's curves grow by the steps that are new since the last look.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pandas as pd
+
+from workbench.api import Workbench
+from workbench.pages import queries
+
+LIVE = ("queued", "starting", "running", "stopping")
+FRESH = 1.5
+SETTLED = 5.0  # seconds after its last sign of life in which an ended run may still publish rows
+KEPT = 32
+
+_LISTS: WeakKeyDictionary[Workbench, tuple[float, pd.DataFrame]] = WeakKeyDictionary()
+
+
+def recent_runs(wb: Workbench) -> pd.DataFrame:
+    """Every run, newest first, at most ``FRESH`` seconds old."""
+    known = _LISTS.get(wb)
+    if known is None or time.monotonic() - known[0] > FRESH:
+        known = time.monotonic(), wb.runs()
+        _LISTS[wb] = known
+    return known[1]
+
+
+def forget(wb: Workbench) -> None:
+    """Read the list anew next time: somebody has just changed it."""
+    _LISTS.pop(wb, None)
+
+
+@dataclass
+class Curves:
+    """Curves of one attempt of a run, each a DataFrame with a column ``step``.
+
+    Attributes:
+        rewards: step, name, value: mean reward per objective, and the judge on probe prompts.
+        health: step, flat_groups, truncated, tokens, kl, entropy.
+        weights: step, kind, objective, weight.
+    """
+
+    rewards: pd.DataFrame = field(default_factory=pd.DataFrame)
+    judge: pd.DataFrame = field(default_factory=pd.DataFrame)
+    health: pd.DataFrame = field(default_factory=pd.DataFrame)
+    weights: pd.DataFrame = field(default_factory=pd.DataFrame)
+    read: float = 0.0
+    final: bool = False
+
+    @property
+    def last(self) -> int:
+        """The newest step; -1 before the first."""
+        return _last(self.rewards)
+
+
+class Feed:
+    """Curves of the runs that somebody looks at."""
+
+    def __init__(self, wb: Workbench) -> None:
+        self._wb = wb
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[str, int], Curves] = OrderedDict()
+
+    def curves(self, run: dict[str, Any]) -> Curves:
+        """The curves of a run, brought up to date when they are old."""
+        key = str(run["run_id"]), int(run.get("attempt") or 0)
+        with self._lock:
+            curves = self._known.setdefault(key, Curves())
+            self._known.move_to_end(key)
+            while len(self._known) > KEPT:
+                self._known.popitem(last=False)
+            if not curves.final and time.monotonic() - curves.read > FRESH:
+                self._extend(curves, key[0])
+                quiet = time.time() - float(run.get("heartbeat") or 0.0) > SETTLED
+                curves.final = run["status"] not in LIVE and quiet
+        return curves
+
+    def _extend(self, curves: Curves, run_id: str) -> None:
+        wb = self._wb
+        for name, ask in (
+            ("rewards", queries.reward_curves),
+            ("judge", queries.judge_curve),
+            ("health", queries.step_health),
+        ):
+            old = getattr(curves, name)
+            setattr(curves, name, _joined(old, ask(wb, run_id, _last(old))))
+        new = queries.weights_over_steps(wb, run_id, "split", "train", _last(curves.weights))
+        curves.weights = _joined(curves.weights, new)
+        curves.read = time.monotonic()
+
+
+def _last(frame: pd.DataFrame) -> int:
+    return int(frame["step"].max()) if len(frame) else -1
+
+
+def _joined(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    if not len(old):
+        return new
+    return pd.concat([old, new], ignore_index=True) if len(new) else old

@@ -1,0 +1,157 @@
+"""The parts of Runs: the table of all runs, the curves of one, the end of its log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workbench import figures
+from workbench.api import Workbench
+from workbench.pages import queries, run_facts
+from workbench.pages.feed import Curves
+from workbench.pages.markup import (
+    NOTHING,
+    ago,
+    attr,
+    button,
+    card,
+    chip,
+    duration,
+    esc,
+    go,
+    num,
+    table,
+)  # fmt: skip
+from workbench.pages.page import View
+
+LOG_TAIL = 24_000
+FEW, ROWS = 8, 50
+HEALTH = {
+    "entropy": ("emphasis entropy", "#7048e8"),
+    "flat_groups": ("flat groups", "#e03131"),
+    "truncated": ("truncated", "#e8890c"),
+}
+
+
+def pictures(curves: Curves) -> list[dict[str, Any] | None]:
+    """Rewards, health and weights as whole figures."""
+    return [
+        figures.plain(reward_figure(curves)) if len(curves.rewards) else None,
+        figures.plain(health_figure(curves.health)) if len(curves.health) else None,
+        figures.plain(figures.weights_by_kind(curves.weights)) if len(curves.weights) else None,
+    ]
+
+
+def extensions(curves: Curves, since: int) -> list[dict[str, Any]]:
+    """What came after a step, for the same three figures."""
+    rewards = pd.concat([curves.rewards, curves.judge])
+    weights = curves.weights[curves.weights["step"] > since]
+    named = weights.assign(
+        name=weights["kind"] + "/" + weights["objective"], value=weights["weight"]
+    )
+    return [
+        extension(rewards[rewards["step"] > since]),
+        extension(health_long(curves.health[curves.health["step"] > since])),
+        extension(named),
+    ]
+
+
+def extension(frame: pd.DataFrame) -> dict[str, Any]:
+    """New points for a chart of lines: columns step, name, value."""
+    traces = {
+        str(name): {"x": part["step"].tolist(), "y": part["value"].tolist()}
+        for name, part in frame.groupby("name", sort=False)
+    }
+    return {"extend": {"traces": traces}}
+
+
+def reward_figure(curves: Curves) -> Any:
+    """Mean reward per objective, and the judge on probe prompts as a dotted line."""
+    both = pd.concat([curves.rewards, curves.judge]) if len(curves.judge) else curves.rewards
+    figure = figures.curves(both, colors={queries.JUDGE: "#868e96"})
+    return figure.update_traces(
+        line={"dash": "dot", "width": 2.2}, mode="lines+markers", selector={"name": queries.JUDGE}
+    )
+
+
+def health_long(frame: pd.DataFrame) -> pd.DataFrame:
+    """The health of each step as lines: step, name, value."""
+    long = frame[["step", *HEALTH]].melt("step", var_name="name").dropna()
+    return long.assign(name=long["name"].map({k: t for k, (t, _) in HEALTH.items()}))
+
+
+def health_figure(frame: pd.DataFrame) -> Any:
+    """Emphasis entropy, share of flat groups and of cut-off completions, all from 0 to 1."""
+    figure = figures.curves(health_long(frame), colors=dict(HEALTH.values()))
+    return figure.update_layout(yaxis={"range": [-0.02, 1.05]})
+
+
+def log_card(wb: Workbench, run_id: str) -> str:
+    """The end of the run's log, read from an offset near its end."""
+    path = Path(wb.launcher.path(run_id)) / "log.txt"
+    size = path.stat().st_size if path.exists() else 0
+    text, _ = wb.run(run_id).log(max(0, size - LOG_TAIL)) if size else ("", 0)
+    lines = [line.rsplit("\r", 1)[-1] for line in text.rstrip("\r\n").split("\n")]
+    body = esc("\n".join(lines[-200:])) if size else "The process has not written anything yet."
+    log = f'<pre class="wb-log" data-tail tabindex="0" aria-label="log">{body}</pre>'
+    return card("Log", log, f"{size:,} bytes")
+
+
+def runs_table(wb: Workbench, runs: pd.DataFrame, view: View) -> str:
+    """One line a run; a search narrows them by name, scalarizer, status or tag."""
+    tags = run_facts.tags_of(wb)
+    wanted = view.get("rq", "").lower()
+    total = len(runs)
+    if wanted:
+        texts = [
+            " ".join(map(str, [r["name"], r["status"], r.get("scalarizer"), tags.get(r["run_id"])]))
+            for r in runs.to_dict("records")
+        ]
+        runs = runs[[wanted in text.lower() for text in texts]]
+    shown = runs if view.get("all") == "1" else runs.head(ROWS)
+    head = [
+        ("run", ""), ("status", ""), ("progress", ""), ("left", "wb-num"), ("steps/s", "wb-num"),
+        ("judge", "wb-num"), ("scalarizer", ""), ("seed", "wb-num"), ("started", "wb-num"),
+    ]  # fmt: skip
+    lines = [
+        run_line(row, view.get("run") in (row["name"], row["run_id"]), tags.get(row["run_id"], []))
+        for row in shown.to_dict("records")
+    ]
+    tools = button("New run", go(tab="launch"), "primary")
+    if total > FEW or wanted:
+        tools = (
+            '<label class="wb-field"><span>search runs</span><input type="search" data-param="rq" '
+            f'placeholder="search runs and tags" {attr("data-value", view.get("rq", ""))}></label>'
+            + tools
+        )
+    more = button(f"show all {len(runs)}", go(all="1")) if len(shown) < len(runs) else ""
+    count = f"{len(runs)} of {total} runs" if wanted else f"{total} run{'s' if total > 1 else ''}"
+    return card(count, table(head, lines, "wb-runs") + more, tools)
+
+
+def run_line(row: dict[str, Any], chosen: bool, tags: list[tuple[str, str]]) -> str:
+    """One run of the table."""
+    step, steps = int(row["step"] or 0), int(row["steps"] or 0)
+    share = 100 * step / steps if steps else 0
+    seed = row.get("seed")
+    phase = row.get("phase")
+    doing = " · " + esc(phase) if isinstance(phase, str) and phase else ""
+    left = duration(row["eta_seconds"]) if row["status"] == "running" else NOTHING
+    return (
+        f'<tr class="{"sel" if chosen else ""}" data-step-through {go(run=str(row["name"]))}>'
+        f'<td><button type="button" class="wb-button link" {go(run=str(row["name"]))}>'
+        f"<b>{esc(row['name'])}</b></button> {run_facts.tag_chips(row['run_id'], tags, False)}</td>"
+        f'<td><i class="wb-dot {esc(row["status"])}"></i>{esc(row["status"])}'
+        f'<span class="wb-dim">{doing}</span></td>'
+        '<td class="wb-nowrap"><span class="wb-progress">'
+        f'<u style="width:{share:.0f}%"></u></span>'
+        f'<span class="wb-num">{step}/{steps}</span></td>'
+        f'<td class="wb-num">{left}</td>'
+        f'<td class="wb-num">{num(row["steps_per_second"])}</td>'
+        f'<td class="wb-num">{num(row["headline"])}</td>'
+        f"<td>{chip(str(row.get('scalarizer') or row.get('kind')))}</td>"
+        f'<td class="wb-num">{NOTHING if seed is None else esc(seed)}</td>'
+        f'<td class="wb-num wb-dim">{ago(row["created"])}</td></tr>'
+    )
