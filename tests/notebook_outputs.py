@@ -12,6 +12,7 @@ it into a PNG that every reader shows.
 from __future__ import annotations
 
 import base64
+import io
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ import nbformat
 import plotly
 from browser import chromium
 from nbclient import NotebookClient
+from PIL import Image
 from playwright.sync_api import Page
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -69,7 +71,10 @@ def picture(page: Page, figure: dict[str, Any]) -> str:
     """A figure as PNG, base64."""
     height = figure["layout"].get("height", HEIGHT)
     address = page.evaluate(DRAW, [figure, WIDTH, height])
-    return str(address).partition(",")[2]
+    drawn = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+    small = io.BytesIO()
+    drawn.convert("RGB").quantize(64).save(small, "PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def lighten(book: nbformat.NotebookNode, page: Page) -> None:

@@ -86,13 +86,24 @@ def evaluation(judges: list[float], sample: str) -> pd.DataFrame:
 
 def test_a_comparison_says_who_wins_and_whether_it_could_be_chance():
     found = compare({"a": evaluation([0.2] * 30, "x"), "b": evaluation([0.5] * 30, "y")})
-    (sentence,) = win_sentences(found)
-    assert sentence.startswith("a beats b on 0 % of the prompts; judge −0.3")
-    assert sentence.endswith("a clear difference.")
+    assert win_sentences(found) == [
+        "b is ahead of a by 0.300 of the judge (95 %: 0.300 to 0.300), with 100 % of the prompts "
+        "won: a clear difference."
+    ]
     even = compare({"a": evaluation([0.2, 0.6], "x"), "b": evaluation([0.6, 0.2], "y")})
-    assert win_sentences(even)[0].endswith("could be chance.")
-    html = found._repr_html_()
-    assert "hypervolume" in html and "<b>0.50</b>" in html
+    (sentence,) = win_sentences(even)
+    assert sentence.startswith("a is ahead of b by 0.000") and sentence.endswith("could be chance.")
+    assert "<b>0.50</b>" in found._repr_html_()
+    assert repr(found) == "Comparison(a, b; 30 prompts)"
+
+
+def test_texts_stand_side_by_side_and_whole():
+    long = "word " * 40 + "<b>end</b>"
+    found = compare({"a": evaluation([0.2, 0.3], long), "b": evaluation([0.5, 0.5], "y")})
+    texts = found.side_by_side()
+    assert list(texts.columns) == ["prompt", "a", "b"] and list(texts.index) == ["x"]
+    assert "&lt;b&gt;end&lt;/b&gt;" in texts._repr_html_() and "<b>end" not in texts._repr_html_()
+    assert len(found.side_by_side(per_kind=2)) == 2 and found.side_by_side("z").empty
 
 
 CELLS = """

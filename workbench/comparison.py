@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.core.pareto import hypervolume, pareto_front
+from workbench.display import Prose
 from workbench.types import Floats
 
 RESAMPLES = 2000
@@ -47,6 +48,21 @@ class Comparison:
     reference: Mapping[str, float]
     texts: pd.DataFrame
     config: pd.DataFrame
+
+    def side_by_side(self, kind: str | None = None, per_kind: int = 1) -> Prose:
+        """Texts of all sides beside each other, shown whole: prompt and one column a side.
+
+        Args:
+            kind: only prompts of this kind.
+            per_kind: so many prompts of each kind.
+        """
+        rows = self.texts if kind is None else self.texts[self.texts["kind"] == kind]
+        rows = rows.sort_values("kind", kind="stable").groupby("kind", sort=False).head(per_kind)
+        return Prose(rows.set_index("kind")[["prompt", *self.sides]])
+
+    def __repr__(self) -> str:
+        prompts = self.means["prompts"].max()
+        return f"Comparison({', '.join(self.sides)}; {prompts} prompts)"
 
     def _repr_html_(self) -> str:
         from workbench.display import comparison_html

@@ -45,6 +45,13 @@ class RunTable(Shown):
         return runs_html(self)
 
 
+class Prose(Shown):
+    """A table of sentences, shown whole instead of cut off after fifty letters."""
+
+    def _repr_html_(self) -> str:
+        return prose_html(self)
+
+
 class Group(Shown):
     """The completions of one prompt at one step, shown with weights, rewards and advantage."""
 
@@ -122,6 +129,25 @@ def _run_cell(column: str, row: Mapping[Any, Any]) -> str:
     return esc(value)
 
 
+def prose_html(frame: pd.DataFrame) -> str:
+    """A table whose texts are shown whole; several texts in one cell stand under each other."""
+    named = frame.index.name is not None
+    head = [(str(frame.index.name), LEFT)] * named + [(str(c), LEFT) for c in frame.columns]
+    lines = []
+    for key, row in zip(frame.index, frame.itertuples(index=False), strict=True):
+        cells = [f"<b>{esc(key)}</b>"] * named + [_prose_cell(value) for value in row]
+        lines.append(f"<tr>{_cells(cells, LEFT)}</tr>")
+    return _table(head, lines)
+
+
+def _prose_cell(value: Any) -> str:
+    if isinstance(value, list):
+        return "<br>".join(esc(v) for v in value)
+    if value is None or isinstance(value, float):
+        return num(value)
+    return esc(value)
+
+
 def stack(weights: Mapping[str, float], colors: Mapping[str, str]) -> str:
     """A bar split by weight, and in words what leads: colours alone would not be read by all."""
     known = {name: w for name, w in weights.items() if not math.isnan(w)}
@@ -183,25 +209,22 @@ def comparison_html(found: Comparison) -> str:
             for side, row in part.loc[list(found.sides)].iterrows()
         ]
         lines.append(f"<tr>{_cells([esc(name)], LEFT)}{_cells(cells)}</tr>")
-    volume = found.volume.set_index("side")["hypervolume"]
-    cells = [num(volume[side]) for side in found.sides]
-    lines.append(f"<tr>{_cells(['hypervolume'], LEFT)}{_cells(cells)}</tr>")
     head = [("mean, 95 % interval", LEFT), *((side, RIGHT) for side in found.sides)]
     return _table(head, lines) + "".join(f"<div>{esc(s)}</div>" for s in win_sentences(found))
 
 
 def win_sentences(found: Comparison) -> list[str]:
-    """One sentence a pair of sides; empty where no judge scored the prompts."""
+    """One sentence a pair of sides, the better one first; empty where nothing was judged."""
     said = []
     for row in found.wins.itertuples():
-        if found.sides.index(row.side) > found.sides.index(row.against):
-            continue
-        clear = row.difference_low > 0 or row.difference_high < 0
+        first = found.sides.index(row.side) < found.sides.index(row.against)
+        if row.difference < 0 or (row.difference == 0 and not first):
+            continue  # the same pair stands there the other way round
+        clear = row.difference_low > 0
         said.append(
-            f"{row.side} beats {row.against} on {percent(row.rate)} of the prompts; judge "
-            f"{num(row.difference, signed=True)}, 95 % from {num(row.difference_low, signed=True)} "
-            f"to {num(row.difference_high, signed=True)}: "
-            f"{'a clear difference' if clear else 'could be chance'}."
+            f"{row.side} is ahead of {row.against} by {row.difference:.3f} of the judge (95 %: "
+            f"{row.difference_low:.3f} to {row.difference_high:.3f}), with {percent(row.rate)} of "
+            f"the prompts won: {'a clear difference' if clear else 'could be chance'}."
         )
     return said
 

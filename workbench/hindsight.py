@@ -48,6 +48,10 @@ class LoggedWhatIf(WhatIf):
             flipped=self.flipped,
         )
 
+    def __repr__(self) -> str:
+        known = {name: round(value, 3) for name, value in self.summary().items()}
+        return f"LoggedWhatIf({known})"
+
     def _repr_html_(self) -> str:
         from workbench.display import whatif_html
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.config import RunConfig
+from workbench.display import Prose
 
 if TYPE_CHECKING:
     from workbench.bench.stored import Benchmark
@@ -34,7 +35,7 @@ class Insights:
     prompts: Callable[..., pd.DataFrame]
     runs_dir: Any
 
-    def settings(self, find: str = "") -> pd.DataFrame:
+    def settings(self, find: str = "") -> Prose:
         """Every key that a run's configuration has: key, allowed, default, meaning.
 
         Args:
@@ -54,13 +55,13 @@ class Insights:
             if find.lower() in f"{field.path} {field.help}".lower()
         ]
         columns = ["key", "scalarizer", "allowed", "default", "meaning"]
-        return pd.DataFrame(rows, columns=columns)
+        return Prose(rows, columns=columns)
 
-    def figures(self) -> pd.DataFrame:
+    def figures(self) -> Prose:
         """Every picture that ``wb.figure`` draws: name, of (``run`` or ``data``), meaning."""
         from workbench.pictures import catalogue
 
-        return catalogue()
+        return Prose(catalogue())
 
     def groups(
         self,
@@ -153,7 +154,7 @@ class Insights:
             found.append(named | {"self_favouring": value, "rows": int(mine.sum())})
         return pd.DataFrame(found)
 
-    def findings(self, run: str, prompt_id: str, *, step: int | None = None) -> pd.DataFrame:
+    def findings(self, run: str, prompt_id: str, *, step: int | None = None) -> Prose:
         """What is worth saying about a group, worst first: level, title, text, advice."""
         from workbench.pages.findings import findings
         from workbench.pages.group_view import group_of
@@ -161,7 +162,7 @@ class Insights:
         rows = self.group(run, prompt_id, step=step)
         found = findings(group_of(rows, list(dict(rows["rewards"].iloc[0]))))
         columns = ["level", "title", "text", "advice"]
-        return pd.DataFrame([{c: vars(f)[c] for c in columns} for f in found], columns=columns)
+        return Prose([{c: vars(f)[c] for c in columns} for f in found], columns=columns)
 
     def agreement(self, run: str) -> pd.DataFrame:
         """Who picks the same on Rate: columns what, who, same (share), groups."""

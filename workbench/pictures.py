@@ -32,14 +32,19 @@ def _judge(wb: Workbench, run: Runs) -> go.Figure:
     return figures.curves(frame, "judge on probe prompts")
 
 
+def _believed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The Conductor's distribution in place of the weights it drew; others keep their weights."""
+    return frame.assign(weight=frame["probability"].fillna(frame["weight"]))
+
+
 def _weights(wb: Workbench, run: Runs) -> go.Figure:
     """Mean weight per objective over training, a panel per kind of prompt."""
-    return figures.weights_by_kind(wb.weights(run))
+    return figures.weights_by_kind(_believed(wb.weights(run)))
 
 
 def _weight_area(wb: Workbench, run: Runs) -> go.Figure:
     """Mean weights over training as stacked areas."""
-    return figures.weight_area(wb.weights(run, by=("step",)))
+    return figures.weight_area(_believed(wb.weights(run, by=("step",))))
 
 
 def _prompt(wb: Workbench, run: Runs, prompt_id: str, split: str = "probe") -> go.Figure:
@@ -47,8 +52,7 @@ def _prompt(wb: Workbench, run: Runs, prompt_id: str, split: str = "probe") -> g
     rows = wb.weights(run, by=("step",), split=split, prompt_id=prompt_id)
     if rows.empty:
         raise ValueError(f"prompt_id: {prompt_id!r} has no {split} completions in run {run!r}")
-    believed = rows.assign(weight=rows["probability"].fillna(rows["weight"]))
-    return figures.weight_area(believed)
+    return figures.weight_area(_believed(rows))
 
 
 def _group(wb: Workbench, run: Runs, prompt_id: str, step: int | None = None) -> go.Figure:

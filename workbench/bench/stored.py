@@ -51,6 +51,10 @@ class Benchmark:
     cells: tuple[StoredCell, ...]
     swept: tuple[StoredCell, ...]
 
+    def __repr__(self) -> str:
+        arms = list(dict.fromkeys(cell.arm for cell in self.cells))
+        return f"Benchmark({', '.join(arms)}; {len(self.cells)} cells of {self.steps} steps)"
+
     def _asked(self, question: Any, cells: tuple[StoredCell, ...]) -> pd.DataFrame:
         done = {cell.name: cell.path for cell in cells}
         frame: pd.DataFrame = question(self.runs_dir, done, list(cells))
