@@ -1,10 +1,9 @@
 """Move segments into native tables: ``python -m workbench.store.archive RUNS_DIR [--run RUN]``.
 
 The one program that opens the store file for writing. It holds the lock for moments only, one
-transaction per handful of segments: rows in, the segments' names into ``archive.segments``, commit,
-delete the files, forget their names. Killed at any point, it leaves every row visible exactly once,
-because a view shows a segment only while its name is not in that list; the next run finishes.
-When somebody holds the store open, rows simply stay visible as segments.
+transaction per handful of segments (``moving``); killed at any point, it leaves every row visible
+exactly once, and the next run finishes. When somebody holds the store open, rows simply stay
+visible as segments.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -20,17 +18,16 @@ import duckdb
 from workbench.store.catalog import (
     ARCHIVED,
     OWN_FOLDER,
-    WITH_PROMPTS,
     create_store,
     ensure_own_folder,
     store_path,
 )
-from workbench.store.damage import Damaged, quarantine_damaged
 from workbench.store.errors import StoreBusyError, StoreError
 from workbench.store.listing import Listing, run_names
 from workbench.store.migrations import bring_up
+from workbench.store.moving import Batch, Report, move
 from workbench.store.retention import budgets, prune_checkpoints, prune_contexts
-from workbench.store.schema import SCHEMA_VERSION, TABLES, quoted, scan_segments
+from workbench.store.schema import SCHEMA_VERSION
 from workbench.store.session import is_busy, waiting_mark
 from workbench.store.state import read_state
 
@@ -44,43 +41,6 @@ LIVE_SEGMENTS = 64
 
 STALE_SECONDS = 120.0
 LIVE = ("queued", "starting", "running", "stopping")
-
-
-@dataclass
-class Report:
-    """What an archive run did. ``busy``: somebody held the store, so some or all of it waits."""
-
-    segments: int = 0
-    rows: int = 0
-    runs: set[str] = field(default_factory=set)
-    busy: bool = False
-    damaged: list[Damaged] = field(default_factory=list)
-    freed_bytes: int = 0
-    checkpoints_removed: list[Path] = field(default_factory=list)
-    messages: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        lines = [f"archived {self.segments} segments ({self.rows} rows) of {len(self.runs)} runs"]
-        if self.busy:
-            lines.append("the store is open elsewhere: the rest stays visible as segments")
-        lines += [str(d) for d in self.damaged] + self.messages
-        lines += [f"removed checkpoint {p}" for p in self.checkpoints_removed]
-        if self.freed_bytes:
-            lines.append(f"freed {self.freed_bytes / 1e6:.1f} MB of contexts")
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some segments of one table of one run, in order of publication."""
-
-    table: str
-    run: str
-    files: tuple[str, ...]
-
-    def paths(self, root: Path) -> list[Path]:
-        """Where the segments lie."""
-        return [root / self.run / "segments" / self.table / f for f in self.files]
 
 
 def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 10.0) -> Report:
@@ -114,7 +74,7 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
                 waiting = _batches(con, root, run_id, report)
             until = time.monotonic() + HOLD_SECONDS
             for batch in waiting:
-                _move(con, root, batch, report)
+                move(con, root, batch, report)
                 if time.monotonic() > until:
                     break
             else:
@@ -188,7 +148,7 @@ def _begin(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> None:
     con.execute("DELETE FROM archive.segments")
     tombstones = tuple(name for _, name in Listing(root).segments("deletions", [OWN_FOLDER]))
     if tombstones:
-        _move(con, root, Batch("deletions", OWN_FOLDER, tombstones), report)
+        move(con, root, Batch("deletions", OWN_FOLDER, tombstones), report)
         for name in (*ARCHIVED, "runs"):
             if name != "deletions":
                 gone = "run_id IN (SELECT run_id FROM archive.deletions)"
@@ -226,70 +186,6 @@ def _schema_of(listing: Listing, root: Path, run: str) -> int:
     text = listing.json_text(f"{root}/{run}/run.json")
     found = duckdb.execute("SELECT ($1::JSON->>'schema')::INTEGER", [text]).fetchall()[0][0]
     return int(found or SCHEMA_VERSION)
-
-
-def _move(con: duckdb.DuckDBPyConnection, root: Path, batch: Batch, report: Report) -> None:
-    """One transaction: rows in, names noted; then the files go, then their names."""
-    table = TABLES[batch.table]
-    paths = batch.paths(root)
-    run = "run_id" if table.name == "deletions" else quoted(batch.run)
-    columns = ", ".join(f"{run} AS run_id" if c == "run_id" else c for c in table.names)
-    con.execute("BEGIN")
-    while paths:
-        scan = scan_segments(table, paths)
-        try:
-            con.execute(f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {columns} FROM {scan}")
-            break
-        except duckdb.Error:
-            con.execute("ROLLBACK")
-            found = quarantine_damaged(paths)
-            if not found and all(p.exists() for p in paths):
-                raise
-            report.damaged += found
-            paths = [p for p in paths if p.exists()]
-            con.execute("BEGIN")
-    if not paths:
-        con.execute("ROLLBACK")
-        return
-    report.rows += _insert(con, batch)
-    con.executemany(
-        "INSERT INTO archive.segments VALUES (?, ?, ?)",
-        [(batch.run, batch.table, p.name) for p in paths],
-    )
-    con.execute("COMMIT")
-    for path in paths:
-        path.unlink(missing_ok=True)
-    con.execute("DELETE FROM archive.segments")
-    con.execute("DROP TABLE incoming")
-    report.segments += len(paths)
-    if batch.run != OWN_FOLDER:
-        report.runs.add(batch.run)
-
-
-def _insert(con: duckdb.DuckDBPyConnection, batch: Batch) -> int:
-    table = TABLES[batch.table]
-    rows = "incoming"
-    if table.name in WITH_PROMPTS:
-        con.execute(
-            "INSERT INTO archive.texts SELECT DISTINCT md5_number(prompt), prompt FROM incoming "
-            "WHERE prompt IS NOT NULL "
-            "AND md5_number(prompt) NOT IN (SELECT text_key FROM archive.texts)"
-        )
-        rows = "(SELECT * EXCLUDE (prompt), md5_number(prompt) AS prompt_key FROM incoming)"
-    order = [c for c in ("step", "split", "group_id", "sample") if c in table.names]
-    by = f"ORDER BY {', '.join(order)}" if order else ""
-    con.execute(f"INSERT INTO archive.{table.name} BY NAME SELECT * FROM {rows} {by}")
-    if table.supersedes:
-        keys = ", ".join(table.supersedes)
-        same = " AND ".join(f"r.{k} = n.{k}" for k in table.supersedes)
-        con.execute(
-            f"DELETE FROM archive.{table.name} AS r USING ("
-            f"SELECT {keys}, max(attempt) AS newest FROM archive.{table.name} "
-            f"WHERE run_id = $1 GROUP BY {keys} HAVING max(attempt) > min(attempt)) AS n "
-            f"WHERE r.run_id = $1 AND {same} AND r.attempt < n.newest",
-            [batch.run],
-        )
-    return int(con.execute("SELECT count(*) FROM incoming").fetchall()[0][0])
 
 
 def _end(con: duckdb.DuckDBPyConnection, root: Path, report: Report, runs: list[str]) -> None:

@@ -16,7 +16,8 @@ from workbench.store.catalog import OWN_FOLDER
 from workbench.store.damage import Damaged, quarantine_damaged
 from workbench.store.errors import StoreError
 from workbench.store.listing import Listing, Segment, run_names
-from workbench.store.schema import TABLES, Table, scan_segments, sql_columns
+from workbench.store.scan import scan_segments
+from workbench.store.schema import TABLES, Table, sql_columns
 
 FILES_AT_ONCE = 500
 READ_TRIES = 5

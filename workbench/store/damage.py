@@ -10,7 +10,8 @@ from pathlib import Path
 import duckdb
 
 from workbench.store.errors import StoreError
-from workbench.store.schema import TABLES, scan_segments
+from workbench.store.scan import scan_segments
+from workbench.store.schema import TABLES
 
 FOLDER = "quarantine"
 

@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from workbench.store.catalog import view_sql
 from workbench.store.errors import StoreError
-from workbench.store.schema import TABLES, quoted
+from workbench.store.scan import quoted
+from workbench.store.schema import TABLES
 from workbench.store.session import Session, session_for
 
 Format = Literal["parquet", "csv", "jsonl", "duckdb"]

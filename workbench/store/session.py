@@ -31,7 +31,8 @@ from workbench.store.catalog import (
 )
 from workbench.store.errors import QueryError, StoreBusyError, StoreError
 from workbench.store.sandbox import check_select
-from workbench.store.schema import SCHEMA_VERSION, quoted
+from workbench.store.scan import quoted
+from workbench.store.schema import SCHEMA_VERSION
 
 BUSY_SECONDS = 2.0
 """How long a reader waits for an archive that holds the store."""
