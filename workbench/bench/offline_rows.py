@@ -62,11 +62,13 @@ def sample(run_dir: Path, writer: RunWriter) -> None:
     """Sample the run's prompts from its policy: ``steps`` batches, each prompt once."""
     from workbench.trainers.build import end_ids
     from workbench.trainers.rollout import Sampling
+    from workbench.trainers.scoring import prepare_scoring
     from workbench.trainers.session import Session
 
     config = read_config(run_dir)
     task = load_task(config.task)
     session = Session.load(config, task).on_device()
+    prepare_scoring(session.model)
     order = np.random.default_rng([config.seed, 21]).permutation(len(task.train))
     roller = session.roller(session.model, None, end_ids(session.model, session.tokenizer))
     grpo = config.grpo
