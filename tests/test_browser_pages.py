@@ -78,8 +78,9 @@ def test_a_run_that_goes_on_is_seen_to_go_on(app: App, tab: Watched):
     page.get_by_role("button", name="Launch run").click()
     row = page.locator(".wb-runs tbody tr", has_text="watched")
     expect(row).to_contain_text("finished")
-    last = "() => Math.max(...document.querySelector('#runs-rewards .wb-plot').data[0].x)"
-    page.wait_for_function(f"({last})() === 59")
+    page.wait_for_function(
+        "document.querySelector('#runs-rewards .wb-plot').data?.[0]?.x.at(-1) === 59"
+    )
     expect(page.locator(".wb-log[data-tail]")).to_be_visible()
     wb.delete("watched")
 
