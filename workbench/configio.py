@@ -26,7 +26,7 @@ from workbench.configdoc import FieldDoc, field_index, keys_of
 from workbench.scalarizer_config import SCALARIZER_CONFIGS
 from workbench.yamlio import YamlError, parse
 
-PRESETS = ("quick", "etudes", "paper")
+PRESETS = ("quick", "etudes", "paper", "anchored")
 _RUN_CONFIG = TypeAdapter(RunConfig)
 
 

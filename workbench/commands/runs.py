@@ -58,14 +58,14 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from workbench.api import MAX_ACTIVE, Workbench
-    from workbench.configio import load, with_name
+    from workbench.configio import PRESETS, load, with_name
     from workbench.configtext import dump
 
     for item in [s for s in args.set if "=" not in s and args.config is None][:1]:
         args.config = item  # `run --set steps=3 quick`: the option took the configuration along
         args.set.remove(item)
     if args.config is None:
-        raise UsageError("name a YAML file or a preset: quick, etudes, paper")
+        raise UsageError(f"name a YAML file or a preset: {', '.join(PRESETS)}")
     config = load(args.config, args.set)
     if args.name is not None:
         config = with_name(config, args.name)
