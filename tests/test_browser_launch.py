@@ -72,7 +72,7 @@ def test_a_wrong_value_is_refused_beside_its_field(app: App, tab: Watched):
 def test_choosing_another_scalarizer_brings_its_own_fields(app: App, tab: Watched):
     page = tab.page
     page.goto(f"{app.url}/?tab=launch")
-    page.get_by_label("name", exact=True).last.select_option("random")
+    page.get_by_label("scalarizer", exact=True).select_option("random")
     expect(page.locator("[id='f-scalarizer.concentration']")).to_have_value("1.0")
     expect(page.locator("[id='f-scalarizer.emphasis']")).to_have_count(0)
     expect(page.locator("#launch-command")).to_contain_text("scalarizer.name=random")

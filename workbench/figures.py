@@ -9,77 +9,31 @@ page in light or dark fills in text and grid; in a notebook the template does.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-PAPER_COLORS = {
-    "perplexity": "#0072B2",
-    "format": "#009E73",
-    "entropy": "#CC79A7",
-    "length": "#E69F00",
-    "preference": "#D55E00",
-}
-MORE_COLORS = ("#56B4E9", "#882255", "#999933", "#44AA99", "#6A51A3", "#8C6D31", "#636363")
-KIND_COLORS = (
-    "#3b5bdb", "#9c36b5", "#e8590c", "#0b8aa0", "#2f9e44", "#e03131", "#b08500", "#868e96",
+from workbench.palette import (
+    FAMILIES,
+    MARGIN,
+    PAPER_COLORS,
+    kind_colors,
+    kind_slot,
+    layout,
+    objective_colors,
+    objective_order,
+    plain_text,
+    tint,
 )  # fmt: skip
-FAMILIES = ("reason", "story", "instruct", "belief", "fact", "translate", "comfort")
-"""The kinds that ship with the package: each keeps a colour of its own."""
-HEIGHT = 220
-MARGIN = {"l": 44, "r": 10, "t": 8, "b": 34}
+from workbench.weight_map import polygon, simplex_points, weight_map
 
-
-def objective_colors(names: Iterable[str]) -> dict[str, str]:
-    """The colour of each objective: the paper's five are fixed, others are spread by name."""
-    colors: dict[str, str] = {}
-    for name in names:
-        if name in PAPER_COLORS:
-            colors[name] = PAPER_COLORS[name]
-            continue
-        start = zlib.crc32(name.encode()) % len(MORE_COLORS)
-        ring = MORE_COLORS[start:] + MORE_COLORS[:start]
-        colors[name] = next((c for c in ring if c not in colors.values()), ring[0])
-    return colors
-
-
-def kind_slot(kind: str) -> int:
-    """Which of the eight colours a kind has, in figures and as a chip on the pages."""
-    if kind in FAMILIES:
-        return FAMILIES.index(kind)
-    return zlib.crc32(kind.encode()) % len(KIND_COLORS)
-
-
-def kind_colors(kinds: Iterable[str]) -> dict[str, str]:
-    """The colour of each kind of prompt."""
-    return {k: KIND_COLORS[kind_slot(k)] for k in kinds}
-
-
-def objective_order(names: Iterable[str]) -> list[str]:
-    """The paper's five in their own order, then the others by name: the same in every picture."""
-    known = list(PAPER_COLORS)
-    return sorted(set(names), key=lambda n: (known.index(n) if n in known else len(known), n))
-
-
-def _layout(figure: go.Figure, **more: Any) -> go.Figure:
-    base = {
-        "height": HEIGHT,
-        "margin": MARGIN,
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "hovermode": "x unified",
-    }
-    return figure.update_layout({**base, **more})
-
-
-def _tint(color: str, alpha: float) -> str:
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha})"
+__all__ = [
+    "FAMILIES", "FIGURES", "PAPER_COLORS", "curves", "figure", "kind_colors", "kind_slot",
+    "means_with_intervals", "objective_colors", "objective_order", "pareto", "plain", "polygon",
+    "simplex_points", "weight_area", "weight_map", "weights_by_kind",
+]  # fmt: skip
 
 
 def plain(figure: go.Figure) -> dict[str, Any]:
@@ -112,7 +66,7 @@ def curves(
             line={"color": colors[name], "width": 1.8},
             hovertemplate="%{y:.3g}",
         )
-    return _layout(figure, xaxis={"title": "step"}, yaxis={"title": title})
+    return layout(figure, xaxis={"title": "step"}, yaxis={"title": title})
 
 
 def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
@@ -135,14 +89,19 @@ def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
             mode="lines",
             stackgroup="weights",
             line={"color": colors[name], "width": 0.5},
-            fillcolor=_tint(colors[name], 0.85),
+            fillcolor=tint(colors[name], 0.85),
             customdata=[{"step": str(s)} for s in line["step"]],
             hovertemplate="%{y:.3g}",
         )
     if mark is not None:
         figure.add_vline(x=mark, line={"dash": "dash", "width": 1.5, "color": "#868e96"})
-    return _layout(
-        figure, height=180, showlegend=False, yaxis={"range": [0, 1]}, xaxis={"title": "step"}
+    return layout(
+        figure,
+        height=180,
+        margin={**MARGIN, "t": 6},
+        showlegend=False,
+        yaxis={"range": [0, 1]},
+        xaxis={"title": "step"},
     )
 
 
@@ -181,98 +140,9 @@ def weights_by_kind(frame: pd.DataFrame) -> go.Figure:
                 col=i % columns + 1,
             )
     figure.update_annotations(font_size=11)
-    return _layout(
+    return layout(
         figure, height=70 + 130 * rows, margin={**MARGIN, "t": 46},
-        legend={"orientation": "h", "y": 1.0, "yanchor": "top", "x": 0, "yref": "container"},
     )  # fmt: skip
-
-
-def simplex_points(weights: np.ndarray) -> np.ndarray:
-    """Where weight vectors lie in a regular polygon with one corner per objective.
-
-    Args:
-        weights: (M, K), rows on the simplex.
-
-    Returns:
-        (M, 2): the weighted mean of the corners; for K = 3 this is the ternary plot.
-    """
-    return np.asarray(weights @ polygon(weights.shape[1]))
-
-
-def polygon(corners: int) -> np.ndarray:
-    """The (K, 2) corners of a regular polygon, first one on top, clockwise."""
-    angle = np.pi / 2 - 2 * np.pi * np.arange(corners) / corners
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
-def weight_map(
-    frame: pd.DataFrame, objectives: Sequence[str], selected: str | None = None
-) -> go.Figure:
-    """Every prompt's mean weights as a point, coloured by kind; the corners are the objectives.
-
-    Points near the middle would overlap, so the picture is scaled to the points, and the corners
-    give directions.
-
-    Args:
-        frame: columns ``prompt_id``, ``step``, ``kind``, ``prompt`` and one per objective.
-        objectives: the K columns to place by.
-        selected: prompt to ring.
-    """
-    figure = go.Figure()
-    corners = polygon(len(objectives))
-    colors = objective_colors(objectives)
-    weights = frame[list(objectives)].to_numpy(dtype=float)
-    points = simplex_points(np.nan_to_num(weights))
-    reach = max(0.08, float(np.abs(points).max())) if len(points) else 1.0
-    scale = min(1.0, 1.15 * reach)
-    ring = np.concatenate([corners, corners[:1]]) * scale
-    figure.add_scatter(
-        x=ring[:, 0].tolist(), y=ring[:, 1].tolist(), mode="lines", hoverinfo="skip",
-        line={"color": "#adb5bd", "width": 1}, showlegend=False,
-    )  # fmt: skip
-    tints = kind_colors(frame["kind"].unique())
-    for kind, tint in sorted(tints.items()):
-        rows = np.flatnonzero((frame["kind"] == kind).to_numpy())
-        part = frame.iloc[rows]
-        figure.add_scatter(
-            x=points[rows, 0].tolist(), y=points[rows, 1].tolist(), mode="markers", name=kind,
-            marker={"size": 7, "color": tint, "opacity": 0.65},
-            customdata=[
-                {"prompt": str(p), "step": str(s)}
-                for p, s in zip(part["prompt_id"], part["step"], strict=True)
-            ],
-            text=[_hover(t) for t in part["prompt"]], hovertemplate="%{text}",
-        )  # fmt: skip
-    here = np.flatnonzero((frame["prompt_id"] == selected).to_numpy())
-    if len(here):
-        figure.add_scatter(
-            x=points[here, 0].tolist(), y=points[here, 1].tolist(), mode="markers",
-            marker={"size": 13, "color": "rgba(0,0,0,0)", "line": {"width": 2, "color": "#e8590c"}},
-            hoverinfo="skip", showlegend=False,
-        )  # fmt: skip
-    for name, (x, y) in zip(objectives, corners, strict=True):
-        figure.add_annotation(
-            x=1.14 * x * scale, y=1.12 * y * scale, text=f"<b>{_hover(name)}</b>", showarrow=False,
-            font={"color": colors[name], "size": 10},
-        )  # fmt: skip
-    if scale < 0.8:
-        figure.add_annotation(
-            x=1.4 * scale, y=-1.28 * scale, xanchor="right", yanchor="bottom", showarrow=False,
-            text=f"zoomed in {1 / scale:.0f}×", font={"size": 10},
-        )  # fmt: skip
-    hidden = {"visible": False, "range": [-1.45 * scale, 1.45 * scale]}
-    return _layout(
-        figure, height=240, margin={"l": 4, "r": 4, "t": 4, "b": 4}, hovermode="closest",
-        xaxis={**hidden, "scaleanchor": "y"},
-        yaxis={**hidden, "range": [-1.3 * scale, 1.3 * scale]},
-        showlegend=False,
-    )  # fmt: skip
-
-
-def _hover(text: str) -> str:
-    """Plotly reads a little HTML in its texts: a prompt must not be read as such."""
-    text = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text if len(text) <= 90 else text[:87] + "..."
 
 
 def means_with_intervals(frame: pd.DataFrame) -> go.Figure:
@@ -288,7 +158,7 @@ def means_with_intervals(frame: pd.DataFrame) -> go.Figure:
     for i, side in enumerate(sides):
         part = frame[frame["side"] == side]
         figure.add_bar(
-            x=part["name"].tolist(), y=part["mean"].tolist(), name=_hover(side),
+            x=part["name"].tolist(), y=part["mean"].tolist(), name=plain_text(side),
             marker={"color": palette[i % len(palette)]},
             error_y={
                 "type": "data", "symmetric": False, "thickness": 1.2, "width": 3,
@@ -298,7 +168,7 @@ def means_with_intervals(frame: pd.DataFrame) -> go.Figure:
             },
             hovertemplate="%{y:.3g}",
         )  # fmt: skip
-    return _layout(figure, height=260, barmode="group")
+    return layout(figure, height=300, barmode="group", xaxis={"title": ""}, yaxis={"title": ""})
 
 
 def pareto(frame: pd.DataFrame, x: str, y: str) -> go.Figure:
@@ -317,14 +187,23 @@ def pareto(frame: pd.DataFrame, x: str, y: str) -> go.Figure:
     )  # fmt: skip
     figure.add_scatter(
         x=frame[x].tolist(), y=frame[y].tolist(), mode="markers+text", showlegend=False,
-        text=[_hover(s) for s in frame["side"]], textposition="top center",
+        text=[plain_text(s) for s in frame["side"]], textposition="top center",
         marker={"size": 10, "color": ["#3b5bdb" if f else "#adb5bd" for f in frame["front"]]},
+        cliponaxis=False,
         hovertemplate="%{text}: %{x:.3g}, %{y:.3g}<extra></extra>",
     )  # fmt: skip
-    return _layout(
+    return layout(
         figure, height=260, hovermode="closest", showlegend=False,
-        xaxis={"title": x}, yaxis={"title": y},
+        xaxis={"title": x, "range": _padded(frame[x])}, yaxis={"title": y},
+        margin={**MARGIN, "t": 16},
     )  # fmt: skip
+
+
+def _padded(values: pd.Series) -> list[float]:
+    """A range with room for the labels at its ends."""
+    low, high = float(values.min()), float(values.max())
+    room = 0.18 * (high - low) or 0.1
+    return [low - room, high + room]
 
 
 FIGURES: dict[str, Callable[..., go.Figure]] = {

@@ -69,11 +69,12 @@ def front_head(found: Comparison, names: Sequence[str], x: str, y: str) -> str:
 def tables(found: Comparison) -> str:
     """Means, wins and differing settings as tables."""
     return (
-        '<div class="wb-grid wb-wide">'
+        '<div class="wb-columns"><div>'
         + card("Means", _means(found), "95 % bootstrap intervals over prompts")
+        + "</div><div>"
         + card("Win rate by the judge", _wins(found), "share of prompts won, ties half")
         + card("Settings that differ", _config(found))
-        + "</div>"
+        + "</div></div>"
     )
 
 
@@ -111,16 +112,13 @@ def _wins(found: Comparison) -> str:
         verdict = "a clear difference" if clear else "could be chance"
         lines.append(
             f"<tr><td><b>{esc(row.side)}</b> against {esc(row.against)}</td>"
-            f'<td class="wb-num">{percent(row.rate)}</td>'
-            f'<td class="wb-num wb-dim">{percent(row.low)} to {percent(row.high)}</td>'
-            f'<td class="wb-num">{num(row.difference, signed=True)}</td>'
-            f'<td class="wb-num wb-dim">{num(row.difference_low, signed=True)} to '
-            f"{num(row.difference_high, signed=True)}</td><td>{verdict}</td></tr>"
+            f'<td class="wb-num">{percent(row.rate)}<br><small class="wb-dim">'
+            f"{percent(row.low)} to {percent(row.high)}</small></td>"
+            f'<td class="wb-num">{num(row.difference, signed=True)}<br><small class="wb-dim">'
+            f"{num(row.difference_low, signed=True)} to {num(row.difference_high, signed=True)}"
+            f"</small></td><td>{verdict}</td></tr>"
         )
-    head = [
-        ("", ""), ("wins", "wb-num"), ("95 %", "wb-num"), ("judge", "wb-num"), ("95 %", "wb-num"),
-        ("", ""),
-    ]  # fmt: skip
+    head = [("", ""), ("wins", "wb-num"), ("judge difference", "wb-num"), ("", "")]
     return table(head, lines)
 
 

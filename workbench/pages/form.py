@@ -99,9 +99,18 @@ def control(doc: FieldDoc, typed: str, problem: str = "", path: str = "") -> str
     inline = " check" if doc.kind == "boolean" else ""
     return (
         f'<div class="wb-control{inline}{" wrong" if problem else ""}">'
-        f"<label {attr('for', name)}>{esc(doc.key.replace('_', ' '))}</label>{widget}"
+        f"<label {attr('for', name)}>{esc(title(path))}</label>{widget}"
         f"{error if problem else ''}<small>{_help(doc.help)}</small></div>"
     )
+
+
+def title(path: str) -> str:
+    """What a key is called on the form: the words of its path below the section."""
+    if path == "scalarizer.name":
+        return "scalarizer"
+    parts = path.split(".")
+    own = parts[2:] if parts[0] == "objectives" else parts[1:] or parts
+    return " · ".join(part.replace("_", " ") for part in own)
 
 
 def _options(options: Iterable[tuple[str, str]], chosen: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 import gradio as gr
@@ -28,12 +29,6 @@ from workbench.pages.feed import recent_runs
 from workbench.pages.markup import act, attr, button, duration, esc, go
 from workbench.pages.page import Page, Refused, View, html
 
-ABOUT = {
-    "quick": "The whole chain in about a minute on two cores: seven tiny task families, five "
-    "objectives, a Conductor.",
-    "etudes": "The full demo: the same tasks, long enough to see the Conductor choose.",
-    "paper": "The paper's settings for a real model, each with its source. Needs a GPU.",
-}
 DEFAULT = "quick"
 
 
@@ -46,6 +41,13 @@ def build(wb: Workbench) -> Page:
             result = html("launch-result")
     actions = {"launch": start, "objective": objectives_form.add}
     return Page("launch", [fields, result], show, actions)
+
+
+def about(preset: str) -> str:
+    """What a preset is for: the comment at the head of its file."""
+    lines = takewhile(lambda line: line.startswith("#"), preset_text(preset).splitlines())
+    text = " ".join(line.lstrip("# ") for line in lines).removeprefix(f"{preset}: ")
+    return text[:1].upper() + text[1:]
 
 
 def preset_of(view: View) -> str:
@@ -131,7 +133,7 @@ def _form(view: View, data: dict[str, Any], problems: Mapping[str, str]) -> str:
     cards = "".join(
         f'<button type="button" class="wb-preset{" sel" if p == chosen else ""}" '
         f'{go(preset=p, set="")} aria-pressed="{str(p == chosen).lower()}"><b>{esc(p)}</b>'
-        f"<span>{esc(ABOUT[p])}</span></button>"
+        f"<span>{esc(about(p))}</span></button>"
         for p in PRESETS
     )
     parts = [f'<div class="wb-presets" role="group" aria-label="preset">{cards}</div>']

@@ -188,6 +188,7 @@
     const out = { ...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
       font: { ...(layout.font || {}), color: text, family: "system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif", size: 11 },
       hoverlabel: { ...(layout.hoverlabel || {}), bgcolor: cardColor, bordercolor: line, font: { color: text } } };
+    out.xaxis ??= {}; out.yaxis ??= {};
     for (const key of Object.keys(out)) if (/^[xy]axis/.test(key)) out[key] = { ...out[key], gridcolor: line, zerolinecolor: line, linecolor: line };
     return out;
   };
