@@ -87,6 +87,8 @@ class Launcher:
         config = with_absolute_paths(load(config))
         check_config(config)
         check_allowed(config, self.allowed_functions)
+        for handle in config.offline.source.runs if config.offline else ():
+            rundir.resolve(self.runs_dir, handle)
         launch = check_launch(config, **(launch or {}))
         with lock(self.runs_dir):
             for path in rundir.run_dirs(self.runs_dir) if token else ():

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -90,10 +90,10 @@ class OfflineChild(Child):
         rows = self._prepare(config, session, frame, findings, total, runs)
         saved = list_checkpoints(self.run_dir / "checkpoints") if self.resume else []
         evaluated = bool(config.evaluation.prompts and task.report)
-        before: dict[str, Any] | None = None
+        before = None
         if not saved and evaluated and config.evaluation.before:
             self.phase("evaluating before", "evaluating the policy before training")
-            before = summarise(self._evaluate(session, model, None, 0, "before"))
+            before = self._evaluate(session, model, None, 0, "before")
         trainer = self._trainer(config, session, rows)
         # any checkpoint's reference is loaded anew: the policy itself moves away from it
         reference = session.reference_for(self.run_dir / "checkpoints")
@@ -114,8 +114,10 @@ class OfflineChild(Child):
         if evaluated:
             self.phase("evaluating after", "evaluating the trained policy")
             batch = self._evaluate(session, trainer.policy, reference, self.step, "after")
-            self.say("held-out judge and mean weights\n" + table(summarise(batch), before))
-            self._distance(session, trainer, batch)
+            if batch is not None:
+                means = None if before is None else summarise(before)
+                self.say("held-out judge and mean weights\n" + table(summarise(batch), means))
+                self._distance(session, trainer, batch)
         self._end("finished", None)
         return "finished"
 
@@ -194,7 +196,8 @@ class OfflineChild(Child):
             self.phase("reference", f"reference log-probabilities of {len(rows)} rows")
             pad, size = session.tokenizer.pad_token_id, session.config.offline.update.batch_size
             logps = row_logps(session.model, rows.prompt_ids, rows.response_ids, pad, size)
-            offline_tokens.cache_logps(path, key, logps)
+            if self.main:
+                offline_tokens.cache_logps(path, key, logps)
         return logps
 
     def _trainer(self, config: RunConfig, session: Session, rows: TokenRows) -> RowTraining:
