@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 WORKBENCH := $(PY) -m workbench
 RUNS ?= runs
+BENCH_RUNS ?= bench-runs
 PORT ?= 7860
 JOBS ?= 2
 # the newest Python that the dependencies support, or PYTHON=... from the command line
@@ -13,7 +14,7 @@ PYTHON ?= $(firstword $(foreach v,3.13 3.12 3.11,$(shell python$(v) -c 'import s
 # tests and runs of a tiny model are faster on one thread each than on all of them
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo app test test-slow lint format bench bench-methods notebooks notebooks-save screenshots soak browser clean
+.PHONY: help setup demo app test test-slow lint format bench bench-methods notebooks notebooks-save screenshots browser clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,13 +57,23 @@ test: $(VENV)/.dev browser lint  ## set up, lint, run all tests
 	@$(PY) -m pytest -n $(JOBS) --dist loadgroup
 	@$(PY) -m pytest --nbmake notebooks -n $(JOBS) --timeout 900
 
+bench: $(VENV)/.runtime  ## paired timings: a step's cost, the store at a million rollouts
+	@$(WORKBENCH) bench --cost --runs-dir $(BENCH_RUNS)
+	@$(PY) -m workbench.store.bench --dir $(BENCH_RUNS)/store --json $(BENCH_RUNS)/store.json
+
+bench-methods: $(VENV)/.runtime  ## every weighting against the others (up to 90 minutes)
+	@$(WORKBENCH) bench --runs-dir $(BENCH_RUNS) --jobs $(JOBS)
+
+screenshots: $(VENV)/.dev browser  ## pictures of every page, light and dark, for the README
+	@$(PY) tests/screenshots.py .github/images
+
 notebooks: $(VENV)/.dev  ## execute the seven notebooks, in parallel
 	@$(PY) -m pytest --nbmake notebooks -n $(JOBS) --timeout 900
 
 notebooks-save: $(VENV)/.dev browser  ## execute them and keep their outputs, figures as pictures
 	@$(PY) tests/notebook_outputs.py
 
-test-slow: $(VENV)/.dev browser  ## the longer checks: crash test, soak, full benchmark cells
+test-slow: $(VENV)/.dev browser  ## the longer checks, such as the long crash test
 	@$(PY) -m pytest -n $(JOBS) --dist loadgroup -m slow --timeout 3600
 
 lint: $(VENV)/.dev  ## ruff, ruff format, mypy
