@@ -89,7 +89,7 @@ def page_sql(
             any_value(prompt) AS prompt, count(*) AS completions, avg(scalar) AS scalar,
             arg_max(advantage, abs(advantage)) AS advantage, avg(judge) AS judge,
             avg(list_max(map_values(weights)) - list_min(map_values(weights))) AS weight_spread,
-            1 - corr(advantage, judge) AS disagreement, {wanted} AS reward
+            1 - nullif(corr(advantage, judge), 'nan'::DOUBLE) AS disagreement, {wanted} AS reward
         FROM rows GROUP BY group_id {having}
     ),
     page AS (

@@ -27,7 +27,14 @@ def write_segment(table: pa.Table, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(2)}.tmp")
     try:
         with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", write_statistics=False)
+            # lz4 and plain numbers: half the time of zstd and dictionaries, to write and to read
+            pq.write_table(
+                table,
+                file,
+                compression="lz4",
+                use_dictionary=_text_columns(table.schema),
+                write_statistics=False,
+            )
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -35,6 +42,13 @@ def write_segment(table: pa.Table, path: Path) -> None:
         temporary.unlink(missing_ok=True)
         raise
     fsync_dir(path.parent)
+
+
+def _text_columns(schema: pa.Schema) -> list[str]:
+    """Columns that repeat themselves: text, and the keys of maps."""
+    text = [f.name for f in schema if pa.types.is_string(f.type)]
+    maps = [f"{f.name}.key_value.key" for f in schema if pa.types.is_map(f.type)]
+    return text + maps
 
 
 def publish(run_dir: Path, table: str, rows: pa.Table) -> Path:
