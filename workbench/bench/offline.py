@@ -130,8 +130,7 @@ def method_cells(
             if (name, seed) not in sources or (name == "old" and seed not in later):
                 continue
             start = checkpoint(later[seed][1]) if name == "old" else None
-            extra = grid.VARIANTS if variants and name == "fresh" else {}
-            for key, learner in {**grid.LEARNERS, **extra}.items():
+            for key, learner in grid.learners(name, variants).items():
                 source = {"path": str(sources[name, seed])}
                 arm = f"{name}-{key}"
                 cells.append(grid.learner_cell(arm, learner, seed, budget, source, start))
@@ -147,11 +146,11 @@ def chain(
 ) -> tuple[pd.DataFrame, list[str]]:
     """MAESTRO, then each method on its rollouts, against more GRPO for RPO's seconds."""
     runs_dir = Path(args.runs_dir)
-    sources = {seed: {"runs": [run.name]} for seed, (_, run) in later.items()}
+    sources = {seed: {"runs": [cell.name]} for seed, (cell, _) in later.items()}
     cells = [cell for cell, _ in later.values()]
     for seed in (s for s in seeds if s in later):
         start = checkpoint(later[seed][1])
-        for key, learner in grid.LEARNERS.items():
+        for key, learner in grid.learners("chain").items():
             for where, policy in (("chain", start), ("chain-base", None)):
                 arm = f"{where}-{key}"
                 cells.append(

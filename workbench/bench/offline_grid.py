@@ -69,28 +69,21 @@ LEARNERS: dict[str, Learner] = {
 """The four methods as they ship."""
 
 VARIANTS: dict[str, Learner] = {
-    "rpo-mean": Learner("RPO, averaged log-probabilities", _rpo(length_normalize=True)),
     "rpo-sum": Learner("RPO, summed log-probabilities", _rpo(length_normalize=False)),
     "rpo-authors": Learner(
-        "RPO, the authors' partition on averages, tau 5",
+        "RPO as its authors set it: their partition on averages, tau 5",
         _rpo(partition="authors", length_normalize=True, tau=5.0),
     ),
     "rpo-authors-1": Learner(
         "RPO, the authors' partition on averages, tau 1",
         _rpo(partition="authors", length_normalize=True, tau=1.0),
     ),
-    "rpo-authors-sum": Learner(
-        "RPO, the authors' partition on sums, tau 1",
-        _rpo(partition="authors", length_normalize=False, tau=1.0),
-    ),
-    "dro-mean": Learner(
-        "DRO, averaged log-probabilities", {"method": "dro", "dro": {"length_normalize": True}}
-    ),
     "dro-sum": Learner(
         "DRO, summed log-probabilities", {"method": "dro", "dro": {"length_normalize": False}}
     ),
     "dro-joint": Learner(
-        "DRO, value trains the policy", {"method": "dro", "dro": {"value_trains_policy": True}}
+        "DRO, the value trains the policy too",
+        {"method": "dro", "dro": {"value_trains_policy": True}},
     ),
     "kto-positive": Learner(
         "KTO, desirable above the mean of all", {"method": "kto", "kto": {"desirable": "positive"}}
@@ -99,8 +92,24 @@ VARIANTS: dict[str, Learner] = {
         "SFT, rows above their prompt's mean",
         {"method": "sft", "sft": {"select": "above_prompt_mean"}},
     ),
+    "rpo-corrected": Learner(
+        "RPO, rows weighted by pi_ref / pi_behaviour", _rpo(behaviour_correction=True)
+    ),
 }
-"""What the four defaults were chosen against, on fresh rows."""
+"""What the four defaults are held against."""
+
+EXTRA: dict[str, tuple[str, ...]] = {
+    "fresh": tuple(key for key in VARIANTS if key != "rpo-corrected"),
+    "old": ("rpo-corrected",),
+    "chain": ("rpo-corrected",),
+}
+"""Which variants run beside the four, by condition."""
+
+
+def learners(condition: str, variants: bool = True) -> dict[str, Learner]:
+    """The methods of a condition, the four defaults first."""
+    extra = EXTRA.get(condition, ()) if variants else ()
+    return LEARNERS | {key: VARIANTS[key] for key in extra}
 
 
 def rows_cell(seed: int) -> Cell:
@@ -150,7 +159,8 @@ def learner_cell(
         reward: ``offline.reward``, when it is not the file's column.
     """
     settings = common(budget, seed) | {"scalarizer": {"name": "static"}}
-    settings["probe"] = {"prompts": 0}
+    # nothing but the judge is asked in the end: one cheap objective stands for all
+    settings |= {"probe": {"prompts": 0}, "objectives": ["length"]}
     section = {"source": dict(source), **({"reward": dict(reward)} if reward else {})}
     settings["offline"] = merged(section, learner.settings)
     if start is not None:
