@@ -10,6 +10,7 @@ import time
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from workbench.store.catalog import store_path
 from workbench.store.damage import quarantined
 from workbench.store.doctor import examine
 from workbench.store.encode import encode_rollouts
-from workbench.store.errors import StoreError
+from workbench.store.errors import StoreError, StoreVersionError
 from workbench.store.groups import GroupFilter
 from workbench.store.reader import Store
 from workbench.store.segments import write_segment
@@ -94,6 +95,16 @@ def test_a_segment_of_another_shape_is_damage_only_where_it_contradicts(tmp_path
     assert "s0001-000010-bad.parquet" in store.notices[0]
     archive(tmp_path, RUN)
     assert steps_seen(tmp_path) == [0, 1, 2, 3]
+
+
+def test_a_segment_of_a_newer_workbench_is_not_taken_for_damage(tmp_path):
+    (path,) = publish_steps(make_run(tmp_path), range(1))
+    rows = pq.read_table(path)
+    text = rows.set_column(2, "step", pa.array(["a newer idea of a step"] * 8))
+    write_segment(text.replace_schema_metadata({"workbench_schema": "99"}), path)
+    with pytest.raises(StoreVersionError, match=f"{path.name} has schema 99"):
+        Store(tmp_path).sql("FROM rollouts")
+    assert path.exists()
 
 
 def test_a_segment_that_vanishes_takes_only_its_own_rows(tmp_path):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from store_batches import NAMES, RUN, make_batch, make_run
 
+from workbench.store import contexts as contexts_module
 from workbench.store import session as session_module
 from workbench.store.archive import archive
 from workbench.store.describe import schema_frame, schema_markdown
-from workbench.store.errors import QueryError, StoreBusyError
+from workbench.store.errors import QueryError, StoreBusyError, StoreError
 from workbench.store.groups import GroupFilter
 from workbench.store.reader import Store
 from workbench.store.writer import RunWriter
@@ -179,6 +180,20 @@ def test_the_rest_of_a_run(store):
 def test_contexts_come_back_as_they_were(store):
     contexts = store.contexts(RUN, steps=(1, 1))
     assert np.array_equal(np.stack(contexts.context), hand_made(1).contexts.astype(np.float32))
+
+
+def test_contexts_are_the_newest_attempts_and_never_fill_the_memory(tmp_path, monkeypatch):
+    run_dir = make_run(tmp_path)
+    for contexts in (np.zeros((8, 3)), np.ones((8, 3))):
+        with RunWriter(run_dir) as writer:
+            writer.rollouts(make_batch(0, contexts=contexts.astype(np.float16)))
+    store = Store(tmp_path)
+    assert np.stack(store.contexts(RUN).context).tolist() == np.ones((8, 3)).tolist()
+    assert len(store.contexts(RUN, "probe")) == len(store.contexts("nobody")) == 0
+    assert store.query("SELECT count(*) AS n FROM contexts").rows.n[0] == 8
+    monkeypatch.setattr(contexts_module, "MEMORY_BYTES", 10)
+    with pytest.raises(StoreError, match="Store.contexts"):
+        store.query("FROM contexts")
 
 
 def test_search_takes_text_as_it_stands(store):

@@ -188,8 +188,10 @@ def trl_tables(folder: Path, steps: int) -> dict[str, dict[str, float]]:
 def measure(folder: Path, runs: int, segments: int, many: int, peers: bool) -> dict[str, Any]:
     """Everything, on a store that is built in ``folder``."""
     root = folder / "runs"
+    _say(f"making {runs} runs of {STEPS * ROWS:,} rollouts and a live one of {segments:,} segments")
     live = build(root, runs, segments)
     store = Store(root)
+    _say("asking")
     old = str(
         store.sql("SELECT run_id FROM runs ORDER BY created LIMIT 1 OFFSET $1", [runs // 2]).run_id[
             0
@@ -213,9 +215,14 @@ def measure(folder: Path, runs: int, segments: int, many: int, peers: bool) -> d
         "archiving": archiving(folder, many),
     }
     if peers:
+        _say("asking TRL's files through pandas")
         result["trl, one run"] = trl_tables(folder / "trl-run", STEPS)
         result["trl, live run"] = trl_tables(folder / "trl-live", segments)
     return result
+
+
+def _say(text: str) -> None:
+    print(f"[bench] {text}", file=sys.stderr, flush=True)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -258,7 +265,9 @@ def table(result: dict[str, Any]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, and keep the numbers as JSON."""
     parser = argparse.ArgumentParser(prog="python -m workbench.store.bench", description=__doc__)
-    parser.add_argument("--dir", default="bench-runs/store", help="emptied before, removed after")
+    parser.add_argument(
+        "--dir", default="bench-runs/store", help="made, and removed again"
+    )
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--segments", type=int, default=2000)
     parser.add_argument("--many", type=int, default=5000, help="segments of the archiving part")
@@ -266,7 +275,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", help="write the numbers to this file")
     chosen = parser.parse_args(argv)
     folder = Path(chosen.dir)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists() and any(folder.iterdir()):
+        parser.error(f"--dir {folder} is not empty: it would be removed afterwards")
     try:
         result = measure(folder, chosen.runs, chosen.segments, chosen.many, not chosen.no_peers)
     finally:

@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from workbench.store.catalog import OWN_FOLDER
+from workbench.store.contexts import check_memory
 from workbench.store.damage import Damaged, quarantine_damaged
 from workbench.store.errors import StoreError
 from workbench.store.listing import Listing, Segment, run_names
@@ -80,6 +81,8 @@ class LiveCache:
         elif gone:
             self._con.execute(f"DELETE FROM live.{table.name} WHERE segment IN ({_ints(gone)})")
         fresh = sorted(waiting - set(loaded))
+        if table.name == "contexts":
+            check_memory(self._root, waiting)
         for start in range(0, len(fresh), FILES_AT_ONCE):
             self._load(table, fresh[start : start + FILES_AT_ONCE])
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from workbench.store.errors import StoreError
+from workbench.store.errors import StoreError, StoreVersionError
 from workbench.store.scan import scan_segments
-from workbench.store.schema import TABLES
+from workbench.store.schema import SCHEMA_VERSION, TABLES
 
 FOLDER = "quarantine"
 
@@ -33,12 +35,14 @@ def quarantine_damaged(paths: Iterable[Path]) -> list[Damaged]:
 
     Raises:
         StoreError: a damaged segment cannot be moved; the message names it.
+        StoreVersionError: a segment that cannot be read comes from a newer workbench.
     """
     found = []
     with duckdb.connect() as reader:
         for path in paths:
             reason = _why_unreadable(reader, path)
             if reason is not None:
+                _refuse_newer(path)
                 found.append(_quarantine(path, reason))
     return found
 
@@ -62,6 +66,20 @@ def _why_unreadable(reader: duckdb.DuckDBPyConnection, path: Path) -> str | None
     except duckdb.Error as error:
         return str(error).split("\n")[0] if path.exists() else None
     return None
+
+
+def _refuse_newer(path: Path) -> None:
+    """A segment of a newer workbench is not damaged; it is only not for this one to read."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        version = int(metadata.get(b"workbench_schema", 0))
+    except (OSError, ValueError, pa.ArrowException):
+        return
+    if version > SCHEMA_VERSION:
+        raise StoreVersionError(
+            f"{path} has schema {version}, written by a newer workbench; this one reads up to "
+            f"schema {SCHEMA_VERSION}. Upgrade the workbench, or move the run elsewhere."
+        )
 
 
 def _quarantine(path: Path, reason: str) -> Damaged:

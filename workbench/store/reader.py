@@ -261,14 +261,7 @@ class Store:
         self, run_id: str, split: str = "train", steps: tuple[int, int] | None = None
     ) -> pd.DataFrame:
         """Hidden states of a run: step, group_id, sample, context (D numbers each)."""
-        first, last = steps if steps is not None else (None, None)
-        return self._session.frame(
-            """SELECT step, group_id, sample, context FROM contexts
-            WHERE run_id = $1 AND split = $2 AND ($3 IS NULL OR step >= $3)
-                AND ($4 IS NULL OR step <= $4)
-            ORDER BY step, group_id, sample""",
-            [run_id, split, first, last],
-        )
+        return self._session.contexts(run_id, split, steps)
 
     def _of_run(self, view: str, run_id: str, order: str) -> pd.DataFrame:
         return self._session.frame(f"FROM {view} WHERE run_id = ? ORDER BY {order}", [run_id])

@@ -29,6 +29,7 @@ from workbench.store.catalog import (
     create_store,
     store_path,
 )
+from workbench.store.contexts import read_contexts
 from workbench.store.errors import QueryError, StoreBusyError, StoreError
 from workbench.store.sandbox import check_select
 from workbench.store.scan import quoted
@@ -127,6 +128,11 @@ class Session:
                 return cursor.sql(sql, params=params).to_arrow_table()
             except duckdb.Error as error:
                 raise QueryError(str(error).strip()) from error
+
+    def contexts(self, run_id: str, split: str, steps: tuple[int, int] | None) -> pd.DataFrame:
+        """Contexts of one run; see ``contexts.read_contexts``."""
+        with self.attached():
+            return read_contexts(self.root, run_id, split, steps, self.cache.damaged)
 
     def user_frame(self, sql: str, params: Any, limit: int | None, seconds: float) -> pd.DataFrame:
         """Answer a user's question: one SELECT, at most ``limit`` rows and ``seconds``.
