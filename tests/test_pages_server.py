@@ -88,7 +88,7 @@ def test_no_file_of_the_runs_is_served(app: App):
 
 def test_pages_import_no_training_library():
     code = (
-        "import sys, json, workbench.api, workbench.pages; "
+        "import sys, json, workbench.api, workbench.pages.app, workbench.pages.server; "
         "print(json.dumps([m for m in ('torch', 'trl', 'transformers', 'datasets') "
         "if m in sys.modules]))"
     )

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-
 from workbench.api import Workbench
 from workbench.pages import compare, inspect, launch, rate, runs
 from workbench.pages.export import download
 from workbench.pages.feed import forget, recent_runs
 from workbench.pages.page import Page, Refused, View, parse_view
+from workbench.pages.quick_gradio import gr
 from workbench.pages.server import WorkbenchBlocks
 
 log = logging.getLogger(__name__)
@@ -68,7 +67,7 @@ def build_app(
             for name, build in BUILDERS.items():
                 with gr.Tab(name.capitalize(), id=name):
                     pages[name] = build(wb)
-        desk = Desk(wb, pages)
+        desk = blocks.desk = Desk(wb, pages)
         outputs = [address, tabs, timer, *desk.outputs]
         quick: dict[str, Any] = {
             "queue": False,
@@ -89,6 +88,14 @@ class Desk:
         self.wb = wb
         self.pages = pages
         self.outputs = [output for page in pages.values() for output in page.outputs]
+
+    def warm_up(self) -> None:
+        """Show every page once to nobody: what Python loads on first use is then loaded."""
+        for page in self.pages.values():
+            try:
+                page.show(self.wb, {"tab": page.name}, EVERYTHING)
+            except Exception:  # whoever opens the page is told; here nobody is
+                log.debug("the %s page could not be shown", page.name, exc_info=True)
 
     def go(self, event: gr.EventData) -> list[Any]:
         """Show the address that the browser asks for."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import gradio as gr
 import pandas as pd
 
 from workbench import figures
@@ -15,6 +14,7 @@ from workbench.pages import compare_ask, compare_views
 from workbench.pages.jobs import Jobs
 from workbench.pages.markup import button, card, empty, go
 from workbench.pages.page import Page, View, chart, heading, html
+from workbench.pages.quick_gradio import gr
 
 TEXT_KEYS = frozenset({"tpage", "tkind", "tsort"})
 

@@ -10,12 +10,16 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import pandas as pd
 
+from workbench import rundir
 from workbench.api import Workbench
+from workbench.config import RunConfig
 from workbench.pages import queries
 
 LIVE = ("queued", "starting", "running", "stopping")
@@ -33,6 +37,20 @@ def recent_runs(wb: Workbench) -> pd.DataFrame:
         known = time.monotonic(), wb.runs()
         _LISTS[wb] = known
     return known[1]
+
+
+@lru_cache(maxsize=256)
+def _config(runs_dir: Path, run_id: str) -> RunConfig:
+    return rundir.read_config(rundir.check_run_dir(runs_dir, run_id))
+
+
+def config_of(wb: Workbench, run_id: str) -> RunConfig:
+    """The configuration of a run, which never changes once it is written, read once.
+
+    Raises:
+        UnknownRunError: the run has no directory here.
+    """
+    return _config(wb.runs_dir, run_id)
 
 
 def forget(wb: Workbench) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gradio as gr
 import pandas as pd
 
 from workbench import figures
@@ -12,6 +11,7 @@ from workbench.api import Workbench
 from workbench.pages import group_view, prompt_list, queries, run_choice, what_if
 from workbench.pages.markup import attr, button, card, empty, esc, go
 from workbench.pages.page import Page, View, chart, html
+from workbench.pages.quick_gradio import gr
 from workbench.types import Floats
 
 LIST_KEYS = prompt_list.FILTER_KEYS | {"*"}
@@ -77,7 +77,7 @@ def _fill(
     listed, problem = _listed(wb, view, run_id, names)
     if "prompt" not in view and len(listed):
         view["prompt"], view["step"] = str(listed["prompt_id"].iloc[0]), str(listed["step"].iloc[0])
-    rows, step = _rows(wb, view, run_id)
+    rows, step, steps = _rows(wb, view, run_id)
     list_changed = bool(changed & LIST_KEYS)
     values: list[Any] = [
         top,
@@ -93,7 +93,7 @@ def _fill(
     others = what_if.alternative(wb, view, run_id, names, step)
     inside = (step["group_id"] == rows["group_id"].iloc[0]).to_numpy()
     values.append(
-        _group_card(wb, view, rows, step, names, colors, others.advantages[inside], run_id)
+        _group_card(view, rows, step, steps, names, colors, others.advantages[inside])
         if changed & GROUP_KEYS
         else skip
     )
@@ -118,7 +118,7 @@ def shown_rows(wb: Workbench, view: View) -> pd.DataFrame | None:
     if run is None or not names:
         return None
     view.setdefault("split", "train")
-    rows, step = _rows(wb, view, run["run_id"])
+    rows, step, _ = _rows(wb, view, run["run_id"])
     if rows is None:
         return None
     other = what_if.alternative(wb, view, run["run_id"], names, step)
@@ -135,36 +135,38 @@ def _listed(wb: Workbench, view: View, run_id: str, names: list[str]) -> tuple[p
         return queries.groups(wb, run_id, names, plain), str(error)
 
 
-def _rows(wb: Workbench, view: View, run_id: str) -> tuple[pd.DataFrame | None, pd.DataFrame]:
-    """The rows of the chosen group and of its whole step; settles ``step`` in the address."""
+def _rows(
+    wb: Workbench, view: View, run_id: str
+) -> tuple[pd.DataFrame | None, pd.DataFrame, list[int]]:
+    """The rows of the chosen group, those of its step, and the steps at which it was sampled.
+
+    Settles ``split`` and ``step`` in the address.
+    """
     seen = queries.steps_of_prompt(wb, run_id, view.get("prompt", ""))
     here = seen[seen["split"] == view["split"]]
     if not len(here) and len(seen):
         view["split"] = str(seen["split"].iloc[-1])
         here = seen[seen["split"] == view["split"]]
     if not len(here):
-        return None, pd.DataFrame()
+        return None, pd.DataFrame(), []
     steps = [int(s) for s in here["step"]]
     wanted = int(view["step"]) if view.get("step", "").isdecimal() else steps[-1]
     at = wanted if wanted in steps else min(steps, key=lambda s: abs(s - wanted))
     view["step"] = str(at)
     step = queries.step_rows(wb, run_id, view["split"], at)
     mine = step[step["prompt_id"] == view["prompt"]]
-    return mine[mine["group_id"] == mine["group_id"].iloc[0]], step
+    return mine[mine["group_id"] == mine["group_id"].iloc[0]], step, steps
 
 
 def _group_card(
-    wb: Workbench,
     view: View,
     rows: pd.DataFrame,
     step: pd.DataFrame,
+    steps: list[int],
     names: list[str],
     colors: dict[str, str],
     alternative: Floats,
-    run_id: str,
 ) -> str:
-    seen = queries.steps_of_prompt(wb, run_id, view["prompt"])
-    steps = [int(s) for s in seen[seen["split"] == view["split"]]["step"]]
     at = steps.index(int(view["step"]))
     before = str(steps[at - 1]) if at else ""
     after = str(steps[at + 1]) if at + 1 < len(steps) else ""

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any
 
-import gradio as gr
-
 from workbench.api import Workbench
 from workbench.config import RunConfig
 from workbench.configdoc import field_index
@@ -28,6 +26,7 @@ from workbench.pages import form, objectives_form, task_preview
 from workbench.pages.feed import recent_runs
 from workbench.pages.markup import act, attr, button, duration, esc, go
 from workbench.pages.page import Page, Refused, View, html
+from workbench.pages.quick_gradio import gr
 
 DEFAULT = "quick"
 

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import gradio as gr
-
 from workbench.api import Workbench
 from workbench.pages.markup import esc
+from workbench.pages.quick_gradio import gr
 
 View = dict[str, str]
 TABS = ("launch", "runs", "inspect", "compare", "rate")

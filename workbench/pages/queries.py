@@ -24,7 +24,7 @@ SORTS = {
     "best": ("highest reward", "scalar DESC NULLS LAST, step DESC, group_id"),
     "worst": ("lowest reward", "scalar NULLS LAST, step DESC, group_id"),
     "push": ("largest advantage", "push DESC NULLS LAST, step DESC, group_id"),
-    "judge": ("advantage ≠ judge", "agreement NULLS LAST, step DESC, group_id"),
+    "judge": ("advantage against judge", "agreement NULLS LAST, step DESC, group_id"),
     "flat": ("flattest groups", "push NULLS LAST, step DESC, group_id"),
     "prompt": ("prompt A to Z", "prompt, step DESC, group_id"),
 }

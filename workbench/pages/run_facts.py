@@ -8,6 +8,7 @@ from typing import Any
 from workbench.api import Workbench
 from workbench.configtext import dump
 from workbench.core.diagnostics import suggest_token_limit
+from workbench.pages.feed import config_of
 from workbench.pages.markup import (
     act,
     ago,
@@ -78,7 +79,7 @@ def drift_card(wb: Workbench, run_id: str) -> str:
         "ORDER BY step DESC LIMIT 2000",
         {"run": run_id},
     )
-    now = wb.config(run_id).grpo.max_completion_length
+    now = config_of(wb, run_id).grpo.max_completion_length
     better = suggest_token_limit(
         rows["num_tokens"].to_numpy(dtype=int), rows["truncated"].to_numpy(dtype=bool), now
     )
@@ -121,7 +122,7 @@ def checkpoints_card(wb: Workbench, run_id: str) -> str:
 def settings_card(wb: Workbench, run_id: str) -> str:
     """The run's whole configuration, and the command that makes it again."""
     recipe = wb.reproduce(run_id)
-    yaml = dump(wb.config(run_id), comments=False)
+    yaml = dump(config_of(wb, run_id), comments=False)
     line = str(recipe["command"])
     return (
         '<details class="wb-card wb-section"><summary><h3>Settings and how to reproduce</h3>'

@@ -6,13 +6,12 @@ import time
 from functools import partial
 from typing import Any
 
-import gradio as gr
-
 from workbench.api import Workbench
 from workbench.pages import run_actions, run_choice, run_facts, runs_view
 from workbench.pages.feed import LIVE, Feed, recent_runs
 from workbench.pages.markup import card
 from workbench.pages.page import Page, View, chart, heading, html
+from workbench.pages.quick_gradio import gr
 
 FACTS_SECONDS = 10.0
 

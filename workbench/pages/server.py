@@ -8,14 +8,9 @@ import threading
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-import gradio as gr
 import plotly
 from starlette.middleware import Middleware
 from starlette.responses import FileResponse, PlainTextResponse
@@ -23,6 +18,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench.api import Workbench
+from workbench.pages.quick_gradio import gr
+
+if TYPE_CHECKING:
+    from workbench.pages.app import Desk
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 PLOTLY_URL = f"/workbench/plotly/{plotly.__version__.replace('.', '-')}"
@@ -117,7 +116,13 @@ def _plotly(request: Any) -> FileResponse:
 
 
 class WorkbenchBlocks(gr.Blocks):
-    """Blocks that bring their own looks and routes to ``launch``."""
+    """Blocks that bring their own looks and routes to ``launch``.
+
+    Attributes:
+        desk: answers the events of the one address.
+    """
+
+    desk: Desk
 
     frames = ""
     """Further pages that may show the app in a frame, as a content security policy names them."""
@@ -190,6 +195,7 @@ def serve(
         allowed_functions = ()
     ended = end_on_signal() if block else None  # before anybody can see that the app is up
     app = build_app(runs_dir, allowed_functions)
+    threading.Thread(target=app.desk.warm_up, name="warm-up", daemon=True).start()
     if embed:
         app.frames = NOTEBOOKS
     app.launch(

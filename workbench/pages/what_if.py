@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from workbench.api import Workbench
 from workbench.logged_rows import rows_from_frame
+from workbench.pages.feed import config_of
 from workbench.pages.markup import attr, button, esc, go, num, percent, select
 from workbench.pages.page import View
 from workbench.pages.queries import matrix
@@ -44,7 +45,7 @@ def alternative(
 
     Without any, every row gets the mean weights of the chosen group: one yardstick for all rows.
     """
-    config = wb.config(run_id)
+    config = config_of(wb, run_id)
     rows = rows_from_frame(step, names, config.grpo.kl_in_reward, config.aggregation)
     how = {"aggregation": config.aggregation, "scale_rewards": config.grpo.scale_rewards}
     mine = (step["prompt_id"] == view.get("prompt")).to_numpy()
