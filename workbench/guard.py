@@ -101,8 +101,11 @@ def check_launch(
     if processes < 1:
         raise ConfigError([Problem("processes", f"{processes} is not allowed; at least 1")])
     rows = config.grpo.prompts_per_step * config.grpo.num_generations
+    if config.offline is not None:
+        rows = config.offline.update.batch_size
     if rows % processes:
-        message = f"{processes} processes cannot share {rows} completions a step evenly"
+        what = "completions" if config.offline is None else "rows"
+        message = f"{processes} processes cannot share {rows} {what} a step evenly"
         raise ConfigError([Problem("processes", message)])
     launch: dict[str, Any] = {"processes": processes} if processes > 1 else {}
     if accelerate_config is not None:

@@ -32,6 +32,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="override a key: those below, or any of `workbench run` (steps=50)",
     )
     parser.add_argument("--name", help="name of the run; refused when taken")
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="train on N processes of this machine"
+    )
     parser.add_argument("--queue", action="store_true", help="wait for a free slot")
     parser.add_argument("--detach", action="store_true", help="print the id and leave it running")
     parser.add_argument("--print", action="store_true", help="print the whole YAML, start nothing")
@@ -53,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.print:
         print(dump(config), end="")
         return 0
-    return begun(wb, wb.start(config), args)
+    return begun(wb, wb.start(config, processes=args.processes), args)
 
 
 OFFLINE = Command("learn from logged rollouts, votes or a file of rows", _arguments, _run)
