@@ -1,16 +1,22 @@
 """What runs, groups and comparisons look like in a cell; a live kernel follows a live run."""
 
 import re
+import urllib.request
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 
 import nbformat
 import pandas as pd
 import pytest
+from browser import free_port
 from nbclient import NotebookClient
+from playwright.sync_api import expect
 
 from workbench.api import Workbench
 from workbench.comparison import compare
 from workbench.display import Group, RunTable, in_notebook, run_html, stack, win_sentences
+from workbench.pages import serve
 from workbench.rundir import RunInfo
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202e"
@@ -95,6 +101,10 @@ def test_a_comparison_says_who_wins_and_whether_it_could_be_chance():
     assert sentence.startswith("a is ahead of b by 0.000") and sentence.endswith("could be chance.")
     assert "<b>0.50</b>" in found._repr_html_()
     assert repr(found) == "Comparison(a, b; 30 prompts)"
+    sides = {name: evaluation([0.1 * i] * 4, "x") for i, name in enumerate("abcd")}
+    many = compare(sides)
+    assert len(win_sentences(many)) == 6 and len(win_sentences(many, "a")) == 3
+    assert many._repr_html_().count(" is ahead of ") == 3
 
 
 def test_texts_stand_side_by_side_and_whole():
@@ -127,8 +137,6 @@ print(type(app).__name__)
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory):
     """A notebook that started a run, watched it, and opened the app."""
-    from browser import free_port
-
     runs = tmp_path_factory.mktemp("live") / "runs"
     child = str(Path(__file__).with_name("cli_child.py"))
     source = CELLS.format(runs=str(runs), child=child, port=free_port())
@@ -156,21 +164,15 @@ def test_the_app_opens_below_a_cell(lived):
     assert "WorkbenchBlocks" in lived.cells[3].outputs[-1]["text"]
 
 
-FRAMED = (
-    "import sys; from workbench.pages import serve; serve(sys.argv[1], port=int(sys.argv[2]){})"
-)
+def frame_policy(url: str) -> str:
+    with urllib.request.urlopen(url) as answer:
+        return answer.headers["content-security-policy"].rpartition("frame-ancestors ")[2]
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("embed", "seen"), [(", embed=True", True), ("", False)])
-def test_only_an_app_opened_by_a_notebook_shows_inside_another_page(tmp_path, browser, embed, seen):
-    from http.server import HTTPServer, SimpleHTTPRequestHandler
-    from threading import Thread
-
-    from browser import free_port, start_app
-
-    running = start_app(tmp_path / "runs", FRAMED.format(embed))
-    (tmp_path / "index.html").write_text(f'<iframe src="{running.url}" height=700></iframe>')
+def test_an_app_opened_by_a_notebook_shows_inside_its_page(tmp_path, browser):
+    running = serve(tmp_path / "runs", port=free_port(), block=False, embed=True)
+    (tmp_path / "index.html").write_text(f'<iframe src="{running.local_url}" height=700></iframe>')
 
     def handler(*args):
         return SimpleHTTPRequestHandler(*args, directory=str(tmp_path))
@@ -179,14 +181,15 @@ def test_only_an_app_opened_by_a_notebook_shows_inside_another_page(tmp_path, br
         Thread(target=server.serve_forever, daemon=True).start()
         page = browser.new_page()
         try:
-            page.goto(f"http://localhost:{server.server_port}/", wait_until="load")
+            page.goto(f"http://localhost:{server.server_port}/")
             frame = page.frame_locator("iframe")
-            if seen:
-                frame.get_by_role("tab", name="Launch").wait_for()
-            else:
-                page.wait_for_timeout(1500)
-                assert frame.get_by_role("tab").count() == 0
+            expect(frame.get_by_role("tab", name="Launch")).to_be_visible()
         finally:
             page.close()
             server.shutdown()
-            running.stop()
+            running.close(verbose=False)
+
+
+@pytest.mark.browser
+def test_any_other_app_shows_inside_no_page_but_its_own(app):
+    assert frame_policy(app.url) == "'self'"

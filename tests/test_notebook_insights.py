@@ -31,6 +31,10 @@ def test_the_list_of_groups_is_filtered_and_sorted(wb):
     assert set(stories["kind"]) == {"story"} and len(stories) == 24  # one a step
     assert set(wb.groups("maestro", split="probe")["split"]) == {"probe"}
     assert len(wb.groups("maestro", text="onerror=window")) == 1
+    # a flat group agrees with nobody: its disagreement is not known, and stands last
+    odd = wb.groups("maestro", sort="disagreement", limit=500)["disagreement"]
+    assert odd.isna().any() and odd.notna().any() and odd.dropna().is_monotonic_decreasing
+    assert odd.isna().is_monotonic_increasing
     with pytest.raises(ValueError, match="sort 'best' unknown"):
         wb.groups("maestro", sort="best")
 

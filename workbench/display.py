@@ -210,13 +210,22 @@ def comparison_html(found: Comparison) -> str:
         ]
         lines.append(f"<tr>{_cells([esc(name)], LEFT)}{_cells(cells)}</tr>")
     head = [("mean, 95 % interval", LEFT), *((side, RIGHT) for side in found.sides)]
-    return _table(head, lines) + "".join(f"<div>{esc(s)}</div>" for s in win_sentences(found))
+    # of many sides every pair would be a page of sentences: then only those with the first
+    said = win_sentences(found, found.sides[0] if len(found.sides) > 3 else None)
+    return _table(head, lines) + "".join(f"<div>{esc(s)}</div>" for s in said)
 
 
-def win_sentences(found: Comparison) -> list[str]:
-    """One sentence a pair of sides, the better one first; empty where nothing was judged."""
+def win_sentences(found: Comparison, of: str | None = None) -> list[str]:
+    """One sentence a pair of sides, the better one first; empty where nothing was judged.
+
+    Args:
+        found: what to say.
+        of: only pairs with this side.
+    """
     said = []
     for row in found.wins.itertuples():
+        if of is not None and of not in (row.side, row.against):
+            continue
         first = found.sides.index(row.side) < found.sides.index(row.against)
         if row.difference < 0 or (row.difference == 0 and not first):
             continue  # the same pair stands there the other way round
