@@ -59,7 +59,8 @@ def logged_reference(
     """
     logged = frame["reference_logp"].to_numpy(dtype=np.float64)
     same = [
-        run.policy == config.policy
+        run.offline is None
+        and run.policy == config.policy
         and run.grpo.reference_sync_every == 0
         and run.grpo.temperature == 1.0
         for run in runs.values()
