@@ -46,6 +46,25 @@ def test_a_vote_is_stored_and_can_be_taken_back(app: App, tab: Watched):
     expect(page).to_have_url(re.compile("skip="))
 
 
+def test_grades_are_stored_one_by_one_from_the_keyboard(app: App, tab: Watched):
+    page = tab.page
+    page.goto(f"{app.url}/?tab=rate&run=maestro&rater=bob&mode=scores")
+    expect(page.locator(".wb-score.here")).to_have_count(1)
+    first = page.locator(".wb-score.here .wb-text").inner_text()
+    page.keyboard.press("4")
+    expect(page.locator(".wb-score.here .wb-text")).not_to_have_text(first)
+    expect(page.locator(".wb-score .wb-switch.on")).to_have_text("4")
+    marks = Workbench(app.runs_dir).annotations("maestro")
+    grade = marks[(marks["type"] == "rating") & (marks["rater"] == "bob")].iloc[0]
+    assert grade["score"] == 0.75
+    for _ in range(7):
+        place = page.locator(".wb-score .wb-switch.on").count()
+        page.keyboard.press("2")
+        if place < 7:
+            expect(page.locator(".wb-score .wb-switch.on")).to_have_count(place + 1)
+    expect(page.locator(".wb-desk")).to_contain_text("1 judged")
+
+
 def test_a_run_can_be_tagged_noted_and_found(app: App, tab: Watched):
     page = tab.page
     page.goto(f"{app.url}/?tab=runs&run=equal")

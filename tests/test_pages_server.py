@@ -13,6 +13,9 @@ from starlette.testclient import TestClient
 from workbench.pages.page import parse_view
 from workbench.pages.server import Guard, serve
 
+with_app = pytest.mark.xdist_group("browser")
+"""Tests of the running app share one with the browser tests."""
+
 
 async def _inner(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -55,6 +58,7 @@ def test_a_public_address_needs_a_password(tmp_path):
         serve(tmp_path, host="0.0.0.0")
 
 
+@with_app
 def test_the_running_app_is_guarded(app: App):
     request = urllib.request.Request(app.url, headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="403"):
@@ -64,6 +68,7 @@ def test_the_running_app_is_guarded(app: App):
         assert f'src="https://{stranger}' not in page
 
 
+@with_app
 @pytest.mark.parametrize(
     "path",
     [
@@ -80,6 +85,7 @@ def test_no_file_of_the_machine_is_served(app: App, path):
     assert refused.value.code in (403, 404)
 
 
+@with_app
 def test_no_file_of_the_runs_is_served(app: App):
     config = next(app.runs_dir.glob("*/config.yaml"))
     with pytest.raises(urllib.error.HTTPError):
@@ -113,6 +119,7 @@ def test_an_address_is_short_text_and_nothing_else():
     assert parse_view("nonsense") == {}
 
 
+@with_app
 def test_the_json_api_starts_and_follows_a_run(app: App):
     from gradio_client import Client
 

@@ -15,6 +15,7 @@ from workbench.pages.markup import act, attr, button, card, chip, empty, esc, go
 from workbench.pages.page import Page, Refused, View, html
 
 QUEUE = 60
+GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def build(wb: Workbench) -> Page:
@@ -22,7 +23,7 @@ def build(wb: Workbench) -> Page:
     top = html("rate-top")
     desk = html("rate-desk")
     result = html("rate-agreement")
-    return Page("rate", [top, desk, result], show, {"vote": vote, "undo": undo})
+    return Page("rate", [top, desk, result], show, {"vote": vote, "score": score, "undo": undo})
 
 
 def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
@@ -33,9 +34,9 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
         return [top, card("", run_choice.no_run(wb, view)), ""]
     run_id = str(run["run_id"])
     marks = wb.annotations(run_id)
-    mine = marks[(marks["type"] == "vote") & (marks["rater"] == rater(view))]
     queue = candidates(wb, run_id)
-    left = queue[~queue["group_id"].isin(set(mine["group_id"]) | skipped(view))]
+    done = judged(marks, view, queue)
+    left = queue[~queue["group_id"].isin(done | skipped(view))]
     if not len(queue):
         body = empty(
             "Nothing to judge yet",
@@ -46,15 +47,25 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     if not len(left):
         body = empty(
             "All done",
-            f"You have judged the {len(mine)} groups of this run where a vote teaches most.",
+            f"You have judged the {len(done)} groups of this run where a vote teaches most.",
             button("See who agrees below", go(tab="rate"), off=True),
         )
         return [top, card("", body), agreement_card(wb, run_id, marks)]
     return [
         top,
-        group_card(wb, view, run_id, str(left["group_id"].iloc[0]), len(mine), len(left)),
+        group_card(wb, view, run_id, str(left["group_id"].iloc[0]), len(done), len(left)),
         agreement_card(wb, run_id, marks),
     ]
+
+
+def judged(marks: pd.DataFrame, view: View, queue: pd.DataFrame) -> set[str]:
+    """Groups that this rater is done with: a pick, or a grade for every completion."""
+    mine = marks[marks["rater"] == rater(view)]
+    if view.get("mode") != "scores":
+        return set(mine[mine["type"] == "vote"]["group_id"])
+    graded = mine[mine["type"] == "rating"].groupby("group_id")["sample"].nunique()
+    sizes = queue.set_index("group_id")["size"]
+    return {str(g) for g, n in graded.items() if n >= sizes.get(g, 1)}
 
 
 def rater(view: View) -> str:
@@ -84,10 +95,11 @@ def candidates(wb: Workbench, run_id: str) -> pd.DataFrame:
             WHERE NOT isnan(entry.value)),
         each AS (
             SELECT group_id, step, objective, count(DISTINCT completion) AS texts,
+                   count(DISTINCT sample) AS size,
                    CASE WHEN stddev_pop(reward) > 1e-9 AND stddev_pop(advantage) > 1e-9
                         THEN corr(reward, advantage) ELSE 0 END AS follows
             FROM long GROUP BY ALL)
-        SELECT group_id, step, max(follows) - min(follows) AS conflict
+        SELECT group_id, step, max(size) AS size, max(follows) - min(follows) AS conflict
         FROM each GROUP BY group_id, step HAVING max(texts) > 1
         ORDER BY conflict DESC, step DESC, group_id LIMIT $limit""",
         {"run": run_id, "limit": QUEUE},
@@ -103,9 +115,47 @@ def shuffled(rows: pd.DataFrame, who: str) -> pd.DataFrame:
 
 def group_card(wb: Workbench, view: View, run_id: str, group_id: str, done: int, left: int) -> str:
     """One group, blind: the prompt and its completions, nothing else."""
-    rows = wb.store.group(run_id, group_id)
+    rows = shuffled(wb.store.group(run_id, group_id), rater(view))
+    scoring = view.get("mode") == "scores"
+    votes = scores(wb, run_id, group_id, rows, view) if scoring else picks(run_id, group_id, rows)
+    first = rows.iloc[0]
+    passed = ",".join(sorted(skipped(view) | {group_id}))
+    none = act("vote", run=run_id, group=group_id, sample=-1)
+    tools = (
+        ("" if scoring else button("none is good (0)", f'{none} data-key="0"'))
+        + button("skip (s)", f'{go(skip=passed)} data-key="s"')
+        + button("undo (u)", f'{act("undo", run=run_id)} data-key="u"', off=not done)
+    )
+    modes = "".join(
+        f'<button type="button" class="wb-switch{" on" if on else ""}" '
+        f'aria-pressed="{str(on).lower()}" {go(mode=mode)}>{label}</button>'
+        for label, mode, on in (("best pick", "", not scoring), ("scores", "scores", scoring))
+    )
+    who = (
+        '<label class="wb-field named"><span>your name</span>'
+        f'<input type="text" data-param="rater" {attr("data-value", rater(view))}></label>'
+    )
+    asked = (
+        "How good is the marked completion? 1 is useless, 5 could not be better."
+        if scoring
+        else "Which completion is best? Press its number."
+    )
+    head = (
+        f'<div class="wb-tools">{modes}</div><div class="wb-head">{chip(str(first["kind"]))}'
+        f'<span class="q" dir="auto">{esc(first["prompt"])}</span></div>'
+        f"<p>{asked} You do not see where they come from.</p>"
+    )
+    return (
+        f'<section class="wb-card wb-desk">{head}<div class="wb-votes">{votes}</div>'
+        f'<div class="wb-bar">{tools}<span class="wb-right wb-dim">{done} judged · {left} worth '
+        f"judging{who}</span></div></section>"
+    )
+
+
+def picks(run_id: str, group_id: str, rows: pd.DataFrame) -> str:
+    """Each completion as a button: the best one is pressed."""
     lines = []
-    for place, row in enumerate(shuffled(rows, rater(view)).itertuples(), start=1):
+    for place, row in enumerate(rows.itertuples(), start=1):
         vote_attr = act("vote", run=run_id, group=group_id, sample=int(row.sample))
         key = f" {attr('data-key', str(place))}" if place < 10 else ""
         lines.append(
@@ -113,57 +163,96 @@ def group_card(wb: Workbench, view: View, run_id: str, group_id: str, done: int,
             f'<kbd>{place}</kbd><span class="wb-mono wb-text" dir="auto">'
             f"{esc(row.completion) or '<i>empty</i>'}</span></button>"
         )
-    first = rows.iloc[0]
-    passed = ",".join(sorted(skipped(view) | {group_id}))
-    none = act("vote", run=run_id, group=group_id, sample=-1)
-    tools = (
-        button("none is good (0)", f'{none} data-key="0"')
-        + button("skip (s)", f'{go(skip=passed)} data-key="s"')
-        + button("undo (u)", f'{act("undo", run=run_id)} data-key="u"', off=not done)
-    )
-    who = (
-        '<label class="wb-field named"><span>your name</span>'
-        f'<input type="text" data-param="rater" {attr("data-value", rater(view))}></label>'
-    )
-    head = (
-        f'<div class="wb-head">{chip(str(first["kind"]))}'
-        f'<span class="q" dir="auto">{esc(first["prompt"])}</span></div>'
-        "<p>Which completion is best? Press its number. You do not see where they come from.</p>"
-    )
+    return "".join(lines)
+
+
+def scores(wb: Workbench, run_id: str, group_id: str, rows: pd.DataFrame, view: View) -> str:
+    """Each completion with five grades; the keys grade the first that has none yet."""
+    marks = wb.annotations(run_id)
+    mine = marks[
+        (marks["type"] == "rating")
+        & (marks["rater"] == rater(view))
+        & (marks["group_id"] == group_id)
+    ]
+    given = dict(zip(mine["sample"], mine["score"], strict=True))
+    lines, next_one = [], True
+    for row in rows.itertuples():
+        sample = int(row.sample)
+        here = sample not in given and next_one
+        next_one = next_one and not here
+        grades = "".join(
+            _grade(
+                act("score", run=run_id, group=group_id, sample=sample, score=grade),
+                i,
+                here,
+                given.get(sample) == grade,
+            )
+            for i, grade in enumerate(GRADES, start=1)
+        )
+        lines.append(
+            f'<div class="wb-vote wb-score{" here" if here else ""}"><span>{grades}</span>'
+            f'<span class="wb-mono wb-text" dir="auto">{esc(row.completion) or "<i>empty</i>"}'
+            "</span></div>"
+        )
+    return "".join(lines)
+
+
+def _grade(attribute: str, number: int, keyed: bool, given: bool) -> str:
+    key = f" {attr('data-key', str(number))}" if keyed else ""
     return (
-        f'<section class="wb-card wb-desk">{head}<div class="wb-votes">{"".join(lines)}</div>'
-        f'<div class="wb-bar">{tools}<span class="wb-right wb-dim">{done} judged · {left} worth '
-        f"judging{who}</span></div></section>"
+        f'<button type="button" class="wb-switch{" on" if given else ""}" {attribute}{key} '
+        f'aria-label="grade {number}">{number}</button>'
     )
+
+
+def score(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """Store a grade of one completion; a second one replaces it."""
+    value = float(args["score"])
+    if value not in GRADES:
+        raise Refused(f"score {value:g}: allowed are {', '.join(f'{g:g}' for g in GRADES)}")
+    run_id, group_id, sample = str(args["run"]), str(args["group"]), int(args["sample"])
+    where = _where(wb, run_id, group_id, sample)
+    identity = hashlib.sha256(f"{rater(view)}/{group_id}/{sample}".encode()).hexdigest()[:16]
+    wb.annotate(
+        run_id, "rating", annotation_id=identity, rater=rater(view), score=value, **where
+    )  # fmt: skip
+    return f"Graded {GRADES.index(value) + 1}"
+
+
+def _where(wb: Workbench, run_id: str, group_id: str, sample: int) -> dict[str, Any]:
+    """What an annotation says about where it belongs.
+
+    Raises:
+        Refused: the group has no such completion.
+    """
+    rows = wb.store.group(run_id, group_id)
+    if not len(rows) or (sample >= 0 and sample not in set(rows["sample"])):
+        raise Refused(f"group {group_id!r} has no completion {sample}")
+    first = rows.iloc[0]
+    return {
+        "split": str(first["split"]),
+        "step": int(first["step"]),
+        "prompt_id": str(first["prompt_id"]),
+        "group_id": group_id,
+        "sample": sample if sample >= 0 else None,
+    }
 
 
 def vote(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     """Store a vote for one completion of a group, or for none (sample -1)."""
     run_id, group_id, sample = str(args["run"]), str(args["group"]), int(args["sample"])
-    rows = wb.store.group(run_id, group_id)
-    if not len(rows) or (sample >= 0 and sample not in set(rows["sample"])):
-        raise Refused(f"group {group_id!r} has no completion {sample}")
-    first = rows.iloc[0]
-    wb.annotate(
-        run_id,
-        "vote",
-        rater=rater(view),
-        score=1.0 if sample >= 0 else 0.0,
-        split=str(first["split"]),
-        step=int(first["step"]),
-        prompt_id=str(first["prompt_id"]),
-        group_id=group_id,
-        sample=sample if sample >= 0 else None,
-    )
+    where = _where(wb, run_id, group_id, sample)
+    wb.annotate(run_id, "vote", rater=rater(view), score=float(sample >= 0), **where)
     return "Vote stored"
 
 
 def undo(wb: Workbench, view: View, args: dict[str, Any]) -> str:
-    """Take one's newest vote back."""
+    """Take one's newest vote or grade back."""
     run_id = str(args["run"])
     marks = wb.annotations(run_id)
-    mine = marks[(marks["type"] == "vote") & (marks["rater"] == rater(view))]
+    kind = "rating" if view.get("mode") == "scores" else "vote"
+    mine = marks[(marks["type"] == kind) & (marks["rater"] == rater(view))]
     if not len(mine):
         raise Refused("There is no vote of yours to take back")
     wb.retract(run_id, str(mine.sort_values("time")["annotation_id"].iloc[-1]))
-    return "Vote taken back"
+    return "Taken back"

@@ -23,6 +23,7 @@ from workbench.pages.quick_gradio import gr
 if TYPE_CHECKING:
     from workbench.pages.app import Desk
 
+QUEUE_SECONDS = 0.05
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 PLOTLY_URL = f"/workbench/plotly/{plotly.__version__.replace('.', '-')}"
 
@@ -156,6 +157,9 @@ class WorkbenchBlocks(gr.Blocks):
         }
         for key, value in defaults.items():
             kwargs.setdefault(key, value)
+        # Gradio looks into its empty queue a thousand times a second, for which training would
+        # pay; only calls of the JSON API wait in it.
+        self._queue.sleep_when_free = QUEUE_SECONDS
         return super().launch(*args, **kwargs)
 
 
