@@ -118,7 +118,7 @@ def test_all_problems_are_named_one_per_key():
         ("steps", "--set 'steps': expected key.path=value"),
         ("=3", "--set '=3': expected key.path=value"),
         ("steps=[", "steps: '[' is not valid YAML"),
-        ("steps.x=3", "steps: 40 has no keys below it"),
+        ("steps.x=3", "steps: 50 has no keys below it"),
         ("objectives.foo.scaling=rank", "objectives.foo: no entry 'foo'; there are perplexity"),
         ("objectives.format.scaling=x", "objectives.1.scaling: 'x' is not allowed; allowed are"),
         ("a.b.c=3", "a: unknown key; allowed are name"),

@@ -131,7 +131,7 @@ def test_diff_names_each_changed_key_once():
     first = load("quick")
     second = load("quick", ["steps=7", "scalarizer.emphasis=1", "policy.lora.r=4"])
     changed = {path: (a, b) for path, a, b in diff(first, second)}
-    assert changed["steps"] == (40, 7)
+    assert changed["steps"] == (50, 7)
     assert changed["scalarizer.emphasis"] == (0.5, 1.0)
     assert changed["policy.lora.r"] == (None, 4)
     assert "seed" not in changed
@@ -142,4 +142,4 @@ def test_every_key_is_documented_in_yaml_and_help():
     for field in describe_fields():
         assert field.help, f"{field.path} has no docstring"
         assert field.path in help_text
-    assert "# Policy updates. A resumed run continues the same plan.\nsteps: 40" in text
+    assert "# Policy updates. A resumed run continues the same plan.\nsteps: 50" in text
