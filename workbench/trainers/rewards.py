@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,12 @@ from workbench.types import Floats
 
 class RewardError(RuntimeError):
     """An objective failed; the text names it, the row, its prompt and its completion."""
+
+
+def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The coroutine's result; in a thread of its own, since a notebook's thread runs a loop."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 class ObjectiveReward:
@@ -63,7 +70,7 @@ class ObjectiveReward:
             completion_ids=ids,
             **_accepted(self.function, keywords),
         )
-        return asyncio.run(values) if inspect.iscoroutine(values) else values
+        return _awaited(values) if inspect.iscoroutine(values) else values
 
     def _checked(
         self, values: Any, prompts: Sequence[Any], completions: Sequence[Any]
