@@ -7,6 +7,7 @@ disk and are not archived. A segment that cannot be read is quarantined and name
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
@@ -31,7 +32,6 @@ class LiveCache:
         self._con = con
         self._root = root
         self._listing = Listing(root)
-        self._loader = duckdb.connect()
         self._loaded: dict[str, dict[Segment, int]] = {name: {} for name in TABLES}
         self._next = 0
         self._runs: dict[str, tuple[str, str]] = {}
@@ -118,6 +118,11 @@ class LiveCache:
             f"SELECT {run}, {columns}, segment FROM {scan_segments(table, numbers)} "
             "JOIN wanted ON place = filename"
         ).to_arrow_table()
+
+    @cached_property
+    def _loader(self) -> duckdb.DuckDBPyConnection:
+        """A database of its own that may read files; it never sees a user's query."""
+        return duckdb.connect()
 
     def _path(self, table: str, segment: Segment) -> str:
         return f"{self._root}/{segment[0]}/segments/{table}/{segment[1]}"

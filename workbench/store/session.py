@@ -88,12 +88,16 @@ class Session:
         self._con.execute(f"SET allowed_paths = [{allowed}]")
         self._con.execute("SET enable_external_access = false")
         self._con.execute("SET lock_configuration = true")
+        self._con.execute("BEGIN")
         self.cache = LiveCache(self._con, root)
         self._con.execute("CREATE SCHEMA archive")
+        self._con.execute("COMMIT")
         with self.attached():
+            self._con.execute("BEGIN")
             for name in (*ARCHIVED, "runs", "texts", "segments"):
                 self._con.execute(f"CREATE VIEW archive.{name} AS FROM store.archive.{name}")
             create_public_views(self._con, over_files=False)
+            self._con.execute("COMMIT")
 
     @contextmanager
     def attached(self) -> Iterator[duckdb.DuckDBPyConnection]:
