@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from workbench import Workbench
+from workbench.__main__ import main
+from workbench.configio import parse_text
 
 ROOT = Path(__file__).parent.parent
 SHORT = [
@@ -52,27 +54,36 @@ def test_rpo_from_a_run_beats_the_base_on_the_held_out_judge(folder):
     assert {row["name"]: row["scalarizer"] for row in listed}["second"] == "rpo"
 
 
-def test_print_shows_what_is_taken_over_from_the_source(folder):
-    done = workbench(folder, "offline", "first", "--method", "dro", "--print", "--set", "dro.tau=2")
-    assert done.returncode == 0, done.stderr
-    run_id = Workbench(folder / "runs").resolve("first")
-    assert f'runs: ["{run_id}"]' in done.stdout or f"runs: [{run_id}]" in done.stdout
-    assert "method: dro" in done.stdout and "tau: 2" in done.stdout
+def test_print_shows_what_is_taken_over_from_the_source(folder, capsys):
+    runs = str(folder / "runs")
+    words = ["first", "--method", "dro", "--print", "--set", "dro.tau=2", "--runs-dir", runs]
+    assert main(["offline", *words]) == 0
+    config = parse_text(capsys.readouterr().out)
+    assert config.offline.method == "dro" and config.offline.dro.tau == 2.0
+    assert config.offline.source.runs == (Workbench(runs).resolve("first"),)
+    assert config.evaluation.prompts == 56
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["frist", "--method", "rpo"], "no run 'frist'"),
-        (["rows.jsonl", "--method", "rpo"], "rows.jsonl' does not exist"),
-        (["annotations", "--method", "rpo"], "nobody has rated or voted"),
-        (["first", "--method", "ppo"], "invalid choice: 'ppo'"),
-        (["first", "--method", "rpo", "--set", "rpo.tua=2"], "offline.rpo.tua: unknown key"),
-        (["first", "--method", "rpo", "--set", "rpo.tau=0"], "offline.rpo.tau: 0 is not allowed"),
-        (["first", "rows.jsonl", "--method", "rpo"], "cannot be mixed"),
+        (["frist"], "no run 'frist'"),
+        (["rows.jsonl"], "rows.jsonl' does not exist"),
+        (["annotations"], "nobody has rated or voted"),
+        (["first", "--set", "rpo.tua=2"], "offline.rpo.tua: unknown key"),
+        (["first", "--set", "rpo.tau=0"], "offline.rpo.tau: 0 is not allowed"),
+        (["first", "rows.jsonl"], "cannot be mixed"),
     ],
 )
-def test_refusals_are_one_line(folder, words, message):
-    done = workbench(folder, "offline", *words)
-    assert done.returncode != 0
-    assert message in done.stderr and done.stderr.count("\n") == 1
+def test_refusals_are_one_line(folder, capsys, words, message):
+    runs = str(folder / "runs")
+    assert main(["offline", "--runs-dir", runs, "--method", "rpo", *words]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_an_unknown_method_is_refused_with_those_there_are(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["offline", "first", "--method", "ppo"])
+    assert ended.value.code == 2
+    assert "invalid choice: 'ppo'" in capsys.readouterr().err
