@@ -22,7 +22,7 @@ from workbench.configio import to_dict, validate, with_name
 class Budget:
     """What every cell of a grid gets."""
 
-    steps: int = 100
+    steps: int = 60
     prompts_per_step: int = 8
     num_generations: int = 8
     report_prompts: int = 168
@@ -32,7 +32,7 @@ class Budget:
 
 
 FULL = Budget()
-QUICK = Budget(steps=40, report_prompts=84)
+QUICK = Budget(steps=30, report_prompts=84)
 SEARCH = Budget(report_prompts=0, calibration_prompts=84, calibration_samples=8)
 """Tuning reads the calibration split only."""
 
@@ -74,7 +74,7 @@ def common(budget: Budget, seed: int) -> dict[str, Any]:
             "num_generations": budget.num_generations,
             "prompts_per_step": budget.prompts_per_step,
             "max_completion_length": 48,
-            "learning_rate": 1e-3,
+            "learning_rate": 5e-4,
         },
         "probe": {
             "prompts": budget.calibration_prompts,

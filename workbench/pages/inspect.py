@@ -171,17 +171,17 @@ def _group_card(
     before = str(steps[at - 1]) if at else ""
     after = str(steps[at + 1]) if at + 1 < len(steps) else ""
     tools = (
-        '<span class="wb-stepper">'
+        f'<span class="wb-stepper" data-steps="{",".join(map(str, steps))}">'
         + button(
             "◀",
-            f'{go(step=before)} data-key="h"',
+            go(step=before),
             title="this prompt one step earlier (h)",
             off=not before,
         )
         + f"<span>step {view['step']}</span>"
         + button(
             "▶",
-            f'{go(step=after)} data-key="l"',
+            go(step=after),
             title="this prompt one step later (l)",
             off=not after,
         )

@@ -166,6 +166,13 @@
     const shown = (e) => e.offsetParent !== null;
     const key = [...document.querySelectorAll(`[data-key="${CSS.escape(event.key)}"]`)].find(shown);
     if (key) { event.preventDefault(); key.tagName === "INPUT" ? key.focus() : key.click(); return; }
+    const stepper = [...document.querySelectorAll("[data-steps]")].find(shown);
+    if (stepper && (event.key === "h" || event.key === "l")) {   // from the address, not from what is drawn
+      const steps = stepper.dataset.steps.split(",");
+      const next = steps[steps.indexOf(wb.view.step) + (event.key === "l" ? 1 : -1)];
+      if (next !== undefined) { event.preventDefault(); wb.go({ step: next }); }
+      return;
+    }
     if (event.key === "j" || event.key === "k") {
       const list = [...document.querySelectorAll(".wb-prompt, tr[data-step-through]")].filter(shown);
       if (!list.length) return;
