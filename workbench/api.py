@@ -239,6 +239,17 @@ class Workbench(Questions, Insights):
         }
         return Evaluation(self.launcher.path(run), options)
 
+    def export_model(self, run: str, checkpoint: str | int = "best") -> Path:
+        """A checkpoint as a model folder with a card, in ``<runs>/exports``; returns the folder.
+
+        Args:
+            run: id or name.
+            checkpoint: ``best``, ``last`` or a step.
+        """
+        from workbench.model_export import export_model
+
+        return export_model(self, run, checkpoint)
+
     def reproduce(self, run: str) -> dict[str, Any]:
         """What it takes to make a run again: the command, versions, code and data."""
         from workbench.housekeeping import recipe

@@ -104,4 +104,5 @@ ACTIONS = {
     "tag": run_facts.tag,
     "untag": run_facts.untag,
     "note": run_facts.note,
+    "export": run_facts.export,
 }

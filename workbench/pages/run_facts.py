@@ -106,15 +106,21 @@ def checkpoints_card(wb: Workbench, run_id: str) -> str:
     for row in kept.sort_values("step", ascending=False).itertuples():
         score = float(row.score) if row.score is not None else math.nan
         mark = " <b>best</b>" if score == best else ""
+        export = button(
+            "export",
+            act("export", run=run_id, step=int(row.step)),
+            title="a model folder with a card, in exports/",
+        )
         size = num((row.bytes or math.nan) / 1e6)
         lines.append(
             f'<tr><td class="wb-num">{int(row.step)}</td><td class="wb-num">{num(score)}{mark}</td>'
             f'<td class="wb-num">{size}</td><td class="wb-mono">{esc(row.path)}</td>'
-            f'<td class="wb-num wb-dim">{ago(row.time)}</td></tr>'
+            f'<td class="wb-num wb-dim">{ago(row.time)}</td>'
+            f'<td class="wb-num">{export}</td></tr>'
         )
     head = [
         ("step", "wb-num"), ("score", "wb-num"), ("MB", "wb-num"), ("folder", ""),
-        ("saved", "wb-num"),
+        ("saved", "wb-num"), ("", "wb-num"),
     ]  # fmt: skip
     return card("Checkpoints", table(head, lines), f"{len(kept)} kept")
 
@@ -172,6 +178,11 @@ def tag(wb: Workbench, view: dict[str, str], args: dict[str, Any]) -> str:
         raise ValueError("A tag needs a text")
     wb.annotate(str(args["run"]), "tag", text=text)
     return f"Tagged {text}"
+
+
+def export(wb: Workbench, view: dict[str, str], args: dict[str, Any]) -> str:
+    """Copy a checkpoint into a model folder with a card."""
+    return f"Exported to {wb.export_model(str(args['run']), int(args['step']))}"
 
 
 def untag(wb: Workbench, view: dict[str, str], args: dict[str, Any]) -> str:

@@ -265,9 +265,7 @@ def table(result: dict[str, Any]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, and keep the numbers as JSON."""
     parser = argparse.ArgumentParser(prog="python -m workbench.store.bench", description=__doc__)
-    parser.add_argument(
-        "--dir", default="bench-runs/store", help="made, and removed again"
-    )
+    parser.add_argument("--dir", default="bench-runs/store", help="made, and removed again")
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--segments", type=int, default=2000)
     parser.add_argument("--many", type=int, default=5000, help="segments of the archiving part")
