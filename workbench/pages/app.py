@@ -74,7 +74,8 @@ def build_app(
             "show_progress": "hidden",
             "api_visibility": "private",
         }
-        address.go(desk.go, outputs=outputs, trigger_mode="always_last", **quick)
+        # the browser asks one question at a time; Gradio's "always_last" would repeat an old event
+        address.go(desk.go, outputs=outputs, trigger_mode="multiple", **quick)
         address.act(desk.act, outputs=outputs, trigger_mode="multiple", **quick)
         timer.tick(desk.tick, [address, memory], [memory, timer, *desk.outputs], **quick)
         publish(wb)

@@ -5,6 +5,23 @@
   "use strict";
   const wb = (window.workbench = { view: {}, n: 0, ready: false });
   let fire = null, timer = null, plotly = null;
+
+  // One question at a time, so that no late answer is drawn over a newer one. What is asked for
+  // meanwhile waits: changes of the address become one question, actions keep their order.
+  const PATIENCE = 15000;                          // ms; then the answer is lost and the next question goes out
+  let asking = 0, since = 0, retry = null;
+  const changes = new Set(), actions = [];
+  const ask = () => {
+    if (asking && Date.now() - since < PATIENCE) return;
+    const args = actions.shift();
+    if (!args && !changes.size) return;
+    const changed = [...changes];
+    changes.clear();                               // an action is answered with the whole page
+    asking = wb.n; since = Date.now();
+    clearTimeout(retry); retry = setTimeout(ask, PATIENCE);
+    if (args) fire("act", { view: wb.view, args, n: wb.n });
+    else fire("go", { view: wb.view, changed, n: wb.n });
+  };
   const clean = (view) => Object.fromEntries(
     Object.entries(view).filter(([k, v]) => v !== null && v !== undefined && v !== "" && k[0] !== "_"));
   const href = (view) => {
@@ -31,7 +48,9 @@
     wb.view = next;
     wb.n += 1;
     write(next, options.replace);
-    fire("go", { view: next, changed, n: wb.n });
+    for (const key of changed) changes.add(key);
+    if (!changed.length) changes.add("*");
+    ask();
   };
   wb.act = (args, origin) => {
     if (!wb.ready || (origin && origin.disabled)) return;
@@ -45,7 +64,8 @@
     }
     if (origin && origin.tagName === "BUTTON") { origin.disabled = true; setTimeout(() => { origin.disabled = false; }, 1500); }
     wb.n += 1;
-    fire("act", { view: wb.view, args, n: wb.n });
+    actions.push(args);
+    ask();
   };
   wb.toast = (text, bad) => {
     let box = document.querySelector(".wb-toast");
@@ -68,19 +88,24 @@
     watch("value", () => {
       const answer = props.value || {};
       if (answer.toast) wb.toast(answer.toast, answer.bad);
-      if (answer.n < wb.n) return;                // an older answer: a newer question is on its way
-      wb.view = clean(answer.view || {});
-      write(wb.view, true);
+      if (answer.n >= asking) asking = 0;
+      if (answer.n === wb.n) {
+        wb.view = clean(answer.view || {});
+        write(wb.view, true);
+      }
       settle();
+      ask();
     });
     wb.view = clean(read());
     wb.ready = true;
     wb.n += 1;
-    trigger("go", { view: wb.view, changed: ["*"], n: wb.n });
+    changes.add("*");
+    ask();
   };
   window.addEventListener("popstate", () => {
     wb.view = clean(read()); wb.n += 1;
-    fire("go", { view: wb.view, changed: ["*"], n: wb.n });
+    changes.add("*");
+    ask();
   });
 
   // After Gradio has patched the DOM: form controls follow their attributes, the selection is in sight.
