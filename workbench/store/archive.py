@@ -22,10 +22,10 @@ from workbench.store.catalog import (
     ensure_own_folder,
     store_path,
 )
-from workbench.store.errors import StoreBusyError, StoreError
+from workbench.store.errors import StoreBusyError, StoreError, StoreVersionError
 from workbench.store.listing import Listing, run_names
 from workbench.store.migrations import bring_up
-from workbench.store.moving import Batch, Report, move
+from workbench.store.moving import Batch, Loaded, Report, finish, load, move
 from workbench.store.retention import budgets, prune_checkpoints, prune_contexts
 from workbench.store.schema import SCHEMA_VERSION
 from workbench.store.session import is_busy, waiting_mark
@@ -36,6 +36,9 @@ HOLD_SECONDS = 0.5
 
 BREATH_SECONDS = 0.05
 BATCH_FILES = 200
+PORTION_ROWS = 12_800
+"""What one transaction moves, at most about: half a second's worth."""
+
 LIVE_SEGMENTS = 64
 """Segments of a table that a live run must have gathered before they are worth moving."""
 
@@ -61,28 +64,19 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
     report = Report()
     if run_id is None and _nothing_to_do(root):
         return report  # the lock is not taken at all, so that passing by often costs nobody
-    waiting: Iterator[Batch] | None = None
-    while True:
-        try:
-            con = connect(store_path(root), patience)
-        except StoreBusyError:
-            report.busy = True
-            return report
-        try:
-            if waiting is None:
-                _begin(con, root, report)
-                waiting = _batches(con, root, run_id, report)
-            until = time.monotonic() + HOLD_SECONDS
-            for batch in waiting:
-                move(con, root, batch, report)
-                if time.monotonic() > until:
-                    break
-            else:
-                _end(con, root, report, [run_id] if run_id else run_names(root))
-                return report
-        finally:
-            con.close()
-        time.sleep(BREATH_SECONDS)
+    try:
+        with connect(store_path(root), patience) as con:
+            deleted = _begin(con, root, report)
+        for loaded in _portions(root, _batches(root, run_id, deleted, report), report):
+            with connect(store_path(root), patience) as con:
+                move(con, root, loaded, report)
+            time.sleep(BREATH_SECONDS)
+        waiting = iter([run_id] if run_id else run_names(root))
+        while _end(waiting, root, report, patience):
+            time.sleep(BREATH_SECONDS)
+    except StoreBusyError:
+        report.busy = True
+    return report
 
 
 def upgrade(runs_dir: Path | str, patience: float = 10.0) -> None:
@@ -136,30 +130,25 @@ def _nothing_to_do(root: Path) -> bool:
     return (meta.get("schema"), meta.get("root")) == (str(SCHEMA_VERSION), str(root))
 
 
-def _begin(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> None:
-    """Upgrade, finish what a killed archive left, drop deleted runs."""
+def _begin(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> set[str]:
+    """Upgrade, finish what a killed archive left, drop deleted runs and return their ids."""
     before = bring_up(con, root, store_path(root))
     if before is not None:
         report.messages.append(f"views rebuilt for {root}, schema {before} -> {SCHEMA_VERSION}")
-    for table, run, file in con.execute(
-        "SELECT tab, run_id, file FROM archive.segments"
-    ).fetchall():
-        (root / run / "segments" / table / file).unlink(missing_ok=True)
-    con.execute("DELETE FROM archive.segments")
+    finish(con, root)
     tombstones = tuple(name for _, name in Listing(root).segments("deletions", [OWN_FOLDER]))
-    if tombstones:
-        move(con, root, Batch("deletions", OWN_FOLDER, tombstones), report)
+    loaded = load(root, Batch("deletions", OWN_FOLDER, tombstones), report) if tombstones else None
+    if loaded is not None:
+        move(con, root, [loaded], report)
         for name in (*ARCHIVED, "runs"):
             if name != "deletions":
                 gone = "run_id IN (SELECT run_id FROM archive.deletions)"
                 con.execute(f"DELETE FROM archive.{name} WHERE {gone}")
+    return {row[0] for row in con.execute("SELECT run_id FROM archive.deletions").fetchall()}
 
 
-def _batches(
-    con: duckdb.DuckDBPyConnection, root: Path, run_id: str | None, report: Report
-) -> Iterator[Batch]:
+def _batches(root: Path, run_id: str | None, deleted: set[str], report: Report) -> Iterator[Batch]:
     """Segments to move, run by run, so that native rows lie sorted by run and step."""
-    deleted = {row[0] for row in con.execute("SELECT run_id FROM archive.deletions").fetchall()}
     listing = Listing(root)
     for run in [run_id] if run_id else run_names(root):
         if run in deleted or not (root / run / "run.json").exists():
@@ -176,6 +165,27 @@ def _batches(
                 yield Batch(table, run, tuple(files[start : start + BATCH_FILES]))
 
 
+def _portions(root: Path, batches: Iterator[Batch], report: Report) -> Iterator[list[Loaded]]:
+    """Batches read and gathered to what one transaction should move."""
+    portion: list[Loaded] = []
+    for batch in batches:
+        try:
+            loaded = load(root, batch, report)
+        except StoreVersionError as error:
+            report.messages.append(str(error))
+            continue
+        if loaded is not None:
+            portion.append(loaded)
+        if (
+            sum(len(p.rows) for p in portion) >= PORTION_ROWS
+            or sum(len(p.paths) for p in portion) >= BATCH_FILES
+        ):
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
 def _is_live(run_dir: Path) -> bool:
     state = read_state(run_dir)
     fresh = time.time() - float(state.get("heartbeat") or 0) < STALE_SECONDS
@@ -188,22 +198,27 @@ def _schema_of(listing: Listing, root: Path, run: str) -> int:
     return int(found or SCHEMA_VERSION)
 
 
-def _end(con: duckdb.DuckDBPyConnection, root: Path, report: Report, runs: list[str]) -> None:
-    """Keep what the runs last said of themselves, and hold the disk budgets."""
+def _end(runs: Iterator[str], root: Path, report: Report, patience: float) -> bool:
+    """Keep what runs last said of themselves, and hold their disk budgets; True: more to do."""
     listing = Listing(root)
-    for run in runs:
-        run_dir = root / run
-        identity = listing.json_text(f"{run_dir}/run.json")
-        if identity == "{}":
-            continue
-        if run in report.runs:
-            con.execute("DELETE FROM archive.runs WHERE run_id = ?", [run])
-            state = listing.json_text(f"{run_dir}/state.json")
-            con.execute("INSERT INTO archive.runs VALUES (?, ?, ?)", [run, identity, state])
-        limits = budgets(run_dir)
-        report.freed_bytes += prune_contexts(run_dir, limits.contexts_mb)
-        if run in report.runs:
-            report.checkpoints_removed += prune_checkpoints(con, run_dir, limits.keep_checkpoints)
+    with connect(store_path(root), patience) as con:
+        until = time.monotonic() + HOLD_SECONDS
+        for run in runs:
+            run_dir = root / run
+            identity = listing.json_text(f"{run_dir}/run.json")
+            if identity == "{}":
+                continue
+            limits = budgets(run_dir)
+            report.freed_bytes += prune_contexts(run_dir, limits.contexts_mb)
+            if run in report.runs:
+                con.execute("DELETE FROM archive.runs WHERE run_id = ?", [run])
+                state = listing.json_text(f"{run_dir}/state.json")
+                con.execute("INSERT INTO archive.runs VALUES (?, ?, ?)", [run, identity, state])
+                pruned = prune_checkpoints(con, run_dir, limits.keep_checkpoints)
+                report.checkpoints_removed += pruned
+            if time.monotonic() > until:
+                return True
+    return False
 
 
 def main(argv: list[str] | None = None) -> int:

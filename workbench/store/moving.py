@@ -1,16 +1,19 @@
-"""One step of an archive: a handful of segments of one table of one run becomes native rows.
+"""One step of an archive: a handful of segments becomes native rows.
 
-Rows in, the segments' names into ``archive.segments``, commit, delete the files, forget their
-names. Killed at any point, this leaves every row visible exactly once, because a view shows a
-segment only while its name is not in that list.
+Segments are read before the lock is taken, since they never change. Under the lock: rows in, the
+segments' names into ``archive.segments``, commit, delete the files, forget their names. Killed at
+any point, this leaves every row visible exactly once, because a view shows a segment only while
+its name is not in that list.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from workbench.store.catalog import OWN_FOLDER, WITH_PROMPTS
 from workbench.store.damage import Damaged, quarantine_damaged
@@ -55,45 +58,77 @@ class Batch:
         return [root / self.run / "segments" / self.table / f for f in self.files]
 
 
-def move(con: duckdb.DuckDBPyConnection, root: Path, batch: Batch, report: Report) -> None:
-    """One transaction: rows in, names noted; then the files go, then their names."""
+@dataclass(frozen=True)
+class Loaded:
+    """Segments of a batch that could be read, and their rows."""
+
+    batch: Batch
+    paths: list[Path]
+    rows: pa.Table
+
+
+def load(root: Path, batch: Batch, report: Report) -> Loaded | None:
+    """Read a batch without any lock; what cannot be read is quarantined. None: nothing is left.
+
+    Raises:
+        StoreError: a damaged segment cannot be moved aside.
+    """
     table = TABLES[batch.table]
     paths = batch.paths(root)
     run = "run_id" if table.name == "deletions" else quoted(batch.run)
     columns = ", ".join(f"{run} AS run_id" if c == "run_id" else c for c in table.names)
+    with duckdb.connect() as reader:
+        while paths:
+            try:
+                scan = scan_segments(table, paths)
+                rows = reader.sql(f"SELECT {columns} FROM {scan}").to_arrow_table()
+                return Loaded(batch, paths, rows)
+            except duckdb.Error:
+                found = quarantine_damaged(paths)
+                if not found and all(p.exists() for p in paths):
+                    raise
+                report.damaged += found
+                paths = [p for p in paths if p.exists()]
+    return None
+
+
+def finish(con: duckdb.DuckDBPyConnection, root: Path) -> None:
+    """Delete the files of segments that are native rows already, and forget their names."""
+    moved = con.execute("SELECT tab, run_id, file FROM archive.segments").fetchall()
+    for table, run, file in moved:
+        (root / run / "segments" / table / file).unlink(missing_ok=True)
+    if moved:
+        con.execute("DELETE FROM archive.segments")
+
+
+def move(
+    con: duckdb.DuckDBPyConnection, root: Path, loaded: Iterable[Loaded], report: Report
+) -> None:
+    """Make loaded segments native in one transaction, then delete their files."""
+    finish(con, root)
     con.execute("BEGIN")
-    while paths:
-        scan = scan_segments(table, paths)
-        try:
-            con.execute(f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {columns} FROM {scan}")
-            break
-        except duckdb.Error:
-            con.execute("ROLLBACK")
-            found = quarantine_damaged(paths)
-            if not found and all(p.exists() for p in paths):
-                raise
-            report.damaged += found
-            paths = [p for p in paths if p.exists()]
-            con.execute("BEGIN")
-    if not paths:
-        con.execute("ROLLBACK")
-        return
-    report.rows += _insert(con, batch)
-    con.executemany(
-        "INSERT INTO archive.segments VALUES (?, ?, ?)",
-        [(batch.run, batch.table, p.name) for p in paths],
-    )
+    for part in loaded:
+        if not all(p.exists() for p in part.paths):
+            continue  # another archive has moved some of them since they were read
+        con.register("incoming", part.rows)
+        _insert(con, part.batch)
+        con.unregister("incoming")
+        names = {"file": [p.name for p in part.paths]}
+        con.register("names", pa.table(names))
+        con.execute(
+            "INSERT INTO archive.segments SELECT $1, $2, file FROM names",
+            [part.batch.run, part.batch.table],
+        )
+        con.unregister("names")
+        report.segments += len(part.paths)
+        report.rows += len(part.rows)
+        if part.batch.run != OWN_FOLDER:
+            report.runs.add(part.batch.run)
     con.execute("COMMIT")
-    for path in paths:
-        path.unlink(missing_ok=True)
-    con.execute("DELETE FROM archive.segments")
-    con.execute("DROP TABLE incoming")
-    report.segments += len(paths)
-    if batch.run != OWN_FOLDER:
-        report.runs.add(batch.run)
+    finish(con, root)
 
 
-def _insert(con: duckdb.DuckDBPyConnection, batch: Batch) -> int:
+def _insert(con: duckdb.DuckDBPyConnection, batch: Batch) -> None:
     table = TABLES[batch.table]
     rows = "incoming"
     if table.name in WITH_PROMPTS:
@@ -116,4 +151,3 @@ def _insert(con: duckdb.DuckDBPyConnection, batch: Batch) -> int:
             f"WHERE r.run_id = $1 AND {same} AND r.attempt < n.newest",
             [batch.run],
         )
-    return int(con.execute("SELECT count(*) FROM incoming").fetchall()[0][0])

@@ -41,6 +41,9 @@ BUSY_SECONDS = 2.0
 WAY_SECONDS = 0.3
 """How long a reader holds back at most for an archive that waits for the lock."""
 
+OWN_SUFFIXES = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
+"""Files of DuckDB that make up one store; the last two while, or after, a checkpoint is made."""
+
 _SESSIONS: dict[Path, Session] = {}
 _SESSIONS_LOCK = threading.Lock()
 
@@ -84,7 +87,7 @@ class Session:
                 "temp_directory": "",
             },
         )
-        allowed = ", ".join(quoted(str(p)) for p in (self.path, f"{self.path}.wal"))
+        allowed = ", ".join(quoted(str(p)) for p in self._own_files())
         self._con.execute(f"SET allowed_paths = [{allowed}]")
         self._con.execute("SET enable_external_access = false")
         self._con.execute("SET lock_configuration = true")
@@ -98,6 +101,9 @@ class Session:
                 self._con.execute(f"CREATE VIEW archive.{name} AS FROM store.archive.{name}")
             create_public_views(self._con, over_files=False)
             self._con.execute("COMMIT")
+
+    def _own_files(self) -> list[Path]:
+        return [self.path.with_name(self.path.name + suffix) for suffix in OWN_SUFFIXES]
 
     @contextmanager
     def attached(self) -> Iterator[duckdb.DuckDBPyConnection]:
