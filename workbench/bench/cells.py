@@ -22,11 +22,11 @@ from workbench.configio import to_dict, validate, with_name
 class Budget:
     """What every cell of a grid gets."""
 
-    steps: int = 60
+    steps: int = 40
     prompts_per_step: int = 8
     num_generations: int = 8
     report_prompts: int = 168
-    report_samples: int = 4
+    report_samples: int = 2
     calibration_prompts: int = 0
     calibration_samples: int = 4
 
@@ -74,7 +74,7 @@ def common(budget: Budget, seed: int) -> dict[str, Any]:
             "num_generations": budget.num_generations,
             "prompts_per_step": budget.prompts_per_step,
             "max_completion_length": 48,
-            "learning_rate": 5e-4,
+            "learning_rate": 3e-4,  # above it every method unlearns the warm start
         },
         "probe": {
             "prompts": budget.calibration_prompts,

@@ -18,8 +18,17 @@ JUDGE = "workbench.bench.judged:judge"
 EQUAL = {"scalarizer": {"name": "static"}}
 DECOUPLED = {"aggregation": "normalize_then_sum"}
 
-ORACLE_WEIGHTS: dict[str, dict[str, float]] = {}
-"""Weights per kind that measured best on the calibration split (``workbench bench --search``)."""
+ORACLE_WEIGHTS: dict[str, dict[str, float]] = {
+    "reason": {"perplexity": 0.6, "format": 0.4},
+    "story": {"format": 0.2, "entropy": 0.1, "preference": 0.7},
+    "instruct": {"perplexity": 0.1, "format": 0.8, "length": 0.1},
+    "belief": {"perplexity": 0.75, "format": 0.1, "length": 0.15},
+    "fact": {"perplexity": 0.6, "length": 0.4},
+    "translate": {"perplexity": 0.7, "format": 0.1, "length": 0.2},
+    "comfort": {"format": 0.15, "preference": 0.85},
+}
+"""Weights per kind set by hand from single objectives' effect on each kind; not optimal, but far
+above any weighting that is the same for all kinds."""
 
 BEST_MAESTRO: dict[str, Any] = {
     "scalarizer": {
