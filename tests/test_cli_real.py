@@ -14,6 +14,9 @@ import pytest
 from workbench import Workbench
 from workbench.core.advantages import aggregate
 
+# one worker, so that the run is made once
+pytestmark = pytest.mark.xdist_group("cli_real")
+
 ROOT = Path(__file__).parent.parent
 STEPS, PROMPTS, SIZE = 6, 4, 4
 SHORT = [

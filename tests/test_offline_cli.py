@@ -12,6 +12,9 @@ from workbench import Workbench
 from workbench.__main__ import main
 from workbench.configio import parse_text
 
+# one worker, so that the run is made once
+pytestmark = pytest.mark.xdist_group("offline_cli")
+
 ROOT = Path(__file__).parent.parent
 SHORT = [
     "steps=12",
