@@ -7,9 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 
+from workbench.store.catalog import store_path
 from workbench.store.state import write_atomically, write_state
+from workbench.store.writer import RunWriter
 from workbench.types import RolloutBatch
 
 NAMES = ("format", "length", "preference")
@@ -63,3 +66,20 @@ def make_batch(
         "contexts": rng.standard_normal((rows, 6)).astype(np.float16),
     }
     return RolloutBatch(**(known | changes))
+
+
+def fill(run_dir, steps, **changes):
+    """One attempt of a run that publishes ``steps``, each in segments of its own."""
+    with RunWriter(run_dir, flush_seconds=0) as writer:
+        for step in steps:
+            writer.rollouts(make_batch(step, **changes))
+            writer.metrics(step, {"loss": float(step)})
+            writer.conductor_update(step, {"loss": float(step)})
+            writer.flush()
+    return writer
+
+
+def plain_count(runs_dir, view):
+    """What a client that knows nothing but DuckDB sees."""
+    with duckdb.connect(str(store_path(runs_dir)), read_only=True) as con:
+        return con.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0]

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import duckdb
 import pytest
-from store_batches import RUN, make_batch, make_run
+from store_batches import RUN, fill, make_batch, make_run, plain_count
 
 from workbench.store import archive as archive_module
 from workbench.store.archive import archive
 from workbench.store.catalog import VIEWS, store_path
-from workbench.store.errors import StoreVersionError
 from workbench.store.reader import Store
 from workbench.store.records import annotate, retract, tombstone
 from workbench.store.retention import Checkpoint, surplus
-from workbench.store.schema import SCHEMA_VERSION
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
-
-
-def fill(run_dir, steps, attempt_changes=None, **changes):
-    with RunWriter(run_dir, flush_seconds=0) as writer:
-        for step in steps:
-            writer.rollouts(make_batch(step, **changes))
-            writer.metrics(step, {"loss": float(step)})
-            writer.conductor_update(step, {"loss": float(step)})
-            writer.flush()
-    return writer
-
-
-def plain_count(runs_dir, view):
-    """What a client that knows nothing but DuckDB sees."""
-    with duckdb.connect(str(store_path(runs_dir)), read_only=True) as con:
-        return con.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0]
 
 
 def everything(runs_dir, view):
@@ -141,6 +121,32 @@ def test_an_archive_that_dies_between_commit_and_cleaning_loses_and_doubles_noth
     assert plain_count(tmp_path, "rollouts") == 32
 
 
+CHECKPOINT = """
+import duckdb, os, sys
+con = duckdb.connect(sys.argv[1])
+con.execute("SET checkpoint_threshold = '1GB'; SET debug_checkpoint_abort = 'before_header'")
+con.execute("CREATE TABLE more AS FROM range(1000)")
+try:
+    con.execute("CHECKPOINT")
+finally:
+    os._exit(0)
+"""
+
+
+def test_a_checkpoint_that_was_cut_short_is_read_and_finished(tmp_path):
+    fill(make_run(tmp_path), range(2))
+    archive(tmp_path, RUN)
+    fill(tmp_path / RUN, range(2, 3))
+    path = store_path(tmp_path)
+    subprocess.run([sys.executable, "-c", CHECKPOINT, str(path)], check=True, capture_output=True)
+    left = path.with_name(path.name + ".wal")
+    assert left.exists()
+    assert Store(tmp_path).sql("SELECT count(*) n FROM rollouts").n[0] == 24
+    assert plain_count(tmp_path, "rollouts") == 24
+    archive(tmp_path, RUN)
+    assert not left.exists() and plain_count(tmp_path, "archive.rollouts") == 24
+
+
 def test_somebody_who_has_the_store_open_only_postpones(tmp_path):
     run_dir = make_run(tmp_path)
     fill(run_dir, range(2))
@@ -212,78 +218,6 @@ def test_annotations_are_replaced_and_taken_back(tmp_path):
         annotate(tmp_path, RUN, "rating", score=1.5)
     with pytest.raises(ValueError, match="no run"):
         annotate(tmp_path, "nobody", "note", text="x")
-
-
-def test_a_moved_store_is_noticed_and_rebuilt(tmp_path):
-    old, new = tmp_path / "old", tmp_path / "new"
-    fill(make_run(old), range(2))
-    archive(old, RUN)
-    fill(old / RUN, range(2, 4))
-    shutil.copytree(old, new)
-    shutil.rmtree(old)
-    store = Store(new)
-    assert store.sql("SELECT count(*) n FROM rollouts").n[0] == 32
-    assert any(str(old) in n and "archive" in n for n in store.notices)
-    archive(new)
-    assert plain_count(new, "rollouts") == 32
-    assert store.sql("SELECT count(*) n FROM rollouts").n[0] == 32 and store.notices == []
-
-
-def test_a_copied_store_answers_for_itself(tmp_path):
-    old, new = tmp_path / "old", tmp_path / "new"
-    fill(make_run(old), range(2))
-    archive(old, RUN)
-    shutil.copytree(old, new)
-    archive(new)
-    fill(new / RUN, range(2, 3))
-    assert plain_count(old, "rollouts") == 16 and plain_count(new, "rollouts") == 24
-
-
-def test_a_stored_file_of_schema_1_is_brought_up(tmp_path):
-    packed = Path(__file__).with_name("store_schema1.duckdb.gz")
-    store_path(tmp_path).write_bytes(gzip.decompress(packed.read_bytes()))
-    rows = Store(tmp_path).sql("FROM rollouts ORDER BY step, prompt_id, sample")
-    # three steps, two prompts, two samples: advantage is sample - 0.5, reward half the sample
-    assert (
-        len(rows) == 12
-        and rows.prompt.tolist()[:4] == ["what color is the snow ?"] * 2 + ["list two tools"] * 2
-    )
-    assert rows.advantage.tolist() == [-0.5, 0.5] * 6
-    assert rows.rewards[1] == {"format": 0.5, "length": 0.25}
-    evaluation = Store(tmp_path).evaluations("20250101-000000-0001")
-    assert evaluation.prompt.tolist() == ["list two tools"]
-    assert Store(tmp_path).runs().name.tolist() == ["old"]
-    with duckdb.connect(str(store_path(tmp_path)), read_only=True) as con:
-        (found,) = con.execute("SELECT value FROM archive.meta WHERE key = 'schema'").fetchall()
-        assert found == (str(SCHEMA_VERSION),)
-        assert len(con.execute("FROM rollouts").fetchall()) == 12
-
-
-def test_a_store_of_a_newer_workbench_is_refused_with_both_versions(tmp_path):
-    fill(make_run(tmp_path), range(2))
-    store = Store(tmp_path)
-    with duckdb.connect(str(store_path(tmp_path))) as con:
-        con.execute("UPDATE archive.meta SET value = '99' WHERE key = 'schema'")
-    for ask in (store.runs, lambda: archive(tmp_path)):
-        with pytest.raises(StoreVersionError, match=f"schema 99.*schema {SCHEMA_VERSION}"):
-            ask()
-    assert len(list((tmp_path / RUN / "segments" / "rollouts").iterdir())) == 2
-
-
-def test_a_run_of_a_newer_workbench_stays_as_segments(tmp_path):
-    run_dir = make_run(tmp_path, schema=SCHEMA_VERSION + 1)
-    fill(run_dir, range(2))
-    report = archive(tmp_path, RUN)
-    assert report.segments == 0 and "newer" in report.messages[0]
-    assert plain_count(tmp_path, "rollouts") == 16
-
-
-def test_a_run_whose_directory_was_removed_by_hand_is_still_listed(tmp_path):
-    fill(make_run(tmp_path), range(2))
-    archive(tmp_path, RUN)
-    shutil.rmtree(tmp_path / RUN)
-    assert Store(tmp_path).runs().run_id.tolist() == [RUN]
-    assert plain_count(tmp_path, "runs") == 1 and plain_count(tmp_path, "rollouts") == 16
 
 
 def test_checkpoints_that_may_go_are_neither_best_nor_last():

@@ -130,6 +130,7 @@ def _contexts(frame: pd.DataFrame) -> Floats | None:
 
 
 def _mask(frame: pd.DataFrame) -> Floats | None:
-    if "mask" not in frame or frame["mask"].isna().any():
+    """Factors on rows; a row without one counts in full."""
+    if "mask" not in frame or frame["mask"].isna().all():
         return None
-    return frame["mask"].to_numpy(np.float64)
+    return frame["mask"].fillna(1.0).to_numpy(np.float64)

@@ -136,7 +136,7 @@ def whatif(
             rows, scalarizer, aggregation, scale_rewards, lower, upper, seed
         )
     else:
-        chosen = _given(weights, rows)
+        chosen, mask = _given(weights, rows), rows.mask
     if chosen.shape != rows.rewards.shape:
         raise ValueError(f"weights: shape {chosen.shape} is not (N, K) = {rows.rewards.shape}")
     scalars, advantages = aggregate_segments(

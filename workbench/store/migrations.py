@@ -30,7 +30,15 @@ def _one_to_two(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-MIGRATIONS: dict[int, Callable[[duckdb.DuckDBPyConnection], None]] = {1: _one_to_two}
+def _two_to_three(con: duckdb.DuckDBPyConnection) -> None:
+    """The factor that GD2PO puts on a row's signal is kept; NULL where nobody knows it."""
+    con.execute("ALTER TABLE archive.rollouts ADD COLUMN mask DOUBLE")
+
+
+MIGRATIONS: dict[int, Callable[[duckdb.DuckDBPyConnection], None]] = {
+    1: _one_to_two,
+    2: _two_to_three,
+}
 """From which version a step starts; it ends at the next."""
 
 

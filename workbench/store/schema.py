@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a table changes; ``migrations`` brings older store files up to it."""
 
 TEXT, INT, REAL, FLAG = pa.string(), pa.int32(), pa.float64(), pa.bool_()
@@ -132,6 +132,9 @@ TABLES: dict[str, Table] = {
                 Column("policy", PER_OBJECTIVE, "The Conductor's distribution over objectives"),
                 Column("action", TEXT, "The objective that was sampled for emphasis; NULL: none"),
                 Column("scalar", REAL, "Weighted sum of the rewards, before group statistics"),
+                Column(
+                    "mask", REAL, "Factor on the row's signal, where a scalarizer sets one (GD2PO)"
+                ),
                 Column("advantage", REAL, "Exactly what trained the policy"),
                 Column("kl", REAL, "KL to the reference per token, mean of the k3 estimate"),
                 Column(
