@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported
 
@@ -12,12 +13,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
-    GPT2Config,
-    LlamaConfig,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
-    Qwen3Config,
 )
 
 WORDS = ("<pad>", "<unk>", "<eos>", *(f"w{i}" for i in range(37)))
@@ -43,34 +44,57 @@ def tiny_tokenizer(chat: bool = False) -> PreTrainedTokenizerFast:
     return fast
 
 
-def tiny_model(family: str = "llama", seed: int = 0) -> PreTrainedModel:
+BLOCKS = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 128,
+}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", BLOCKS),
+    "qwen2": ("qwen2", BLOCKS),
+    "qwen3": ("qwen3", {**BLOCKS, "head_dim": 8, "tie_word_embeddings": True}),
+    "gemma": ("gemma", {**BLOCKS, "head_dim": 8}),
+    # every other layer of these two sees 4 tokens back only, less than the rows of the tests
+    "gemma2": ("gemma2", {**BLOCKS, "head_dim": 8, "sliding_window": 4}),
+    "gemma3": ("gemma3_text", {**BLOCKS, "head_dim": 8, "sliding_window": 4}),
+    "mistral": ("mistral", {**BLOCKS, "head_dim": 8, "sliding_window": 4}),
+    "gpt2": ("gpt2", {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 128}),
+    "phi": ("phi", {k: v for k, v in BLOCKS.items() if k != "num_key_value_heads"}),
+    "phi3": ("phi3", BLOCKS),
+}
+"""Model type and settings of a tiny model of each family."""
+
+
+def tiny_config_of(family: str, **settings: Any) -> PretrainedConfig:
+    """The configuration of a tiny model over the 40 words."""
+    kind, sizes = FAMILIES[family]
+    special = {"pad_token_id": 0, "eos_token_id": 2, "bos_token_id": None}
+    return AutoConfig.for_model(kind, vocab_size=len(WORDS), **special, **sizes | settings)
+
+
+def tiny_model(family: str = "llama", seed: int = 0, **settings: Any) -> PreTrainedModel:
     """A random two-layer causal LM of 16 hidden units over the 40 words."""
-    shared = {
-        "vocab_size": len(WORDS),
-        "pad_token_id": 0,
-        "eos_token_id": 2,
-        "bos_token_id": None,
-    }
-    blocks = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "max_position_embeddings": 128,
-    }
-    configs = {
-        "llama": lambda: LlamaConfig(**shared, **blocks),
-        "qwen3": lambda: Qwen3Config(**shared, **blocks, head_dim=8, tie_word_embeddings=True),
-        "gpt2": lambda: GPT2Config(**shared, n_embd=16, n_layer=2, n_head=2, n_positions=128),
-    }
+    config = tiny_config_of(family, **settings)
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(configs[family](), dtype=torch.float32)
-    return model.eval()
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
 def save_tiny(path: Path, family: str = "llama", chat: bool = False, seed: int = 0) -> Path:
     """Write a tiny model with its tokenizer to ``path`` and return it."""
     tiny_model(family, seed).save_pretrained(path)
+    tiny_tokenizer(chat).save_pretrained(path)
+    return path
+
+
+def save_tiny_reward(
+    path: Path, family: str = "qwen3", chat: bool = False, seed: int = 0, labels: int = 1
+) -> Path:
+    """Write a tiny random reward model with a tokenizer of its own to ``path`` and return it."""
+    torch.manual_seed(seed)
+    config = tiny_config_of(family, num_labels=labels)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(path)
     tiny_tokenizer(chat).save_pretrained(path)
     return path
