@@ -149,7 +149,7 @@ def test_the_table_shows_every_seed_and_every_loser():
     [
         ("base", ("start", "warm start")),
         ("single-rpo", ("single", "RPO")),
-        ("chain-base-kto", ("chain-base", "KTO")),
+        ("chain-sft", ("chain", "SFT, best row of each prompt")),
         ("chain-more-grpo", ("chain", "more GRPO")),
         ("fresh-rpo-sum", ("fresh", "RPO, summed log-probabilities")),
     ],
@@ -159,24 +159,17 @@ def test_arms_in_words(arm, words):
 
 
 def test_more_grpo_gets_the_seconds_that_rpo_took(tmp_path):
-    from workbench.bench.cells import Cell
     from workbench.bench.offline import extra_steps
+    from workbench.store.encode import table_of
+    from workbench.store.segments import write_segment
     from workbench.store.writer import RunWriter
 
-    (tmp_path / "bench" / "rows").mkdir(parents=True)
     run, learned = tmp_path / "run-a", tmp_path / "run-b"
     for path in (run, learned):
         path.mkdir()
         write_state(path, status="finished")
-    cell = grid.learner_cell(
-        "chain-rpo", grid.LEARNERS["rpo"], 0, grid.OFFLINE, {"runs": ["run-a"]}
-    )
-    cell = Cell(cell.arm, 0, cell.config)
     with RunWriter(learned) as writer:
         writer.metrics(300, {"train_seconds": 6.0})
-    from workbench.store.encode import table_of
-    from workbench.store.segments import write_segment
-
     # one update a quarter of a second: 6 s are 24 of them
     rows = table_of(
         "metrics",
@@ -192,7 +185,42 @@ def test_more_grpo_gets_the_seconds_that_rpo_took(tmp_path):
         },
     )
     write_segment(rows, run / "segments" / "metrics" / "a0001-000000-00ff.parquet")
-    found = extra_steps(tmp_path, tmp_path / "bench", 0, run, [cell], {cell.name: learned})
-    assert found == 24
+    assert extra_steps(tmp_path / "bench", 0, run, learned) == 24
     kept = json.loads((tmp_path / "bench" / "rows" / "chain-s0.json").read_text())
     assert kept["extra_steps"] == 24 and kept["rpo_seconds"] == 6.0
+    assert extra_steps(tmp_path / "bench", 0, run, tmp_path / "gone") == 24
+
+
+def test_a_seed_runs_rows_first_then_methods_then_as_much_grpo(tmp_path, monkeypatch):
+    """What is asked for in which order; the runs themselves are others' tests."""
+    from argparse import Namespace
+
+    from workbench.bench import offline
+
+    asked = []
+
+    def run_grid(cells, args):
+        asked.append([c.arm for c in cells])
+        for c in cells:
+            (tmp_path / c.name / "checkpoints" / "step-000050").mkdir(parents=True, exist_ok=True)
+        return {c.name: tmp_path / c.name for c in cells}, []
+
+    monkeypatch.setattr(offline, "run_grid", run_grid)
+    files = {name: tmp_path / f"{name}.jsonl" for name in grid.CONDITIONS}
+    monkeypatch.setattr(offline, "row_files", lambda *args: files)
+    monkeypatch.setattr(offline, "extra_steps", lambda *args: 7)
+    found = offline.Found()
+    offline.one_seed(3, list(files), grid.OFFLINE, True, Namespace(), tmp_path, found)
+    first, methods, last = asked
+    assert first == ["rows", "base", "maestro"] and last == ["chain-more-grpo"]
+    for name in (*grid.CONDITIONS, "chain"):
+        keys = grid.learners(name)
+        assert [a for a in methods if a.startswith(f"{name}-")] == [f"{name}-{k}" for k in keys]
+    by_arm = {c.arm: c.config for c in found.cells}
+    assert by_arm["chain-more-grpo"].steps == 57
+    moved = str(tmp_path / next(c.name for c in found.cells if c.arm == "maestro"))
+    for arm in ("old-rpo", "chain-rpo"):
+        assert by_arm[arm].policy.model.startswith(moved)
+    assert by_arm["fresh-rpo"].policy.model == "etudes"
+    assert by_arm["chain-rpo"].offline.reward.weighting == "conductor"
+    assert {c.seed for c in found.cells} == {3}

@@ -72,6 +72,8 @@ def logged_reference(
 class OfflineChild(Child):
     """One start of a run that learns from logged rows."""
 
+    reference_seconds = 0.0
+
     def _train(self, config: RunConfig, task: Task) -> str:
         from workbench.evaluate import summarise, table
         from workbench.trainers import build
@@ -108,7 +110,7 @@ class OfflineChild(Child):
         began = time.perf_counter()
         trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
         self.step = trainer.state.global_step
-        self._cost(time.perf_counter() - began)
+        self._cost(self.reference_seconds + time.perf_counter() - began)
         if monitor.stopped is not None:
             self._end("stopped", f"{monitor.stopped} after step {self.step}")
             return "stopped"
@@ -196,7 +198,9 @@ class OfflineChild(Child):
         if logps is None:
             self.phase("reference", f"reference log-probabilities of {len(rows)} rows")
             pad, size = session.tokenizer.pad_token_id, session.config.offline.update.batch_size
+            began = time.perf_counter()
             logps = row_logps(session.model, rows.prompt_ids, rows.response_ids, pad, size)
+            self.reference_seconds = time.perf_counter() - began
             if self.main:
                 offline_tokens.cache_logps(path, key, logps)
         return logps
@@ -219,7 +223,8 @@ class OfflineChild(Child):
         return trainer
 
     def _cost(self, seconds: float) -> None:
-        """What the training took: seconds, and the largest memory that the process had."""
+        """What learning took: seconds (the reference's included, which KTO asks as it goes), and
+        the largest memory that the process had, libraries included."""
         import torch
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

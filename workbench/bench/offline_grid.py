@@ -15,11 +15,11 @@ from workbench.bench.cells import Budget, Cell, cell, common, merged
 from workbench.bench.methods import BASE, METHODS, Method
 from workbench.configio import validate
 
-PROMPTS, SAMPLES, BATCHES = 400, 8, 10
-"""Rows of a seed: 400 prompts with 8 responses each, sampled in 10 batches."""
+PROMPTS, SAMPLES, BATCHES = 200, 8, 5
+"""Rows of a seed: 200 prompts with 8 responses each, sampled in 5 batches."""
 
-OFFLINE = Budget(steps=300, report_samples=2)
-QUICK = Budget(steps=60, report_prompts=84, report_samples=1)
+OFFLINE = Budget(steps=80, report_samples=2)
+QUICK = Budget(steps=40, report_prompts=84, report_samples=1)
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,6 @@ VARIANTS: dict[str, Learner] = {
     "dro-sum": Learner(
         "DRO, summed log-probabilities", {"method": "dro", "dro": {"length_normalize": False}}
     ),
-    "dro-joint": Learner(
-        "DRO, the value trains the policy too",
-        {"method": "dro", "dro": {"value_trains_policy": True}},
-    ),
-    "kto-positive": Learner(
-        "KTO, desirable above the mean of all", {"method": "kto", "kto": {"desirable": "positive"}}
-    ),
     "sft-above": Learner(
         "SFT, rows above their prompt's mean",
         {"method": "sft", "sft": {"select": "above_prompt_mean"}},
@@ -101,15 +94,20 @@ VARIANTS: dict[str, Learner] = {
 EXTRA: dict[str, tuple[str, ...]] = {
     "fresh": tuple(key for key in VARIANTS if key != "rpo-corrected"),
     "old": ("rpo-corrected",),
-    "chain": ("rpo-corrected",),
 }
 """Which variants run beside the four, by condition."""
 
+CHAIN = ("rpo", "rpo-corrected", "sft")
+"""What follows a MAESTRO run on its own rollouts."""
+
 
 def learners(condition: str, variants: bool = True) -> dict[str, Learner]:
-    """The methods of a condition, the four defaults first."""
+    """The methods of a condition, the four defaults first; of ``chain``, those of ``CHAIN``."""
+    known = LEARNERS | VARIANTS
+    if condition == "chain":
+        return {key: known[key] for key in CHAIN}
     extra = EXTRA.get(condition, ()) if variants else ()
-    return LEARNERS | {key: VARIANTS[key] for key in extra}
+    return LEARNERS | {key: known[key] for key in extra}
 
 
 def rows_cell(seed: int) -> Cell:
@@ -161,6 +159,7 @@ def learner_cell(
     settings = common(budget, seed) | {"scalarizer": {"name": "static"}}
     # nothing but the judge is asked in the end: one cheap objective stands for all
     settings |= {"probe": {"prompts": 0}, "objectives": ["length"]}
+    settings["grpo"]["prompts_per_step"] = 42  # nothing but the evaluation's batches: fewer, larger
     section = {"source": dict(source), **({"reward": dict(reward)} if reward else {})}
     settings["offline"] = merged(section, learner.settings)
     if start is not None:
