@@ -223,8 +223,10 @@ class OfflineChild(Child):
         return trainer
 
     def _cost(self, seconds: float) -> None:
-        """What learning took: seconds (the reference's included, which KTO asks as it goes), and
-        the largest memory that the process had, libraries included."""
+        """What learning took: seconds, and the largest memory that the process had.
+
+        The reference's seconds are included, as KTO's are, which asks it as it goes.
+        """
         import torch
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
