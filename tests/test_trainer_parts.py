@@ -128,7 +128,7 @@ def test_anchors_are_asked_for_whole_groups_only() -> None:
     assert asked == [["3", "4", "5"], ["9", "10", "11"]]
     np.testing.assert_array_equal(anchors[3], [0.0, np.nan, 11.0])
     assert Anchors(None).ask(np.array([], dtype=int), *batch) == {}
-    with pytest.raises(ValueError, match="no source"):
+    with pytest.raises(ValueError, match="nobody can be asked"):
         Anchors(None).ask(np.array([0]), *batch)
     for wrong in ([0.0, np.inf, 1.0], [0.0]):
         with pytest.raises(ValueError, match="must give 3 finite scores"):
@@ -148,7 +148,7 @@ def test_an_anchor_has_a_source_or_is_refused(tmp_path: Path) -> None:
         anchor_source(config("judge"), None)
     with pytest.raises(ValueError, match="'tiny_runs:nobody' cannot be imported"):
         anchor_source(config("tiny_runs:nobody"), None)
-    with pytest.raises(ValueError, match="votes on logged rows"):
+    with pytest.raises(ValueError, match="in a store; none was given"):
         anchor_source(config("ratings"), None)
     assert anchor_source(tiny_config(tmp_path), None) is None
 

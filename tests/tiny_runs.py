@@ -117,5 +117,10 @@ def tiny_trainer(
         weighing,
         recorder,
         tmp_path / "checkpoints",
-        anchor=anchor_source(config, lambda example, text: float("w1" in text)),
+        anchor=anchor_source(
+            config,
+            lambda example, text: float("w1" in text),
+            tmp_path / "runs",
+            [e.prompt_id for e in EXAMPLES],
+        ),
     )

@@ -104,10 +104,14 @@ class Child:
         from workbench.trainers.checkpoint import list_checkpoints, step_of
         from workbench.trainers.maestro import MaestroTrainer
         from workbench.trainers.monitor import RunMonitor
+        from workbench.trainers.ratings import Ratings
         from workbench.trainers.session import Session
 
         args = build.grpo_config(config, self.run_dir / "trackers")
-        anchor = anchor_source(config, task.judge)
+        prompts = [example.prompt_id for example in task.train]
+        anchor = anchor_source(config, task.judge, self.run_dir.parent, prompts)
+        if isinstance(anchor, Ratings):
+            self.say(anchor.describe())
         session = Session.load(config, task).on_device()
         parameters = sum(p.numel() for p in session.model.parameters())
         threads = choose_threads(parameters)

@@ -75,6 +75,7 @@ class AnchoredConductor(HeadLearner):
         self.due = 0.0
         self.spent = 0
         self.gains: list[float] = []
+        self.rated: set[str] = set()
 
     @property
     def trust(self) -> float:
@@ -101,8 +102,11 @@ class AnchoredConductor(HeadLearner):
         """Which groups to judge this step.
 
         Exactly floor(fraction * groups seen so far) groups are judged in all: what a step cannot
-        spend whole is carried over, so that 1/16 of 8 groups is one group every second step.
+        spend whole is carried over, so that 1/16 of 8 groups is one group every second step. Under
+        ``source: ratings`` none is: what people said comes through ``recall``.
         """
+        if self.anchor.source == "ratings":  # people are not asked: they said what they said
+            return np.zeros(0, dtype=np.int64)
         self.due += self.anchor.fraction * scene.groups
         count = min(scene.groups, int(self.due + 1e-9))
         self.due -= count
@@ -152,6 +156,31 @@ class AnchoredConductor(HeadLearner):
         self.gains = self.gains[-EVIDENCE:]
         self.replay = self.replay[-self.anchor.replay :]
         return seen
+
+    def recall(self, keys: Sequence[str], contexts: Floats, z: Floats, scores: Floats) -> None:
+        """Make these judged groups the whole replay: what people have rated so far.
+
+        Groups that were not there before are tried against the learned weights first, as any newly
+        judged group; those that were are learned from with the scores they have now.
+
+        Args:
+            keys: M names of groups.
+            contexts: (M, D), not standardised.
+            z: (M, G, K) their rewards, scaled as the run's are.
+            scores: (M, G) trusted scores, NaN where nobody said anything.
+        """
+        if self.aggregation == "normalize_then_sum" and len(keys):
+            flat = z.reshape(-1, z.shape[2])
+            z = group_z_scores(flat, z.shape[1]).reshape(z.shape)
+        rows = np.nan_to_num(z, nan=0.0)
+        said = [normalize_scores(self._scores(row)) for row in scores]
+        for index, key in enumerate(keys):
+            if key not in self.rated:
+                self.gains.append(self._gain(contexts[index], rows[index], said[index]))
+                self.spent += int((~np.isnan(scores[index])).sum())
+        self.rated = set(keys)
+        self.gains = self.gains[-EVIDENCE:]
+        self.replay = list(zip(contexts, rows, said, strict=True))
 
     def _gain(self, context: Floats, z: Floats, v: Floats) -> float:
         """How far the learned weights agree with U beyond chance, before learning from it."""
@@ -240,6 +269,7 @@ class AnchoredConductor(HeadLearner):
         kept["anchor/gains"] = np.array(self.gains, dtype=np.float64)
         text = json.dumps(self.rng.bit_generator.state).encode()
         kept["anchor/rng"] = np.frombuffer(text, dtype=np.uint8).copy()
+        kept["anchor/rated"] = np.frombuffer(json.dumps(sorted(self.rated)).encode(), np.uint8)
         if self.replay:
             parts = zip(("contexts", "z", "v"), zip(*self.replay, strict=True), strict=True)
             kept |= {f"replay/{name}": np.stack(part) for name, part in parts}
@@ -252,6 +282,7 @@ class AnchoredConductor(HeadLearner):
         self.spent = int(state["anchor/spent"])
         self.gains = [float(gain) for gain in state["anchor/gains"]]
         self.rng.bit_generator.state = json.loads(bytes(state["anchor/rng"]).decode())
+        self.rated = set(json.loads(bytes(state["anchor/rated"]).decode()))
         self.replay = []
         if "replay/contexts" in state:
             parts = [np.array(state[f"replay/{name}"]) for name in ("contexts", "z", "v")]

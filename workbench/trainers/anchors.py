@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 from accelerate.utils import broadcast_object_list
 
 from workbench.config import RunConfig
+from workbench.objectives.llm import judged
 from workbench.scalarizer_config import Conductor
+from workbench.trainers.ratings import Rated, Ratings
 from workbench.types import Example, Floats, Ints, Judge
 
 Anchor = Callable[[Sequence[Example], Sequence[str], Floats], Floats]
 """Trusted scores of n rows from their examples, completions and raw rewards (n, K)."""
 
 
-def anchor_source(config: RunConfig, judge: Judge | None) -> Anchor | None:
+def anchor_source(
+    config: RunConfig,
+    judge: Judge | None,
+    runs_dir: Path | None = None,
+    prompts: Collection[str] = (),
+) -> Anchor | Ratings | None:
     """The trusted score that the Conductor's anchor names; None for a run without anchor.
 
     ``package.module:function`` has a judge's signature: ``f(example, completion) -> float``.
+
+    Args:
+        config: The run.
+        judge: The task's, where it has one.
+        runs_dir: The store, whose ratings an anchor may name.
+        prompts: Ids of the training prompts: ratings of others are not learned from.
 
     Raises:
         ValueError: When the source does not exist for this run.
@@ -35,10 +49,9 @@ def anchor_source(config: RunConfig, judge: Judge | None) -> Anchor | None:
             raise ValueError("scalarizer.anchor.source: 'judge', but the task has no judge")
         return _scored_by(judge)
     if source == "ratings":
-        raise ValueError(
-            "scalarizer.anchor.source: 'ratings' are votes on logged rows; a live run has none. "
-            "Allowed here are 'judge', 'objective:NAME', 'package.module:function'"
-        )
+        if runs_dir is None:
+            raise ValueError("scalarizer.anchor.source: 'ratings' are in a store; none was given")
+        return Ratings(runs_dir, config, prompts, scalarizer.anchor.replay)
     module, _, name = source.partition(":")
     if module == "objective":
         column = config.objective_names.index(name)
@@ -53,8 +66,7 @@ def anchor_source(config: RunConfig, judge: Judge | None) -> Anchor | None:
 
 def _scored_by(judge: Judge) -> Anchor:
     def score(examples: Sequence[Example], completions: Sequence[str], rewards: Floats) -> Floats:
-        pairs = zip(examples, completions, strict=True)
-        return np.array([judge(example, text) for example, text in pairs], dtype=np.float64)
+        return np.array(judged(judge, examples, completions), dtype=np.float64)
 
     return score
 
@@ -64,14 +76,23 @@ class Anchors:
     """Asks the trusted source for whole groups of a batch, and for nobody else.
 
     Args:
-        source: The trusted score; None for a run without anchor.
+        source: The trusted score, or what people said; None for a run without anchor.
         main: Whether this process asks. One does, so that no call is paid twice.
         num_processes: All of them learn from the same numbers.
     """
 
-    source: Anchor | None
+    source: Anchor | Ratings | None
     main: bool = True
     num_processes: int = 1
+
+    def rated(self) -> Rated | None:
+        """Groups that people rated, when there is something new; None otherwise."""
+        if not isinstance(self.source, Ratings):
+            return None
+        found = [self.source.news() if self.main else None]
+        if self.num_processes > 1:
+            broadcast_object_list(found)
+        return found[0]
 
     def ask(
         self,
@@ -111,8 +132,8 @@ class Anchors:
     ) -> dict[int, Floats]:
         if not self.main:
             return {}
-        if self.source is None:
-            raise ValueError("scalarizer.anchor: scores are asked for, but there is no source")
+        if self.source is None or isinstance(self.source, Ratings):
+            raise ValueError("scalarizer.anchor: scores are asked for, but nobody can be asked")
         anchors: dict[int, Floats] = {}
         for group in (int(g) for g in groups):
             rows = slice(group * num_generations, (group + 1) * num_generations)

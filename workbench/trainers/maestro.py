@@ -34,6 +34,7 @@ from workbench.trainers.anchors import Anchor, Anchors
 from workbench.trainers.measure import scalar_metrics, weight_metrics
 from workbench.trainers.order import PromptOrder
 from workbench.trainers.publish import Publisher
+from workbench.trainers.ratings import Ratings
 from workbench.trainers.reference import Reference, frozen_copy, on_device
 from workbench.trainers.rewards import ObjectiveReward, all_needs
 from workbench.trainers.rollout import score_rows
@@ -87,7 +88,7 @@ class MaestroTrainer(SharedPass):
         weighing: Weighing,
         publisher: Publisher,
         checkpoint_dir: Path,
-        anchor: Anchor | None = None,
+        anchor: Anchor | Ratings | None = None,
         answer_lead: str = "",
     ) -> None:
         self.config = config
@@ -265,6 +266,9 @@ class MaestroTrainer(SharedPass):
         for group, scores in anchors.items():
             judged[group * g : (group + 1) * g] = scores
         self.counters.anchor_calls += len(anchors) * g
+        rated = self.anchors.rated()
+        if rated is not None:
+            self.weighing.recall(rated)
         update = self.weighing.learn(weighed, anchors)
         if update is not None and self.accelerator.is_main_process:
             policy = {k[7:]: v for k, v in update.items() if k.startswith("policy/")}

@@ -17,9 +17,8 @@ Nothing here holds a model. A frame has one row per response and these columns:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,7 @@ import pandas as pd
 from workbench.config import RunConfig
 from workbench.offline_config import OfflineConfig, RewardConfig, SourceConfig
 from workbench.trainers.offline_file import file_rows
+from workbench.trainers.votes import Sql, people_scores
 from workbench.types import Floats
 
 COLUMNS = (
@@ -42,8 +42,6 @@ COLUMNS = (
     "behaviour_logp",
     "reference_logp",
 )
-Sql = Callable[[str, Mapping[str, Any]], pd.DataFrame]
-"""The store's ``sql``: a query and its named parameters in, a frame out."""
 
 
 class RowsError(ValueError):
@@ -226,32 +224,8 @@ def _objective_reward(rows: pd.DataFrame, run: RunConfig, config: RewardConfig) 
 
 
 def _votes(config: OfflineConfig, runs: Mapping[str, RunConfig], sql: Sql) -> pd.DataFrame:
-    """Reward in [0, 1] of every row that people rated, or whose group they voted on.
-
-    A rating counts as it is, the mean over raters. A vote names the best of a group: each row of
-    that group gets the share of its voters that chose it. Where a row has both, their mean.
-    """
-    marks = sql(
-        "SELECT run_id, type, split, step, group_id, sample, rater, score FROM annotations "
-        "WHERE type IN ('rating', 'vote')",
-        {},
-    )
-    marks = marks[marks["run_id"].isin(list(runs))]
-    if config.source.raters:
-        marks = marks[marks["rater"].isin(config.source.raters)]
-    row = ["run_id", "split", "step", "group_id", "sample"]
-    ratings = marks[(marks["type"] == "rating") & marks["score"].notna()]
-    parts = [ratings.groupby(row, as_index=False)["score"].mean()]
-    chosen = marks[marks["type"] == "vote"]
-    if len(chosen):
-        voters = chosen.groupby(row[:-1], as_index=False).agg(voters=("rater", "size"))
-        named = chosen[chosen["sample"].notna()].astype({"sample": int})  # NULL: "none of them"
-        picks = named.groupby(row, as_index=False).agg(picks=("rater", "size"))
-        members = sql("SELECT run_id, split, step, group_id, sample FROM rollouts", {})
-        shown = members.merge(voters, on=row[:-1]).merge(picks, on=row, how="left")
-        shown["score"] = shown["picks"].fillna(0.0) / shown["voters"]
-        parts.append(shown[[*row, "score"]])
-    votes = pd.concat(parts, ignore_index=True).groupby(row, as_index=False)["score"].mean()
+    """Reward in [0, 1] of every row that people said something of; see ``people_scores``."""
+    votes = people_scores(sql, list(runs), config.source.raters)
     if votes.empty:
         raise RowsError(
             "offline.reward.signal: 'votes', but nobody has rated or voted on these runs"

@@ -14,9 +14,11 @@ import numpy as np
 
 from workbench.config import RunConfig
 from workbench.core.advantages import aggregate
+from workbench.core.anchor import AnchoredConductor
 from workbench.core.scalarizers import Scalarizer, build_scalarizer
 from workbench.core.scaling import ObjectiveScaling, RewardScaling
 from workbench.core.scene import Choice, Scene
+from workbench.trainers.ratings import Rated
 from workbench.types import Floats, Ints
 
 CHOOSE, ANCHOR, OBSERVE = 1, 2, 3  # purposes: what a generator is for
@@ -137,6 +139,21 @@ class Weighing:
     def learn(self, weighed: Weighed, anchors: Mapping[int, Floats]) -> dict[str, float] | None:
         """Let the scalarizer learn; metrics of its update, None when its clock says not yet."""
         return self.scalarizer.learn(weighed.scene, weighed.choice, weighed.advantages, anchors)
+
+    def recall(self, rated: Rated) -> None:
+        """Make the groups that people rated the replay of an anchored Conductor.
+
+        Their rewards are scaled as this run's are, all groups as one batch.
+        """
+        learner = self.scalarizer
+        if not isinstance(learner, AnchoredConductor):
+            raise ValueError(f"ratings: a {self.config.scalarizer.name!r} learns from none")
+        groups, size, k = rated.rewards.shape
+        scaled = rated.rewards
+        if groups:
+            flat = rated.rewards.reshape(groups * size, k)
+            scaled = self.scaling(flat, size, update=False)[1].reshape(groups, size, k)
+        learner.recall(rated.keys, rated.contexts, scaled, rated.scores)
 
     def state(self) -> State:
         """Everything to continue exactly: the scalarizer's arrays and the running moments."""
