@@ -18,7 +18,7 @@ from workbench.configio import validate
 PROMPTS, SAMPLES, BATCHES = 200, 8, 5
 """Rows of a seed: 200 prompts with 8 responses each, sampled in 5 batches."""
 
-OFFLINE = Budget(steps=80, report_samples=2)
+OFFLINE = Budget(steps=64, report_samples=2)
 QUICK = Budget(steps=40, report_prompts=84, report_samples=1)
 
 
