@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import rundir
 from workbench.config import RunConfig
 from workbench.display import RunTable, in_notebook
+from workbench.guard import check_runnable
 from workbench.insights import Insights
 from workbench.launcher import Launcher
 from workbench.questions import Questions, Runs
@@ -225,6 +226,10 @@ class Workbench(Questions, Insights):
             temperature: 0 is greedy.
             phase: the name under which ``evaluations`` keeps it.
             prompt: one prompt of one's own instead of a split.
+
+        Raises:
+            LauncherError: the run was imported, so that it has no checkpoints here.
+            ConfigError: it names code that is not allowed.
         """
         from workbench.evaluations import Evaluation
 
@@ -237,7 +242,9 @@ class Workbench(Questions, Insights):
             "phase": phase,
             "prompt": prompt,
         }
-        return Evaluation(self.launcher.path(run), options)
+        path = self.launcher.path(run)
+        check_runnable(path, self.launcher.allowed_functions)
+        return Evaluation(path, options)
 
     def export_model(self, run: str, checkpoint: str | int = "best") -> Path:
         """A checkpoint as a model folder with a card, in ``<runs>/exports``; returns the folder.

@@ -115,7 +115,7 @@ class ObjectiveConfig:
     model: str | None = None
     """`preference` only: sequence classifier that scores; default: the one that ships."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments handed to the function."""
+    """Keyword arguments handed to the function; a secret as `env:NAME`."""
 
     @model_validator(mode="after")
     def _usable(self) -> ObjectiveConfig:
@@ -215,7 +215,7 @@ class LoggingConfig:
     stop_on: tuple[Literal["collapse", "divergence", "disk"], ...] = ()
     """End the run when its diagnostics say so."""
     webhook: str | None = None
-    """URL that gets a JSON note when the run ends or warns."""
+    """URL that gets a JSON note when the run ends or warns; a secret one as `env:NAME`."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -27,12 +27,13 @@ from workbench.palette import (
     plain_text,
     tint,
 )  # fmt: skip
+from workbench.sweep_figures import parallel
 from workbench.weight_map import polygon, simplex_points, weight_map
 
 __all__ = [
     "FAMILIES", "FIGURES", "PAPER_COLORS", "curves", "figure", "kind_colors", "kind_slot",
-    "means_with_intervals", "objective_colors", "objective_order", "pareto", "plain", "polygon",
-    "simplex_points", "weight_area", "weight_map", "weights_by_kind",
+    "means_with_intervals", "objective_colors", "objective_order", "parallel", "pareto", "plain",
+    "polygon", "simplex_points", "weight_area", "weight_map", "weights_by_kind",
 ]  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def curves(
         figure.add_scatter(
             x=line["step"].tolist(),
             y=line["value"].tolist(),
-            name=name,
+            name=plain_text(name),
             mode="lines" if len(line) > 1 else "markers",
             line={"color": colors[name], "width": 1.8},
             hovertemplate="%{y:.3g}",
@@ -85,7 +86,7 @@ def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
         figure.add_scatter(
             x=line["step"].tolist(),
             y=line["weight"].tolist(),
-            name=name,
+            name=plain_text(name),
             mode="lines",
             stackgroup="weights",
             line={"color": colors[name], "width": 0.5},
@@ -119,7 +120,8 @@ def weights_by_kind(frame: pd.DataFrame) -> go.Figure:
     columns = min(4, max(1, len(kinds)))
     rows = -(-len(kinds) // columns)
     figure = make_subplots(
-        rows, columns, subplot_titles=kinds, shared_xaxes=True, shared_yaxes=True,
+        rows, columns, subplot_titles=[plain_text(k) for k in kinds],
+        shared_xaxes=True, shared_yaxes=True,
         vertical_spacing=0.18 / max(1, rows - 0.5), horizontal_spacing=0.03,
     )  # fmt: skip
     means = frame.groupby(["kind", "step", "objective"], sort=False)["weight"].mean().reset_index()
@@ -129,7 +131,7 @@ def weights_by_kind(frame: pd.DataFrame) -> go.Figure:
             figure.add_scatter(
                 x=line["step"].tolist(),
                 y=line["weight"].tolist(),
-                name=name,
+                name=plain_text(name),
                 meta=f"{kind}/{name}",
                 mode="lines" if len(line) > 1 else "markers",
                 line={"color": colors[name], "width": 1.6},
@@ -158,7 +160,7 @@ def means_with_intervals(frame: pd.DataFrame) -> go.Figure:
     for i, side in enumerate(sides):
         part = frame[frame["side"] == side]
         figure.add_bar(
-            x=part["name"].tolist(), y=part["mean"].tolist(), name=plain_text(side),
+            x=[plain_text(n) for n in part["name"]], y=part["mean"].tolist(), name=plain_text(side),
             marker={"color": palette[i % len(palette)]},
             error_y={
                 "type": "data", "symmetric": False, "thickness": 1.2, "width": 3,
@@ -194,7 +196,8 @@ def pareto(frame: pd.DataFrame, x: str, y: str) -> go.Figure:
     )  # fmt: skip
     return layout(
         figure, height=260, hovermode="closest", showlegend=False,
-        xaxis={"title": x, "range": _padded(frame[x])}, yaxis={"title": y},
+        xaxis={"title": plain_text(x), "range": _padded(frame[x])},
+        yaxis={"title": plain_text(y)},
         margin={**MARGIN, "t": 16},
     )  # fmt: skip
 
@@ -213,6 +216,7 @@ FIGURES: dict[str, Callable[..., go.Figure]] = {
     "weight_map": weight_map,
     "means_with_intervals": means_with_intervals,
     "pareto": pareto,
+    "parallel": parallel,
 }
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import FUNCTION, RunConfig
-from workbench.configio import ConfigError, Problem
+from workbench.configio import ConfigError, Problem, to_dict
+from workbench.credentials import found
 from workbench.objectives import OBJECTIVES
+from workbench.rundir import LauncherError, read_config, read_identity
 from workbench.scalarizer_config import Conductor
 
 
@@ -48,6 +50,15 @@ def check_config(config: RunConfig) -> None:
     """Refuse what can be seen to fail before anything starts. Raises ConfigError."""
     _check_paths(config)
     _check_objectives(config)
+    _check_secrets(config)
+
+
+def _check_secrets(config: RunConfig) -> None:
+    """Refuse what would be written down, shown and exported. Raises ConfigError, never telling."""
+    message = "holds what looks like a secret; set an environment variable and write env:NAME"
+    problems = [Problem(path, message) for path in found(to_dict(config))]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _check_paths(config: RunConfig) -> None:
@@ -144,5 +155,28 @@ def check_allowed(config: RunConfig, allowed: Sequence[str] | None) -> None:
     ]
     if config.policy.trust_remote_code:
         problems.append(Problem("policy.trust_remote_code", "code of models is not allowed here"))
+    for name, value in config.grpo.extra.items():
+        # texts and mappings of TRL's configuration name files, modules, models and uploads
+        if name in ("trust_remote_code", "push_to_hub") or not isinstance(
+            value, bool | int | float
+        ):
+            problems.append(Problem(f"grpo.extra.{name}", "not allowed here"))
     if problems:
         raise ConfigError(problems)
+
+
+def check_runnable(run_dir: Path, allowed: Sequence[str] | None) -> None:
+    """Refuse to run code that a run's own directory names, where nobody here has allowed it.
+
+    Raises:
+        LauncherError: the run was imported: its configuration is somebody else's, and its
+            checkpoints are not here.
+        ConfigError: its configuration names code that is not on the allow-list.
+    """
+    identity = read_identity(run_dir)
+    if "imported" in identity:
+        raise LauncherError(
+            f"run {identity['name']!r} was imported: only its rows are here; start a new run from "
+            "its configuration"
+        )
+    check_allowed(read_config(run_dir), allowed)

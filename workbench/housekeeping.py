@@ -67,6 +67,8 @@ def recipe(identity: Mapping[str, Any], config: Any) -> dict[str, Any]:
     git = identity.get("git") or {}
     versions = identity.get("versions") or {}
     lines = [f"# {name} {version}" for name, version in versions.items()]
+    if identity.get("config_assumed"):
+        lines.append("# imported rows without a configuration: most of this command is defaults")
     if git:
         modified = ", with changes that are not in it" if git.get("modified") else ""
         lines.append(f"# code: commit {git['commit']}{modified}")

@@ -21,7 +21,13 @@ from workbench import processes as system
 from workbench import rundir
 from workbench.config import RunConfig
 from workbench.configio import load, with_name
-from workbench.guard import check_allowed, check_config, check_launch, with_absolute_paths
+from workbench.guard import (
+    check_allowed,
+    check_config,
+    check_launch,
+    check_runnable,
+    with_absolute_paths,
+)
 from workbench.rundir import ACTIVE, LauncherError, RunInfo, lock
 from workbench.spawn import spawn
 from workbench.stopping import request, stop_phases
@@ -112,7 +118,8 @@ class Launcher:
         """Continue a run that ended before its last step; returns its id.
 
         Raises:
-            LauncherError: it is active, or has nothing left to do.
+            LauncherError: it is active, has nothing left to do, or was imported.
+            ConfigError: it names code that is not allowed.
         """
         with lock(self.runs_dir):
             path = rundir.resolve(self.runs_dir, handle)
@@ -123,6 +130,7 @@ class Launcher:
                 )
             if system.group(rundir.read_process(path), path):
                 raise LauncherError(f"{self._named(path)} still has processes: stop it first")
+            check_runnable(path, self.allowed_functions)
             (path / "stop").unlink(missing_ok=True)
             write_state(path, status="queued", message=None, phase=None, eta_seconds=None)
             self._enter(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from workbench.configtext import dump
+from workbench.texts import visible
 
 if TYPE_CHECKING:
     from workbench.api import Workbench
@@ -80,7 +82,7 @@ def card(outcome: Mapping[str, Any], step: int, yaml: str) -> str:
     """The model card: what was trained, what came of it, with which weights, how to redo it."""
     families = outcome["per_family"]
     names = list(outcome["weights"])
-    head = ["kind", "judge before", "judge after", *(f"weight {n}" for n in names)]
+    head = ["kind", "judge before", "judge after", *(f"weight {_cell(n)}" for n in names)]
     rows = [
         [_cell(kind), _shown(f["judge_before"]), _shown(f["judge_after"])]
         + [_shown(f["weights"].get(n)) for n in names]
@@ -92,7 +94,7 @@ def card(outcome: Mapping[str, Any], step: int, yaml: str) -> str:
     )
     lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
     return (
-        f"# {outcome.get('name', outcome['run_id'])}, step {step}\n\n"
+        f"# {_cell(outcome.get('name', outcome['run_id']))}, step {step}\n\n"
         f"Trained with MAESTRO workbench, run `{outcome['run_id']}`, "
         f"{outcome['rollouts']:,} training completions.\n\n"
         "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
@@ -100,7 +102,7 @@ def card(outcome: Mapping[str, Any], step: int, yaml: str) -> str:
         'tokenizer = AutoTokenizer.from_pretrained(".")\n```\n\n'
         "## Held-out results and mean weights\n\nMeasured after the last step of the run.\n\n"
         + "\n".join(lines)
-        + f"\n\n## Configuration\n\n```yaml\n{yaml.rstrip()}\n```\n"
+        + f"\n\n## Configuration\n\n{_fence(yaml)}yaml\n{yaml.rstrip()}\n{_fence(yaml)}\n"
     )
 
 
@@ -108,6 +110,12 @@ def _shown(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+def _fence(text: str) -> str:
+    """A code fence that the text cannot close."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    return "`" * max(3, longest + 1)
+
+
 def _cell(text: str) -> str:
     """A text that cannot leave its cell of a Markdown table."""
-    return " ".join(str(text).replace("|", "/").replace("<", "(").split())
+    return " ".join(visible(text).replace("|", "/").replace("<", "(").split())

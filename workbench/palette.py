@@ -8,6 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from workbench.texts import visible
+
 PAPER_COLORS = {
     "perplexity": "#0072B2",
     "format": "#009E73",
@@ -78,5 +80,6 @@ def tint(color: str, alpha: float) -> str:
 
 def plain_text(text: str) -> str:
     """Plotly reads a little HTML in its texts: a prompt must not be read as such."""
-    text = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text if len(text) <= 90 else text[:87] + "..."
+    text = visible(text)
+    text = text if len(text) <= 90 else text[:87] + "..."
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -15,6 +15,8 @@ from workbench.rundir import read_identity
 from workbench.store.state import read_state, write_atomically, write_state
 
 CHILD = ("-m", "workbench.train")
+AUTH = "WORKBENCH_AUTH"
+"""Who may use the app; no run is told."""
 
 
 def beginning(launch: Mapping[str, Any]) -> list[str]:
@@ -53,7 +55,7 @@ def spawn(path: Path, command: Sequence[str] | None = None) -> subprocess.Popen[
     identity = read_identity(path)
     cwd = identity.get("cwd")
     words = [*(command or beginning(identity.get("launch") or {})), str(path)]
-    environment = os.environ | {
+    environment = {k: v for k, v in os.environ.items() if k != AUTH} | {
         processes.MARK: str(path),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",

@@ -9,6 +9,8 @@ import math
 from html import escape
 from typing import Any
 
+import pandas as pd
+
 NOTHING = "–"
 
 # Written so that no completion can hide or reorder what stands beside it.
@@ -17,18 +19,21 @@ _INVISIBLE |= {i: f"\\u{i:04x}" for i in (*range(0x202A, 0x202F), *range(0x2066,
 _INVISIBLE |= {i: f"\\x{i:02x}" for i in (*range(0, 9), 11, 12, *range(14, 32), *range(127, 160))}
 
 
+def visible(value: Any) -> str:
+    """Text with control and direction characters spelled out."""
+    return str(value).translate(_INVISIBLE)
+
+
 def esc(value: Any) -> str:
     """Text as HTML shows it: markup escaped, control and direction characters spelled out."""
-    return escape(str(value).translate(_INVISIBLE), quote=True)
+    return escape(visible(value), quote=True)
 
 
 def num(value: Any, digits: int = 3, signed: bool = False) -> str:
     """A number with three significant digits; an en dash where there is none."""
-    if value is None:
+    if pd.isna(value):
         return NOTHING
     value = float(value)
-    if math.isnan(value):
-        return NOTHING
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     size = abs(value)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import processes
+from workbench.credentials import resolve
 from workbench.notify import post
 from workbench.quiet import choose_threads, quiet_libraries
 from workbench.rundir import read_config, read_identity
@@ -83,7 +84,7 @@ class Child:
     def run(self) -> str:
         """Everything from loading to the last evaluation; returns the final status."""
         config = read_config(self.run_dir)
-        self.webhook = config.logging.webhook
+        self.webhook = resolve(config.logging.webhook)
         self.writer.state(
             **processes.identify(os.getpid()), steps=config.steps, attempt=self.writer.attempt
         )

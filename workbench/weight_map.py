@@ -41,7 +41,8 @@ def weight_map(
         rows = np.flatnonzero((frame["kind"] == kind).to_numpy())
         part = frame.iloc[rows]
         figure.add_scatter(
-            x=points[rows, 0].tolist(), y=points[rows, 1].tolist(), mode="markers", name=kind,
+            x=points[rows, 0].tolist(), y=points[rows, 1].tolist(), mode="markers",
+            name=plain_text(kind),
             marker={"size": 7, "color": tint, "opacity": 0.65},
             customdata=[
                 {"prompt": str(p), "step": str(s)}
@@ -61,7 +62,7 @@ def weight_map(
             x=1.14 * x * scale, y=1.12 * y * scale, text=f"<b>{plain_text(name)}</b>",
             showarrow=False, font={"color": colors[name], "size": 10},
         )  # fmt: skip
-    if scale < 0.8:
+    if scale < 0.67:
         figure.add_annotation(
             x=1.4 * scale, y=-1.28 * scale, xanchor="right", yanchor="bottom", showarrow=False,
             text=f"zoomed in {1 / scale:.0f}×", font={"size": 10},

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 
 from workbench.commands.base import Command
+from workbench.spawn import AUTH
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,8 +17,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--auth",
         action="append",
         metavar="USER:PASSWORD",
-        help="who may use it; needed for any host but this machine (better: WORKBENCH_AUTH, which "
-        "other users of the machine cannot see)",
+        help="who may use it; needed for any host but this machine. Or set WORKBENCH_AUTH, which "
+        "no shell history keeps",
     )
     parser.add_argument(
         "--allow-objective",
@@ -28,11 +31,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    import os
-
+    if args.auth:
+        _start_again_without(args)
     from workbench.pages import serve
 
-    named = args.auth or os.environ.get("WORKBENCH_AUTH", "").split()
+    named = os.environ.pop(AUTH, "").split()  # popped: no child of the app is told
     print(f"workbench on http://{args.host}:{args.port} (Ctrl-C ends it; runs go on)", flush=True)
     serve(
         args.runs_dir,
@@ -45,10 +48,28 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _start_again_without(args: argparse.Namespace) -> None:
+    """Become the same command with the passwords in the environment.
+
+    Every user of a machine can read the words of its processes; only its owner, their environment.
+    """
+    for text in args.auth:
+        _pair(text)
+    words = ["app", "--host", args.host, "--port", str(args.port), "--runs-dir", args.runs_dir]
+    words += [w for name in args.allow_objective or () for w in ("--allow-objective", name)]
+    words += ["--open"] * args.open
+    sys.stdout.flush()
+    os.execve(
+        sys.executable,
+        [sys.executable, "-m", "workbench", *map(str, words)],
+        os.environ | {AUTH: " ".join(args.auth)},
+    )
+
+
 def _pair(text: str) -> tuple[str, str]:
     user, colon, password = text.partition(":")
-    if not colon or not user or not password:
-        raise ValueError("--auth: expected USER:PASSWORD")
+    if not colon or not user or not password or text.split() != [text]:
+        raise ValueError("--auth: expected USER:PASSWORD, without blanks")
     return user, password
 
 

@@ -17,6 +17,7 @@ from functools import partial
 from importlib import import_module
 
 from workbench.config import ObjectiveConfig
+from workbench.credentials import resolve as resolve_secrets
 from workbench.objectives import entropy, format, length, perplexity, preference
 from workbench.objectives.preference import make_preference
 from workbench.tasks.etudes import REWARD_DIR
@@ -93,7 +94,7 @@ def resolve(config: ObjectiveConfig) -> Objective:
 
     Raises:
         ValueError: The name is no built-in and no function is given, the function cannot be
-            imported, or it asks for a pass that does not exist.
+            imported, it asks for a pass that does not exist, or an ``env:NAME`` is not set.
     """
     if config.function is not None:
         function = _import(config)
@@ -105,7 +106,7 @@ def resolve(config: ObjectiveConfig) -> Objective:
             "a function: 'package.module:function'"
         )
     elif config.name == "preference":
-        function = make_preference(config.model or REWARD_DIR, **config.params)
+        function = make_preference(config.model or REWARD_DIR, **resolve_secrets(config.params))
         return _bounded(OBJECTIVES["preference"], config, function)
     else:
         found = OBJECTIVES[config.name]
@@ -116,7 +117,8 @@ def resolve(config: ObjectiveConfig) -> Objective:
             f"objectives.{config.name}: needs {sorted(found.needs - NEEDS)} unknown; "
             f"allowed are {sorted(NEEDS)}"
         )
-    function = partial(found.function, **config.params) if config.params else found.function
+    params = resolve_secrets(config.params)
+    function = partial(found.function, **params) if params else found.function
     return _bounded(found, config, function)
 
 

@@ -60,7 +60,7 @@ def load_scorer(model: str, batch_size: int, device: str | None) -> Scorer:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    classifier = AutoModelForSequenceClassification.from_pretrained(model)
+    classifier = AutoModelForSequenceClassification.from_pretrained(model, use_safetensors=True)
     if classifier.config.num_labels not in (1, 2):
         raise ValueError(
             f"preference model {model!r} has {classifier.config.num_labels} outputs; "

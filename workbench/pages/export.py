@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
@@ -64,6 +65,7 @@ def download(wb: Workbench, view: View, kind: str) -> dict[str, str]:
     rows = shown_rows(wb, view)
     if rows is None:
         raise ValueError("there are no rows here to download")
-    name = f"{view.get('run', 'run')}-{view.get('prompt', '')}-step{view.get('step', '')}.{kind}"
+    words = f"{view.get('run', 'run')}-{view.get('prompt', '')}-step{view.get('step', '')}"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-.")[:120] + f".{kind}"
     data = b64encode(writers[kind](flat(rows))).decode()
     return {"name": name, "data": data}

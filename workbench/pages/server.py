@@ -132,10 +132,20 @@ class WorkbenchBlocks(gr.Blocks):
         """Launch as Gradio does, on 127.0.0.1 unless told otherwise.
 
         Takes Gradio's own arguments; what is not given comes from this app: theme, styles, the
-        guard on Host and Origin, no share link, no footer.
+        guard on Host and Origin, no share link, no footer. Where others can reach it, runs may
+        name no function of their own unless ``build_app`` was given a list.
+
+        Raises:
+            ValueError: a public address, or a share link, without ``auth``.
         """
         host = kwargs.setdefault("server_name", "127.0.0.1")
         hosts = LOOPBACK if host in LOOPBACK else None
+        if hosts is None or kwargs.get("share"):
+            if not (kwargs.get("auth") or kwargs.get("auth_dependency")):
+                where = f"host {host!r}" if hosts is None else "a share link"
+                raise ValueError(f"{where} is open to others: give --auth USER:PASSWORD")
+            if self.desk.wb.launcher.allowed_functions is None:
+                self.desk.wb.launcher.allowed_functions = ()
         own = {
             "routes": [Route(PLOTLY_URL, _plotly)],
             "middleware": [Middleware(Guard, hosts=hosts, frames=self.frames)],
@@ -193,10 +203,8 @@ def serve(
     """
     from workbench.pages.app import build_app
 
-    if host not in LOOPBACK and not auth:
+    if host not in LOOPBACK and not auth:  # refused before anything is built
         raise ValueError(f"host {host!r} is open to others: give --auth USER:PASSWORD")
-    if host not in LOOPBACK and allowed_functions is None:
-        allowed_functions = ()
     ended = end_on_signal() if block else None  # before anybody can see that the app is up
     app = build_app(runs_dir, allowed_functions)
     threading.Thread(target=app.desk.warm_up, name="warm-up", daemon=True).start()

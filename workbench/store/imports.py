@@ -3,6 +3,7 @@
 ``PATH`` is one of: a runs directory of another workbench or a DuckDB file that one exported; TRL's
 ``completions_*.parquet`` (one file, or the folder that holds them); JSON lines with ``prompt``,
 ``completion`` and ``rewards`` (a mapping, or one number), further columns of ``rollouts`` welcome.
+Rows that say nothing of weights get equal ones, as TRL gives its rewards, and count as whole.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -22,6 +24,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from workbench.configio import ConfigError
+from workbench.store.assumed import (
+    assumed_config,
+    found_names,
+    is_readable,
+    objective_names,
+)
 from workbench.store.catalog import STORE_FILE
 from workbench.store.encode import table_of
 from workbench.store.errors import StoreError
@@ -31,6 +40,7 @@ from workbench.store.segments import write_segment
 from workbench.store.session import session_for
 from workbench.store.state import write_atomically, write_state
 
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 FIRST_SEGMENT = "s0001-000000-import.parquet"
 
 
@@ -78,10 +88,13 @@ def _import_store(root: Path, path: Path) -> list[str]:
         configs = {
             r: (source.root / r / "config.yaml") for r in tables["runs"]["run_id"].to_pylist()
         }
-        texts = {r: p.read_text("utf-8") for r, p in configs.items() if p.exists()}
+        texts = {r: p.read_text("utf-8") for r, p in configs.items() if _is_own(p, source.root)}
     else:
         try:
-            with duckdb.connect(str(path), read_only=True) as con:
+            # a view in that file must not read others of this machine
+            with duckdb.connect(
+                str(path), read_only=True, config={"enable_external_access": "false"}
+            ) as con:
                 tables = {v: con.sql(f"FROM {v}").to_arrow_table() for v in EXPORTED}
         except duckdb.Error as error:
             raise StoreError(f"{path} is not an export of a workbench: {error}") from error
@@ -100,6 +113,11 @@ def _import_store(root: Path, path: Path) -> list[str]:
     return imported
 
 
+def _is_own(path: Path, root: Path) -> bool:
+    """Whether a file of another runs directory lies in it, and is no link out of it."""
+    return path.is_file() and path.resolve().is_relative_to(root)
+
+
 def _add_run(
     root: Path,
     run_id: str,
@@ -107,7 +125,20 @@ def _add_run(
     parts: Mapping[str, pa.Table],
     config: str | None,
 ) -> None:
-    """Make the directory of an imported run, whole or not at all."""
+    """Make the directory of an imported run, whole or not at all.
+
+    Id and name come from a file that somebody else may have made.
+    """
+    if not RUN_ID.match(run_id) or run_id.startswith("."):
+        raise StoreError(f"{run_id!r} cannot be the id of a run")
+    if not isinstance(run["name"], str) or not run["name"].strip() or len(run["name"]) > 200:
+        raise StoreError(f"run {run_id}: {str(run['name'])[:60]!r} cannot be the name of a run")
+    given = is_readable(config)
+    if not given and "rollouts" in parts and len(parts["rollouts"]):
+        try:
+            config = assumed_config(parts["rollouts"])
+        except ConfigError as error:
+            raise StoreError(f"run {run_id}: {error}") from error
     here = session_for(root).frame("SELECT run_id, name FROM runs")
     if (root / run_id).exists() or run_id in set(here.run_id):
         raise StoreError(f"run {run_id} is here already")
@@ -127,6 +158,8 @@ def _add_run(
                 whole = table_of(table, len(rows), columns)
                 write_segment(whole, made / "segments" / table / FIRST_SEGMENT)
         summary = {k: run.get(k) for k in ("task", "policy", "scalarizer", "objectives")}
+        if summary["objectives"] is None and "rollouts" in parts:
+            summary["objectives"] = found_names(parts["rollouts"])
         identity = {
             "run_id": run_id,
             "name": run["name"],
@@ -138,6 +171,7 @@ def _add_run(
             "versions": json.loads(run.get("versions") or "null"),
             "git": json.loads(run.get("git") or "null"),
             "imported": time.time(),
+            "config_assumed": not given,
             "summary": summary,
         }
         write_atomically(made / "run.json", json.dumps(identity, indent=1).encode())
@@ -208,8 +242,12 @@ def _number(value: Any) -> float:
 def _rollouts(rows: list[dict[str, Any]]) -> pa.Table:
     """Rows as a table of ``rollouts``; a group is a stretch of rows with one step and prompt."""
     names = {c.name: c for c in TABLES["rollouts"].columns}
+    _rename(rows)
     for row, group, sample in zip(rows, *_groups(rows), strict=True):
         row["prompt"], row["completion"] = _text(row["prompt"]), _text(row["completion"])
+        if row.get("weights") is None and row["rewards"]:
+            row["weights"] = dict.fromkeys(row["rewards"], 1 / len(row["rewards"]))
+        row.setdefault("truncated", False)
         row.setdefault("step", 0)
         row.setdefault("split", "train")
         row.setdefault("kind", "default")
@@ -230,6 +268,19 @@ def _rollouts(rows: list[dict[str, Any]]) -> pa.Table:
             aligned = [None if m is None else [(k, m.get(k)) for k in ks] for m, ks in maps]
             columns[name] = pa.array(aligned, PER_OBJECTIVE)
     return table_of("rollouts", len(rows), columns)
+
+
+def _rename(rows: list[dict[str, Any]]) -> None:
+    """Give rewards names that objectives can have, wherever a row speaks of them."""
+    names = objective_names(dict.fromkeys(str(n) for row in rows for n in row["rewards"]))
+    if all(new == old for old, new in names.items()):
+        return
+    maps = [c.name for c in TABLES["rollouts"].columns if c.type == PER_OBJECTIVE]
+    for row in rows:
+        for column in maps:
+            if row.get(column) is not None:
+                row[column] = {names.get(str(k), str(k)): v for k, v in row[column].items()}
+        row["action"] = names.get(row.get("action"), row.get("action"))
 
 
 def _groups(rows: list[dict[str, Any]]) -> tuple[list[int], list[int]]:

@@ -53,8 +53,8 @@ class Listing:
         if known is not None and known[0] == changed:
             return known[1]
         try:
-            names = tuple(sorted(n for n in os.listdir(folder) if _is_segment(n)))
-        except FileNotFoundError:
+            names = tuple(sorted(_own_segments(folder)))
+        except (FileNotFoundError, NotADirectoryError):
             return ()
         if time.time_ns() - changed > SETTLED_NS:
             self._seen[folder] = (changed, names)
@@ -75,6 +75,16 @@ class Listing:
         text = json.dumps(value) if isinstance(value, dict) else "{}"
         self._json[path] = (key, text)
         return text
+
+
+def _own_segments(folder: str) -> Iterator[str]:
+    """Segments in a folder; what is or lies behind a link is another's, and archiving deletes."""
+    if os.path.islink(folder) or os.path.islink(os.path.dirname(folder)):
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_segment(entry.name) and not entry.is_symlink():
+                yield entry.name
 
 
 def _is_segment(name: str) -> bool:

@@ -23,6 +23,7 @@ from transformers import (
 from trl import GRPOConfig
 
 from workbench.config import PolicyConfig, RunConfig
+from workbench.credentials import resolve as resolve_secrets
 from workbench.objectives import resolve
 from workbench.tasks.etudes import POLICY_DIR
 from workbench.trainers.rewards import ObjectiveReward
@@ -64,12 +65,18 @@ def load_tokenizer(policy: PolicyConfig) -> PreTrainedTokenizerBase:
 
 
 def load_base(policy: PolicyConfig, path: str | Path | None = None) -> PreTrainedModel:
-    """The model at ``path``, or the policy's own before training, in its number format."""
+    """The model at ``path``, or the policy's own before training, in its number format.
+
+    Raises:
+        OSError: it has no safetensors: pickled weights, which can run code, are never opened.
+    """
     dtype = policy.dtype if policy.dtype == "auto" else getattr(torch, policy.dtype)
     where, trusted = path or policy_path(policy), policy.trust_remote_code
     config = AutoConfig.from_pretrained(where, trust_remote_code=trusted)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    return kind.from_pretrained(where, dtype=dtype, trust_remote_code=trusted)
+    return kind.from_pretrained(
+        where, dtype=dtype, trust_remote_code=trusted, use_safetensors=True
+    )
 
 
 def load_policy(policy: PolicyConfig, checkpoint: Path | None = None) -> PreTrainedModel:
@@ -194,7 +201,7 @@ def grpo_config(config: RunConfig, output_dir: Path) -> GRPOConfig:
         "disable_tqdm": True,
         "shuffle_dataset": False,
         "dataloader_pin_memory": False,
-        **grpo.extra,
+        **resolve_secrets(grpo.extra),
     }
     rows, parts = grpo.prompts_per_step * grpo.num_generations, grpo.gradient_accumulation_steps
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # what torchrun and accelerate set
