@@ -15,7 +15,7 @@ def test_it_finds_each_kinds_own_weights_from_one_group_in_eight():
     assert quality(conductor) > EQUAL + 0.8 * (BEST - EQUAL)
     assert metrics[-1]["anchor_trust"] > 0.9
     unseen = [m["anchor_agreement"] for m in metrics]
-    assert np.mean(unseen[:3]) < 0.65 < 0.95 * BEST < np.mean(unseen[-20:])
+    assert unseen[0] < 0.65 < 0.95 * BEST < np.mean(unseen[-20:])
 
 
 def shuffled(seed, gate):

@@ -197,12 +197,12 @@ class AnchorConfig:
     """Judged groups kept for learning, newest first."""
     inner_steps: Count = 4
     """Adam steps of the Conductor per policy step."""
-    learning_rate: Positive = 0.05
+    learning_rate: Positive = 0.1
     """Adam step size of the Conductor under the anchor."""
     entropy_coef: NonNegative = 0.02
     """Entropy bonus on the weights under the anchor."""
     gate: Bool = True
-    """Use learned weights only as far as they beat chance on groups not yet learned from."""
+    """Use learned weights only as far as they agree with groups not yet learned from."""
     head: Literal["linear", "bias"] = "linear"
     """`linear` in the hidden state, or one weight vector for all prompts (`bias`)."""
     ridge: NonNegative = 0.0

@@ -11,16 +11,25 @@ from workbench.types import Floats
 
 EVIDENCE = 64
 """How many newly judged groups the trust in the learned weights looks back on."""
+WORTHWHILE = 0.3
+"""Mean agreement of weights that are worth using; chance has 0, a perfect match (G - 1) / G."""
+PRIOR_ODDS = 9.0
+"""For a trusted score that can be learned from, against one that says nothing."""
 
 
-def trust_of(gains: Sequence[float]) -> float:
-    """Positive-part James-Stein factor of the mean gain: 0 is equal weights, 1 the learned ones."""
-    if len(gains) < 3:
-        return 0.0
-    mean = float(np.mean(gains))
-    if mean <= 0:
-        return 0.0
-    return max(0.0, 1.0 - float(np.var(gains, ddof=1)) / len(gains) / mean**2)
+def trust_of(gains: Sequence[float], num_generations: int) -> float:
+    """Probability that learned weights agree with the trusted score rather than by chance.
+
+    Two explanations of the agreements f = (1/G) sum_i A_i V_i with newly judged groups: mean 0 or
+    mean mu = 0.3, both with the variance that f has when U is in random order. A correlation of G
+    pairs in random order has variance 1 / (G - 1), and f is (G - 1) / G of it, so
+    s^2 = (G - 1) / G^2 and each group adds (mu f - mu^2 / 2) / s^2 to the log odds, from log 9.
+    """
+    size = max(2, num_generations)
+    variance = (size - 1) / size**2
+    steps = WORTHWHILE * np.asarray(gains, dtype=np.float64) - WORTHWHILE**2 / 2
+    odds = np.log(PRIOR_ODDS) + float(steps.sum()) / variance
+    return float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
 
 
 def normalize_scores(scores: Floats) -> Floats:

@@ -15,14 +15,13 @@ and unequal lengths it is an approximation, one step deep.
 
 A dozen judged groups against D x K parameters can be fitted by chance, and a score that says
 nothing (a shuffled one) would still collapse the head. So before a newly judged group is learned
-from, the learned weights are tried on it. Over the last 64 such groups the mean agreement d and its
-standard error e give a trust of max(0, 1 - e^2 / d^2), 0 when d <= 0 (positive-part James-Stein
-shrinkage towards chance), and the weights used are equal + trust * (learned - equal). The test is
-against chance, not against what equal weights reach: a gain over equal weights is small and noisy
-while the policy is young, and asking for it withholds the learned weights when they matter most (on
-planted worlds with one group in 64 judged it recovered 0.64 of the way to the oracle, against 0.80,
-and 0.81 without any gate; a shuffled score falls back to equal weights under either test). ``gate``
-switches it off.
+from, the learned weights are tried on it: over the last 64 such groups the agreements give a
+probability that the score can be learned from (``agreement.trust_of``), and the weights used are
+equal + trust * (learned - equal). It starts at 0.9 and falls within a dozen groups when the score
+is shuffled. Withholding the learned weights until they have proved themselves instead (a shrinkage
+factor that starts at 0) costs the steps in which they matter most: 0.03 of the judge after 40
+steps on the etudes, and 0.64 against 0.80 of the way to the oracle on planted worlds with one group
+in 64 judged. ``gate`` switches it off.
 
 What it cannot do: where U is no combination of the objectives, no weighting helps; then
 ``meta_reward``, the agreement on the replay itself, stays low however long it learns.
@@ -80,7 +79,7 @@ class AnchoredConductor(HeadLearner):
     @property
     def trust(self) -> float:
         """Share of the learned weights in those that are used."""
-        return trust_of(self.gains) if self.anchor.gate else 1.0
+        return trust_of(self.gains, self.num_generations) if self.anchor.gate else 1.0
 
     def weights(self, policy: Floats) -> Floats:
         """Weights of the distribution: itself, above the floor, as far as it is trusted."""
