@@ -75,6 +75,13 @@ def test_annotations_stand_for_the_runs_that_people_voted_on(runs_dir):
         (["one"], ["rpo.tau=-1"], ConfigError, "offline.rpo.tau: -1 is not allowed"),
         (["one"], ["reward.signal=column"], ConfigError, "'column' needs source.path"),
         (["one"], ["reward.weighting=by_kind"], ConfigError, "by_kind is missing"),
+        (["one"], ["reward.conductor=two"], ConfigError, "read only where reward.weighting"),
+        (
+            ["one"],
+            ["reward={weighting: conductor, conductor: nobody@3}"],
+            rundir.UnknownRunError,
+            "no run 'nobody'",
+        ),
         (["a.csv"], ["reward.signal=judge"], ConfigError, "'judge' needs runs"),
         (["one"], ["source.first_step=5", "source.last_step=2"], ConfigError, "5 is after"),
         (["one"], ["update.gradient_accumulation_steps=5"], ConfigError, "no multiple"),

@@ -15,6 +15,7 @@ from workbench.store.records import annotate
 from workbench.store.writer import RunWriter
 from workbench.trainers import offline_rows as rows
 from workbench.trainers.offline_file import file_rows
+from workbench.trainers.offline_guide import Guide
 from workbench.types import RolloutBatch
 
 NAMES = ("good", "noise")
@@ -128,6 +129,58 @@ def test_a_run_without_a_conductor_says_so(tmp_path):
         writer.rollouts(batch(0, policy=None))
     with pytest.raises(rows.RowsError, match="logged no Conductor's distribution"):
         read(tmp_path, reward=RewardConfig(weighting="conductor"))
+
+
+STATE = {
+    "prompt_context": np.array(False),
+    "normalize_hidden": np.array(False),
+    "log_temperature": np.array(0.0),
+    "weight": np.array([[1.0, 0.0], [0.0, 0.0]]),
+    "bias": np.zeros(2),
+}
+
+
+def guide(names=NAMES, contexts=None):
+    """A Conductor that gives objective 1 the odds e^{h_1}; contexts of two of four rows."""
+    if contexts is None:
+        contexts = pd.DataFrame(
+            {
+                "step": [0, 0],
+                "group_id": ["train-000000-000", "train-000000-001"],
+                "sample": [0, 1],
+                "context": [np.array([np.log(3.0), 0.0]), np.array([0.0, 5.0])],
+            }
+        )
+    return Guide("teacher", tuple(names), STATE, lambda run_id, split: contexts)
+
+
+def test_another_runs_conductor_weighs_logged_contexts(runs_dir):
+    # odds 3 : 1 for the first row, 1 : 1 for the last; nobody logged the others' contexts
+    reward = RewardConfig(weighting="conductor", conductor="teacher")
+    source = SourceConfig(runs=("run-1",), last_step=0)
+    config = OfflineConfig(source=source, reward=reward)
+    found = rows.load_rows(config, {"run-1": RUN}, Store(runs_dir).sql, guide())["reward"]
+    expected = [0.75 - 0.25 * 0.5, np.nan, np.nan, 0.5 * 0.25 - 0.5]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("conductor", "message"),
+    [
+        (guide(("good", "other")), r"'teacher' weighs \['good', 'other'\].*run-1 have"),
+        (
+            guide(contexts=pd.DataFrame(columns=["step", "group_id", "sample", "context"])),
+            "logged no",
+        ),
+    ],
+)
+def test_a_conductor_that_does_not_fit_the_rows_is_refused(runs_dir, conductor, message):
+    config = OfflineConfig(
+        source=SourceConfig(runs=("run-1",)),
+        reward=RewardConfig(weighting="conductor", conductor="teacher"),
+    )
+    with pytest.raises(ValueError, match=message):
+        rows.load_rows(config, {"run-1": RUN}, Store(runs_dir).sql, conductor)
 
 
 def test_votes_and_ratings_become_one_reward(runs_dir):

@@ -80,7 +80,11 @@ def offline_run(
         apply_set(data, f"offline.{item.strip()}" if key in SECTION else item)
     if "probe" not in data:
         data["probe"] = {"every": max(1, int(data["steps"]) // 3)}
-    return validate(data)
+    config = validate(data)
+    assert config.offline is not None
+    if config.offline.reward.conductor is not None:  # refused here, not after minutes in a child
+        rundir.resolve(runs_dir, config.offline.reward.conductor.partition("@")[0])
+    return config
 
 
 def _inherited(run: RunConfig) -> dict[str, Any]:

@@ -130,12 +130,16 @@ class OfflineChild(Child):
         """Rows with rewards that passed the rules on texts, and how many there were before."""
         from workbench.store.reader import Store
         from workbench.trainers import offline_rows, offline_rules
+        from workbench.trainers.offline_guide import load_guide
 
         assert config.offline is not None
         offline = config.offline
         where = offline.source.path or ", ".join(run.name or i for i, run in runs.items())
         self.phase("reading rows", f"reading rows of {where}; the reward is {offline.signal}")
-        frame = offline_rows.load_rows(offline, runs, Store(self.run_dir.parent).sql)
+        store, guide = Store(self.run_dir.parent), None
+        if offline.reward.conductor is not None:
+            guide = load_guide(self.run_dir.parent, offline.reward.conductor, store.contexts)
+        frame = offline_rows.load_rows(offline, runs, store.sql, guide)
         total = len(frame)
         frame, findings = offline_rules.clean(frame, offline.rules)
         return offline_rows.draw(frame, offline.source, config.seed), findings, total

@@ -71,8 +71,11 @@ class RewardConfig:
     """`objectives`: a weighting of the logged ones; `judge`: where it was logged; `votes`: what
     people said; `column`: the file's. Null: `column` for a file, `objectives` for runs."""
     weighting: Literal["static", "by_kind", "logged", "conductor"] = "static"
-    """Objectives: fixed weights, fixed ones per kind, those that trained the row, or the mean of
-    the Conductor's distribution over the row's group."""
+    """Objectives: fixed weights, fixed ones per kind, those that trained the row, or a Conductor's
+    (the distribution logged with the row, the mean over its group; or see `conductor`)."""
+    conductor: str | None = None
+    """`conductor`: the run, or `RUN@STEP`, whose saved Conductor weighs every row by its logged
+    context; null takes what was logged with the row."""
     weights: dict[str, Float] = Field(default_factory=dict)
     """`static`: weight per objective; empty weighs all equally."""
     by_kind: dict[str, dict[str, Float]] = Field(default_factory=dict)
@@ -211,6 +214,11 @@ class OfflineConfig:
         if signal != "votes" and self.source.path is None and not self.source.runs:
             raise ValueError(
                 "offline.source.runs is missing: name at least one run, or a file in path"
+            )
+        if self.reward.conductor is not None and self.reward.weighting != "conductor":
+            raise ValueError(
+                f"offline.reward.conductor: {self.reward.conductor!r} is read only where "
+                f"reward.weighting is 'conductor', not {self.reward.weighting!r}"
             )
         if self.reward.weighting == "by_kind" and not self.reward.by_kind:
             raise ValueError("offline.reward.by_kind is missing: weighting 'by_kind' needs it")

@@ -26,6 +26,7 @@ import pandas as pd
 from workbench.config import RunConfig
 from workbench.offline_config import OfflineConfig, RewardConfig, SourceConfig
 from workbench.trainers.offline_file import file_rows
+from workbench.trainers.offline_guide import Guide
 from workbench.trainers.votes import Sql, people_scores
 from workbench.types import Floats
 
@@ -48,13 +49,16 @@ class RowsError(ValueError):
     """The rows cannot be learned from; the text says which and what is allowed."""
 
 
-def load_rows(config: OfflineConfig, runs: Mapping[str, RunConfig], sql: Sql) -> pd.DataFrame:
+def load_rows(
+    config: OfflineConfig, runs: Mapping[str, RunConfig], sql: Sql, guide: Guide | None = None
+) -> pd.DataFrame:
     """Every row that the configuration asks for, with its reward, before any rule.
 
     Args:
         config: The offline run.
         runs: Configuration of each source run by run id; for votes without runs, of all runs.
         sql: Reads the store; unused for a file.
+        guide: The Conductor of ``offline.reward.conductor``, when that is set.
 
     Raises:
         RowsError: When no row is left or the reward cannot be computed.
@@ -64,7 +68,7 @@ def load_rows(config: OfflineConfig, runs: Mapping[str, RunConfig], sql: Sql) ->
     elif config.signal == "votes":
         frame = _run_rows(config, runs, sql, _votes(config, runs, sql))
     else:
-        frame = _run_rows(config, runs, sql, None)
+        frame = _run_rows(config, runs, sql, None, guide)
     if config.source.kinds:
         known = sorted(frame["kind"].unique())
         unknown = sorted(set(config.source.kinds) - set(known))
@@ -156,6 +160,7 @@ def _run_rows(
     runs: Mapping[str, RunConfig],
     sql: Sql,
     votes: pd.DataFrame | None,
+    guide: Guide | None = None,
 ) -> pd.DataFrame:
     """Rollouts of the source runs; with ``votes``, those alone that people said something of."""
     frames = []
@@ -170,7 +175,8 @@ def _run_rows(
         elif config.signal == "judge":
             rows["reward"] = rows["judge"].astype(float)
         else:
-            rows["reward"] = _objective_reward(rows, run, config.reward)
+            given = None if guide is None else guide.weights(rows, run_id, names)
+            rows["reward"] = _objective_reward(rows, run, config.reward, given)
         rows["origin"] = run_id
         frames.append(rows.drop(columns=[c for c in rows if c[:2] in ("r:", "s:", "w:", "p:")]))
     frame = pd.concat(frames, ignore_index=True).rename(columns={"completion": "response"})
@@ -202,8 +208,13 @@ def _matrix(rows: pd.DataFrame, letter: str, names: Sequence[str]) -> Floats:
     return rows[[f"{letter}:{name}" for name in names]].to_numpy(dtype=np.float64)
 
 
-def _objective_reward(rows: pd.DataFrame, run: RunConfig, config: RewardConfig) -> Floats:
-    """(N,) the weighting of one run's logged objectives that the configuration asks for."""
+def _objective_reward(
+    rows: pd.DataFrame, run: RunConfig, config: RewardConfig, given: Floats | None
+) -> Floats:
+    """(N,) the weighting of one run's logged objectives that the configuration asks for.
+
+    ``given`` (N, K) are the weights of another Conductor; NaN where nobody knows them.
+    """
     names = run.objective_names
     signs = np.array([o.sign for o in run.objectives], dtype=np.float64)
     raw = _matrix(rows, "r", names) * signs
@@ -213,6 +224,8 @@ def _objective_reward(rows: pd.DataFrame, run: RunConfig, config: RewardConfig) 
     rewards = np.where(np.isnan(logged).all(axis=1)[:, None], raw, logged)
     if config.weighting == "logged":
         return weighted_sum(_matrix(rows, "w", names), rewards)
+    if given is not None:
+        return np.where(np.isnan(given).any(axis=1), np.nan, weighted_sum(given, rewards))
     policy = rows[["group_id"]].join(pd.DataFrame(_matrix(rows, "p", names), index=rows.index))
     if policy[0].isna().all():
         raise RowsError(
