@@ -38,7 +38,7 @@ def test_a_small_grid_leaves_rows_tables_and_figures_and_is_not_run_twice(tmp_pa
     counted = Store(tmp_path).sql(
         "SELECT count(DISTINCT run_id) AS runs, count(*) AS n FROM evaluations"
     )
-    assert counted["runs"][0] == 3 and counted["n"][0] == 3 * 84 * 4
+    assert counted["runs"][0] == 3 and counted["n"][0] == 3 * 84 * 2
     again = bench(*words)
     assert again.returncode == 0 and "3 of 3 cells are done already" in again.stderr
     assert json.loads(again.stdout)["methods"] == found["methods"]
