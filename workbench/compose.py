@@ -15,7 +15,7 @@ from workbench import rundir
 from workbench.config import RunConfig
 from workbench.configio import apply_set, to_dict, validate
 from workbench.offline_config import OfflineConfig
-from workbench.tasks.file import SUFFIXES
+from workbench.tasks.sources import SUFFIXES
 
 ANNOTATIONS = "annotations"
 """The source that stands for everything people voted on."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench import __version__
 from workbench.config import RunConfig
+from workbench.tasks.sources import Source
 
 PACKAGES = ("torch", "trl", "transformers", "accelerate", "peft", "numpy", "duckdb", "gradio")
 
@@ -61,4 +62,12 @@ def data_sha256(config: RunConfig) -> dict[str, str]:
     files = {"path": task.path, "eval_path": task.eval_path}
     if config.offline is not None:
         files["rows"] = config.offline.source.path
-    return {k: file_sha256(Path(v)) for k, v in files.items() if v and Path(v).is_file()}
+    found = {}
+    for key, text in files.items():
+        path = None if not text else Source.parse(text).path
+        if path is not None and path.is_dir():  # save_to_disk writes a fingerprint of every split
+            states = [p.read_bytes() for p in sorted(path.rglob("state.json"))]
+            found[key] = hashlib.sha256(b"".join(states)).hexdigest()
+        elif path is not None and path.is_file():
+            found[key] = file_sha256(path)
+    return found

@@ -24,7 +24,9 @@ def quiet_libraries(config: RunConfig) -> None:
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     models = [config.policy.model, *(o.model for o in config.objectives if o.model is not None)]
-    if all(name == "etudes" or Path(name).is_dir() for name in models):
+    rows = [path for path in (config.task.path, config.task.eval_path) if path is not None]
+    online = any(path.startswith("hub:") for path in rows)
+    if not online and all(name == "etudes" or Path(name).is_dir() for name in models):
         os.environ["HF_HUB_OFFLINE"] = "1"
     # TRL 1.16 still sets settings that transformers 5.23 is about to rename
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

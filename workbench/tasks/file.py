@@ -1,4 +1,4 @@
-"""file: your own prompts, from JSONL, Parquet or CSV.
+"""file: your own prompts, from a file, a directory of ``datasets`` or the hub (``sources``).
 
 One row a prompt; a JSONL line may look like this::
 
@@ -13,24 +13,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from workbench.config import TaskConfig
+from workbench.tasks.sources import SUFFIXES, Row, Source, read_rows
 from workbench.types import Example, Message, Task
 
-SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".csv")
+__all__ = ["SUFFIXES", "load", "preview", "renamed_row"]
+
 OWN = ("prompt", "reference", "kind", "prompt_id")
 RESERVED = ("prompts", "completions", "completion_ids", "scores", "trainer_state")
 """Keyword arguments that every objective gets anyway; a column cannot have their name."""
 
-Row = dict[str, Any]
 Located = tuple[str, Example]
 """Where a row stands ("prompts.jsonl, row 7"), and what it became."""
 
@@ -44,14 +44,15 @@ def load(config: TaskConfig) -> Task:
 
     Raises:
         FileNotFoundError: A path does not exist.
+        OSError: The hub cannot be reached and the cache does not have the data set.
         ValueError: A row cannot be used. The message names file, row (1 is the first row of data)
             and column.
     """
-    rows = _examples(Path(str(config.path)), config)
+    rows = _examples(str(config.path), config)
     if config.eval_path is None:
         held, train = _held_out(rows, config)
     else:
-        held, train = _examples(Path(config.eval_path), config), rows
+        held, train = _examples(config.eval_path, config), rows
         _refuse_overlap(train, held)
     calibration, report = _halves(held, config)
     return Task(
@@ -63,22 +64,24 @@ def load(config: TaskConfig) -> Task:
 
 
 def preview(path: str | Path, n: int = 5) -> pd.DataFrame:
-    """The first ``n`` rows as they stand in the file, without checks on what is in them.
+    """The first ``n`` rows as they stand in the source, without checks on what is in them.
 
     Raises:
         FileNotFoundError: The path does not exist.
-        ValueError: The file's type is not one of SUFFIXES, or a row is no valid row of it.
+        OSError: The hub cannot be reached and the cache does not have the data set.
+        ValueError: The source is of no known type, or a row is no valid row of it.
     """
-    return pd.DataFrame([row for _, row in islice(read_rows(Path(path)), n)])
+    return pd.DataFrame([row for _, row in islice(read_rows(path), n)])
 
 
-def _examples(path: Path, config: TaskConfig) -> list[Located]:
+def _examples(text: str, config: TaskConfig) -> list[Located]:
     """Every row as an Example, the wanted kinds only."""
+    source = Source.parse(text)
     found: list[Located] = []
     seen: dict[str, str] = {}
-    for where, raw in read_rows(path):
+    for where, raw in read_rows(text):
         row = renamed_row(raw, config.columns, where)
-        example = _example(row, where, path.suffix == ".csv")
+        example = _example(row, where, source.is_csv)
         if example.prompt_id in seen:
             raise ValueError(
                 f"{where}: column 'prompt_id': {example.prompt_id!r} stands already in "
@@ -90,56 +93,12 @@ def _examples(path: Path, config: TaskConfig) -> list[Located]:
         seen[example.prompt_id] = where
         found.append((where, example))
     if not found:
-        raise ValueError(f"{path}: no rows")
+        raise ValueError(f"{text}: no rows")
     kinds = {example.kind for _, example in found}
     unknown = sorted(set(config.kinds) - kinds)
     if unknown:
-        raise ValueError(f"task.kinds: {unknown} unknown; {path.name} has {sorted(kinds)}")
+        raise ValueError(f"task.kinds: {unknown} unknown; {source.name} has {sorted(kinds)}")
     return [(w, e) for w, e in found if not config.kinds or e.kind in config.kinds]
-
-
-def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """Where each row stands, and its columns; nothing is read before it is asked for."""
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: type {path.suffix!r} unknown; allowed are {list(SUFFIXES)}")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    readers = {".parquet": _parquet, ".csv": _csv}
-    rows = readers.get(path.suffix, _jsonl)(path)
-    for number, row in enumerate(rows, 1):
-        yield f"{path.name}, row {number}", row
-
-
-def _jsonl(path: Path) -> Iterator[Row]:
-    number = 0
-    with path.open(encoding="utf-8-sig") as lines:
-        for line in lines:
-            if not line.strip():
-                continue
-            number += 1
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path.name}, row {number}: not valid JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{path.name}, row {number}: {row!r} is not an object of columns")
-            yield row
-
-
-def _parquet(path: Path) -> Iterator[Row]:
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
-        yield from batch.to_pylist()
-
-
-def _csv(path: Path) -> Iterator[Row]:
-    try:
-        for part in pd.read_csv(path, chunksize=1024, dtype_backend="pyarrow"):
-            for row in part.to_dict("records"):
-                yield {str(name): None if pd.isna(v) else v for name, v in row.items()}
-    except pd.errors.EmptyDataError as error:
-        raise ValueError(f"{path.name}: no rows") from error
-    except pd.errors.ParserError as error:
-        raise ValueError(f"{path.name}: not valid CSV: {error}") from error
 
 
 def renamed_row(row: Row, columns: Mapping[str, str], where: str) -> Row:

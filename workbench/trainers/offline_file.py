@@ -19,7 +19,8 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.tasks.file import read_rows, renamed_row
+from workbench.tasks.file import renamed_row
+from workbench.tasks.sources import read_rows
 
 REQUIRED = ("prompt", "response", "reward")
 SYNONYMS = {"completion": "response", "answer": "response", "score": "reward"}
