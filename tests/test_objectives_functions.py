@@ -177,7 +177,7 @@ def test_bounds_of_a_builtin_can_be_overridden():
             {"name": "x", "function": f"{__name__}:number"},
             "number' is not callable",
         ),
-        ({"name": "length", "model": "some/model"}, "length.model: only 'preference'"),
+        ({"name": "length", "model": "some/model"}, "length.model: 'length' is built in"),
     ],
 )
 def test_what_cannot_be_resolved_is_refused_by_name(config, message):

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from tiny_models import save_tiny_reward
 from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from workbench.config import ObjectiveConfig
@@ -93,3 +94,30 @@ def test_other_outputs_are_refused(tmp_path):
     model = classifier(tmp_path, labels=3)
     with pytest.raises(ValueError, match="has 3 outputs; 1 .* or 2"):
         score(make_preference(model), [ASK], [COLD])
+
+
+def test_several_reward_models_each_with_its_own_template(tmp_path):
+    chat, plain = tmp_path / "chat", tmp_path / "plain"
+    save_tiny_reward(chat, "qwen3", chat=True)
+    save_tiny_reward(plain, "gpt2", seed=1)
+    prompt, text = [{"role": "user", "content": "w5 w6"}], [{"role": "assistant", "content": "w7"}]
+    tokenizer = AutoTokenizer.from_pretrained(chat)
+    assert render(tokenizer, prompt, text) == "w0 w5 w6 <eos> w0 w7 <eos> "
+    assert render(AutoTokenizer.from_pretrained(plain), prompt, text) == "w5 w6 w7"
+    for directory in (chat, plain):
+        objective = resolve(ObjectiveConfig(name=directory.name, model=str(directory)))
+        assert (objective.name, objective.lower, objective.upper) == (directory.name, 0.0, 1.0)
+        (value,) = score(objective.function, [prompt], [text])
+        raw = load_scorer(str(directory), 64, None)([(prompt, text)])[0]
+        assert value == pytest.approx(1 / (1 + math.exp(-raw)))
+    # a row among longer ones scores as it does alone, whichever side its tokenizer pads
+    rows = [(prompt, text), ("w5 w6 w7 w8 w9", "w10 w11 w12")]
+    for directory in (chat, plain):
+        scorer = load_scorer(str(directory), 64, None)
+        assert scorer(rows)[0] == pytest.approx(scorer(rows[:1])[0], abs=1e-5)
+
+
+def test_a_model_that_is_not_there_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(OSError, match="'nobody/nothing' cannot be loaded.*hf download nobody/noth"):
+        load_scorer("nobody/nothing", 8, "cpu")

@@ -1,9 +1,15 @@
 import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 
 from workbench.config import TaskConfig
+from workbench.configio import ConfigError
+from workbench.configio import load as load_config
+from workbench.guard import check_config, with_absolute_paths
+from workbench.provenance import data_sha256
 from workbench.tasks import load_task
 from workbench.tasks.file import preview
 
@@ -167,6 +173,104 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, message)
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent.jsonl"):
         load(tmp_path / "absent.jsonl")
+
+
+# -- directories of datasets, and the hub ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with the same rows as a file, as a saved Dataset in shards, and as a DatasetDict."""
+    from datasets import Dataset, DatasetDict
+
+    folder = tmp_path_factory.mktemp("saved")
+    rows = [r | {"level": i} for i, r in enumerate(numbered(40))]
+    data = Dataset.from_list(rows)
+    data.save_to_disk(folder / "single", num_shards=3)
+    other = Dataset.from_list([{"prompt": f"held {i}"} for i in range(6)])
+    DatasetDict({"train": data.shuffle(seed=1), "test": other}).save_to_disk(folder / "splits")
+    jsonl(folder / "p.jsonl", rows)
+    return folder
+
+
+def test_a_saved_data_set_gives_the_task_of_its_rows(saved):
+    assert load(saved / "single") == load(saved / "p.jsonl")
+    task = load(saved / "splits", eval_path=f"{saved}/splits@test")
+    assert len(task.train) == 40 and len(task.calibration) + len(task.report) == 6
+    assert {e.prompt for e in task.report} <= {f"held {i}" for i in range(6)}
+    assert list(preview(saved / "splits@test", 2)["prompt"]) == ["held 0", "held 1"]
+
+
+def test_a_row_of_a_saved_data_set_is_named(saved):
+    with pytest.raises(ValueError, match=r"splits@test, row 1: column 'answer' is missing"):
+        load(f"{saved}/splits@test", columns={"reference": "answer"})
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("splits@valid", r"has no split 'valid'; write one of \['splits@train', 'splits@test'\]"),
+        ("single@test", "a single data set has no split 'test'"),
+        ("", r"no directory of save_to_disk \(it has no state.json\); allowed is a file"),
+    ],
+)
+def test_a_directory_that_is_none_is_refused(saved, source, message):
+    with pytest.raises(ValueError, match=message):
+        load(saved / source)
+
+
+def test_reading_a_saved_data_set_needs_no_heavy_library(saved):
+    code = (
+        "import sys; from workbench.tasks.file import preview; "
+        f"print(len(preview({str(saved / 'single')!r}, 99)), 'datasets' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["40", "False"]
+
+
+def test_a_data_set_of_the_hub_with_subset_and_split(monkeypatch):
+    asked = []
+
+    def load_dataset(name, subset, split):
+        asked.append((name, subset, split))
+        return [{"question": f"q {i}"} for i in range(5)]
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    columns = {"prompt": "question"}
+    task = load("hub:owner/name:main@test[:50]", columns=columns)
+    assert len(everything(task)) == 5 and load("hub:name", columns=columns)
+    assert asked == [("owner/name", "main", "test[:50]"), ("name", None, "train")]
+    with pytest.raises(
+        ValueError, match=r"hub:owner/name@train, row 1: column 'prompt' is missing"
+    ):
+        load("hub:owner/name@train")
+    for wrong in ("hub:", "hub:a/b/c", "hub:/x"):
+        with pytest.raises(ValueError, match="is no data set: write hub:OWNER/NAME"):
+            load(wrong)
+
+
+def test_without_network_the_hub_is_named_with_the_way_out(monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(OSError, match=r"'nobody/none' cannot be loaded.*hf download nobody/none"):
+        load("hub:nobody/none")
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # anything else is nobody's business here
+        load("hub:nobody/none")
+
+
+def test_a_source_is_checked_before_a_run_starts(saved, tmp_path, monkeypatch):
+    monkeypatch.chdir(saved)
+    config = load_config({"task": {"name": "file", "path": "single", "eval_path": "splits@test"}})
+    whole = with_absolute_paths(config)
+    assert whole.task.eval_path == f"{saved}/splits@test"
+    check_config(whole)
+    assert set(data_sha256(whole)) == {"path", "eval_path"}
+    hub = with_absolute_paths(load_config({"task": {"name": "file", "path": "hub:a/b"}}))
+    check_config(hub)
+    assert hub.task.path == "hub:a/b" and data_sha256(hub) == {}
+    for path, message in (("absent", "does not exist; it must be a file"), ("hub:/", "is no data")):
+        with pytest.raises(ConfigError, match=message):
+            check_config(load_config({"task": {"name": "file", "path": path}}))
 
 
 def test_preview_shows_rows_as_they_are_and_reads_no_further(tmp_path):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
+from workbench.judge_config import LlmConfig
 from workbench.offline_config import OfflineConfig
 from workbench.scalarizer_config import Conductor, ScalarizerConfig, Static
 
@@ -41,9 +42,12 @@ class TaskConfig:
     name: Literal["etudes", "file"] = "etudes"
     """`etudes`: seven small families that ship with the package. `file`: your own rows."""
     path: str | None = None
-    """File task: JSONL, Parquet or CSV with a `prompt` column (text or chat messages)."""
+    """File task: JSONL, Parquet or CSV with a `prompt` column (text or chat messages), a directory
+    of `datasets.save_to_disk`, or `hub:OWNER/NAME[:SUBSET]`; `@SPLIT` chooses one of its splits."""
     eval_path: str | None = None
     """File task: held-out rows. Without it a hashed tenth of `path` is held out."""
+    judge: LlmConfig | None = None
+    """File task: a language model that judges evaluations, probes and anchors."""
     columns: dict[str, str] = Field(default_factory=dict)
     """File task: rename columns, e.g. `{prompt: question, reference: answer}`."""
     kinds: tuple[str, ...] = ()
@@ -59,6 +63,8 @@ class TaskConfig:
             raise ValueError("task.path is missing: a file task needs the path of its rows")
         if self.name == "etudes" and (self.path or self.eval_path):
             raise ValueError("task.path belongs to a file task: set task.name to 'file'")
+        if self.name == "etudes" and self.judge:
+            raise ValueError("task.judge belongs to a file task: the etudes have their own judge")
         return self
 
 
@@ -96,12 +102,16 @@ class PolicyConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class ObjectiveConfig:
-    """One reward objective: a built-in by name, or `function: package.module:function`."""
+    """One reward objective: a built-in by name, or one of `function`, `model`, `url`, `llm`."""
 
     name: Name
     """Key of the objective everywhere: in rewards, weights, figures."""
     function: str | None = None
     """Own objective, `package.module:function` with TRL's reward signature."""
+    url: str | None = None
+    """HTTP endpoint that gives the rewards; `params` has its timeout, patience, batch_size."""
+    llm: LlmConfig | None = None
+    """Language model that grades each completion, behind an OpenAI-compatible endpoint."""
     lower: Float | None = None
     """Declared lower bound of the raw reward (built-ins declare theirs)."""
     upper: Float | None = None
@@ -113,7 +123,7 @@ class ObjectiveConfig:
     condition: str | None = None
     """Counts only where another objective reaches a level: `format >= 0.5`."""
     model: str | None = None
-    """`preference` only: sequence classifier that scores; default: the one that ships."""
+    """Reward model: a sequence classifier, directory or hub name; several under several names."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments handed to the function; a secret as `env:NAME`."""
 
@@ -123,6 +133,11 @@ class ObjectiveConfig:
             raise ValueError(
                 f"function: {self.function!r} is not allowed; it must be 'package.module:function'"
             )
+        given = [k for k in ("function", "url", "llm", "model") if getattr(self, k) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: only one of them can give the rewards")
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url: {self.url!r} must start with http:// or https://")
         if self.lower is not None and self.upper is not None and self.lower >= self.upper:
             raise ValueError(f"lower: {self.lower:g} must be below upper, {self.upper:g}")
         return self
@@ -277,10 +292,11 @@ class RunConfig:
         chosen = self.scalarizer
         anchor = chosen.anchor if isinstance(chosen, Conductor) else None
         anchored = anchor is not None and chosen.meta_reward == "anchor"
-        if anchored and anchor.source == "judge" and self.task.name == "file":
+        judged = self.task.name != "file" or self.task.judge is not None
+        if anchored and anchor.source == "judge" and not judged:
             raise ValueError(
-                "scalarizer.anchor.source: 'judge' is not allowed with a file task, which has no "
-                "judge; allowed are 'ratings', 'objective:NAME', 'package.module:function'"
+                "scalarizer.anchor.source: 'judge' is not allowed with a file task without "
+                "task.judge; allowed are 'ratings', 'objective:NAME', 'package.module:function'"
             )
         return self
 

@@ -15,12 +15,13 @@ from workbench.credentials import found
 from workbench.objectives import OBJECTIVES
 from workbench.rundir import LauncherError, read_config, read_identity
 from workbench.scalarizer_config import Conductor
+from workbench.tasks.sources import KINDS, absolute, missing
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The same with paths that no longer depend on where the command was given."""
     task = config.task
-    task = replace(task, path=_absolute(task.path), eval_path=_absolute(task.eval_path))
+    task = replace(task, path=_source(task.path), eval_path=_source(task.eval_path))
     model = config.policy.model
     policy = replace(config.policy, model=str(_directory(model) or model))
     objectives = tuple(
@@ -32,6 +33,10 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         source = replace(offline.source, path=_absolute(offline.source.path))
         offline = replace(offline, source=source)
     return replace(config, task=task, policy=policy, objectives=objectives, offline=offline)
+
+
+def _source(text: str | None) -> str | None:
+    return absolute(text) if text else None
 
 
 def _absolute(path: str | None) -> str | None:
@@ -65,11 +70,17 @@ def _check_paths(config: RunConfig) -> None:
     """Refuse files and model directories that are not there. Raises ConfigError."""
     problems = []
     files = [("task.path", config.task.path), ("task.eval_path", config.task.eval_path)]
-    if config.offline is not None:
-        files.append(("offline.source.path", config.offline.source.path))
     for key, value in files:
-        if value and not Path(value).exists():
-            problems.append(Problem(key, f"{value!r} does not exist"))
+        try:
+            gone = bool(value) and missing(str(value))
+        except ValueError as error:
+            problems.append(Problem(key, str(error)))
+            continue
+        if gone:
+            problems.append(Problem(key, f"{value!r} does not exist; it must be {KINDS}"))
+    rows = config.offline.source.path if config.offline is not None else None
+    if rows and not Path(rows).exists():
+        problems.append(Problem("offline.source.path", f"{rows!r} does not exist"))
     models = [("policy.model", config.policy.model)]
     models += [(f"objectives.{i}.model", o.model or "") for i, o in enumerate(config.objectives)]
     for key, value in models:
@@ -84,12 +95,14 @@ def _check_objectives(config: RunConfig) -> None:
     """Refuse an objective that is neither built in nor given a function. Raises ConfigError."""
     problems = []
     for index, objective in enumerate(config.objectives):
-        if objective.function is None and objective.name not in OBJECTIVES:
+        own = objective.function or objective.model or objective.url or objective.llm
+        if own is None and objective.name not in OBJECTIVES:
             near = get_close_matches(objective.name, OBJECTIVES, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             message = (
                 f"{objective.name!r} is no built-in objective; {hint}built in are "
-                f"{', '.join(OBJECTIVES)}; one of your own needs function: package.module:function"
+                f"{', '.join(OBJECTIVES)}; one of your own needs function: "
+                "package.module:function, or a model, a url or an llm"
             )
             problems.append(Problem(f"objectives.{index}.name", message))
     if problems:
@@ -128,10 +141,17 @@ def check_launch(
 
 
 def functions(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """Every ``package.module:function`` that the run would import, with its key."""
+    """Every ``package.module:function`` and address that the run would call, with its key."""
     for index, objective in enumerate(config.objectives):
         if objective.function:
             yield f"objectives.{index}.function", objective.function
+        # whoever may not name code may not make this machine call addresses either
+        if objective.url:
+            yield f"objectives.{index}.url", objective.url
+        if objective.llm:
+            yield f"objectives.{index}.llm.url", objective.llm.url
+    if config.task.judge:
+        yield "task.judge.url", config.task.judge.url
     chosen = config.scalarizer
     if isinstance(chosen, Conductor) and chosen.anchor and chosen.anchor.source:
         if FUNCTION.match(chosen.anchor.source) and not chosen.anchor.source.startswith(

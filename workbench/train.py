@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import processes
 from workbench.credentials import resolve
 from workbench.notify import post
+from workbench.objectives.http import StoppedWaiting
 from workbench.quiet import choose_threads, quiet_libraries
 from workbench.rundir import read_config, read_identity
 from workbench.store.writer import RunWriter
@@ -198,6 +199,9 @@ class Child:
 
     def fail(self, error: BaseException) -> None:
         """A run that cannot go on: traceback to the log, the reason to the state."""
+        if isinstance(error.__cause__ or error, StoppedWaiting):
+            self._end("stopped", f"{error}; progress since the last checkpoint is lost")
+            return
         traceback.print_exc(file=sys.stdout)
         self._end("failed", f"{type(error).__name__}: {error}")
 

@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 from workbench.config import ObjectiveConfig
 from workbench.credentials import resolve as resolve_secrets
 from workbench.objectives import entropy, format, length, perplexity, preference
+from workbench.objectives.llm import make_llm
 from workbench.objectives.preference import make_preference
+from workbench.objectives.remote import make_remote
 from workbench.tasks.etudes import REWARD_DIR
 
 NEEDS = frozenset({"entropy", "answer", "reference"})
@@ -94,32 +97,59 @@ def resolve(config: ObjectiveConfig) -> Objective:
 
     Raises:
         ValueError: The name is no built-in and no function is given, the function cannot be
-            imported, it asks for a pass that does not exist, or an ``env:NAME`` is not set.
+            imported, it asks for a pass that does not exist, a parameter is unknown, or an
+            ``env:NAME`` is not set.
     """
+    params = resolve_secrets(config.params)
+    made = _made(config, params)
+    if made is not None:
+        return _bounded(made, config, made.function)
     if config.function is not None:
         function = _import(config)
         needs: Iterable[str] = getattr(function, "needs", ())  # optional, see the module docstring
         found = Objective(config.name, function, None, None, frozenset(needs), _summary(function))
-    elif config.name not in OBJECTIVES:
+    elif config.name in OBJECTIVES:
+        found = OBJECTIVES[config.name]
+    else:
         raise ValueError(
             f"objectives: {config.name!r} unknown; allowed are {list(OBJECTIVES)}, or give it "
-            "a function: 'package.module:function'"
+            "a function: 'package.module:function', a model, a url or an llm"
         )
-    elif config.name == "preference":
-        function = make_preference(config.model or REWARD_DIR, **resolve_secrets(config.params))
-        return _bounded(OBJECTIVES["preference"], config, function)
-    else:
-        found = OBJECTIVES[config.name]
-    if config.model is not None:
-        raise ValueError(f"objectives.{config.name}.model: only 'preference' takes a model")
     if not found.needs <= NEEDS:
         raise ValueError(
             f"objectives.{config.name}: needs {sorted(found.needs - NEEDS)} unknown; "
             f"allowed are {sorted(NEEDS)}"
         )
-    params = resolve_secrets(config.params)
     function = partial(found.function, **params) if params else found.function
     return _bounded(found, config, function)
+
+
+def _made(config: ObjectiveConfig, params: dict[str, Any]) -> Objective | None:
+    """An objective that is made of settings, not of a function; ``params`` are its maker's.
+
+    Raises:
+        ValueError: The name is that of a built-in, or a parameter is unknown.
+    """
+    own = [key for key in ("model", "url", "llm") if getattr(config, key) is not None]
+    if own and config.name in OBJECTIVES and (config.name, own) != ("preference", ["model"]):
+        raise ValueError(
+            f"objectives.{config.name}.{own[0]}: {config.name!r} is built in and scores by itself; "
+            "give the objective another name"
+        )
+    none: frozenset[str] = frozenset()
+    try:
+        if config.llm is not None:
+            judge = make_llm(config.llm, config.name, **params)
+            return Objective(config.name, judge, 0.0, 1.0, none, _summary(judge))
+        if config.url is not None:
+            remote = make_remote(config.url, config.name, **params)
+            return Objective(config.name, remote, None, None, none, _summary(remote))
+        if config.model is not None or (config.name == "preference" and config.function is None):
+            model = make_preference(config.model or REWARD_DIR, **params)
+            return Objective(config.name, model, 0.0, 1.0, none, _summary(model))
+    except TypeError as error:
+        raise ValueError(f"objectives.{config.name}.params: {error}") from error
+    return None
 
 
 def _bounded(found: Objective, config: ObjectiveConfig, function: RewardFunction) -> Objective:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from workbench.hub import loading
 from workbench.objectives.format import text_of
 
 NEEDS: frozenset[str] = frozenset()
@@ -49,18 +50,20 @@ def make_preference(
     return preference
 
 
-@lru_cache(maxsize=4)
+@cache
 def load_scorer(model: str, batch_size: int, device: str | None) -> Scorer:
     """Load a sequence classifier once per process; returns raw scores for (prompt, completion).
 
     Raises:
-        ValueError: The model has neither one nor two outputs.
+        ValueError: The model has neither one nor two outputs, or brings code of its own.
+        OSError: It is neither a directory here nor to be had from the hub.
     """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    classifier = AutoModelForSequenceClassification.from_pretrained(model, use_safetensors=True)
+    with loading("objectives: model", model):
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        classifier = AutoModelForSequenceClassification.from_pretrained(model, use_safetensors=True)
     if classifier.config.num_labels not in (1, 2):
         raise ValueError(
             f"preference model {model!r} has {classifier.config.num_labels} outputs; "

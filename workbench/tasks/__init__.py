@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from workbench.config import TaskConfig
 from workbench.types import Task
@@ -17,7 +18,12 @@ def _etudes(config: TaskConfig) -> Task:
 def _file(config: TaskConfig) -> Task:
     from workbench.tasks import file
 
-    return file.load(config)
+    task = file.load(config)
+    if config.judge is None:
+        return task
+    from workbench.objectives.llm import LlmJudge
+
+    return replace(task, judge=LlmJudge(config.judge))
 
 
 TASKS: dict[str, Callable[[TaskConfig], Task]] = {"etudes": _etudes, "file": _file}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from workbench.objectives import Objective
+from workbench.objectives.http import EndpointError
 from workbench.trainers.scoring import Scores
 from workbench.types import Floats
 
@@ -57,6 +58,8 @@ class ObjectiveReward:
         keywords = {**columns, "scores": self.scores}
         try:
             values = self._call(prompts, completions, completion_ids, keywords)
+        except EndpointError as error:  # it was asked long enough: no search for a guilty row
+            raise RewardError(str(error)) from error
         except Exception as error:
             row = self._failing_row(prompts, completions, completion_ids, keywords)
             problem = f"raised {type(error).__name__}: {error}"

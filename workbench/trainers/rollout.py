@@ -7,7 +7,7 @@ the scalarizer is asked without exploring and learns nothing.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from workbench.objectives.llm import judged
 from workbench.trainers.reference import Reference
 from workbench.trainers.rewards import ObjectiveReward, all_needs, reward_matrix
 from workbench.trainers.scoring import Scores, score
@@ -66,7 +67,7 @@ class Roller:
     """Everything a rollout outside of training needs.
 
     ``model`` has TRL's fused head (``scoring.prepare_scoring``). ``judge`` may be None: its scores
-    are then NaN. ``judge_calls`` counts by split.
+    are then NaN. ``judge_calls`` counts by split. ``tell`` hears how far a rollout is, in words.
     """
 
     model: nn.Module
@@ -80,6 +81,7 @@ class Roller:
     system_prompt: str | None
     batch_size: int
     judge_calls: dict[str, int]
+    tell: Callable[[str], None] | None = None
 
     def roll_out(
         self, examples: Sequence[Example], sampling: Sampling, step: int, split: str
@@ -94,6 +96,7 @@ class Roller:
         prompt_ids = encode_prompts(self.tokenizer, prompts)
         with isolated_rng(sampling.seed):
             completion_ids = self._generate(prompt_ids, sampling)
+            self._say(f"scoring {len(completion_ids)} completions")
             scores = self._score(rows, prompt_ids, completion_ids, sampling)
             texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
             completions: Sequence[Any] = [
@@ -151,6 +154,7 @@ class Roller:
         completions: list[list[int]] = []
         try:
             for start in range(0, len(prompt_ids), self.batch_size):
+                self._say(f"sampling, {start} of {len(prompt_ids)} completions done")
                 chunk = prompt_ids[start : start + self.batch_size]
                 batch = self.tokenizer.pad(
                     {"input_ids": chunk}, padding_side="left", return_tensors="pt"
@@ -162,6 +166,10 @@ class Roller:
         finally:
             self.model.train(was_training)
         return completions
+
+    def _say(self, text: str) -> None:
+        if self.tell is not None:
+            self.tell(text)
 
     def _generation(self, sampling: Sampling) -> GenerationConfig:
         greedy = sampling.temperature == 0
@@ -208,8 +216,8 @@ class Roller:
         if self.judge is None:
             return np.full(len(rows), np.nan)
         self.judge_calls[split] = self.judge_calls.get(split, 0) + len(rows)
-        scored = zip(rows, completions, strict=True)
-        return np.array([self.judge(e, completion_text(c)) for e, c in scored], dtype=np.float64)
+        texts = [completion_text(c) for c in completions]
+        return np.array(judged(self.judge, rows, texts), dtype=np.float64)
 
 
 def score_rows(
