@@ -1,8 +1,14 @@
-"""Tiny random models and a word-level tokenizer: every trainer test runs on these, offline."""
+"""Tiny random models and a word-level tokenizer: every trainer test runs on these, offline.
+
+``python tests/tiny_models.py FOLDER`` writes a GPT-2-shaped and a chat-templated Qwen3-shaped
+policy, two reward models and prompts of both kinds, to try a run with models of one's own.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +104,23 @@ def save_tiny_reward(
     AutoModelForSequenceClassification.from_config(config).save_pretrained(path)
     tiny_tokenizer(chat).save_pretrained(path)
     return path
+
+
+def write_examples(folder: Path) -> None:
+    """Two policies, two reward models, and prompts as text and as conversations."""
+    save_tiny(folder / "gpt2", "gpt2")
+    save_tiny(folder / "qwen", "qwen3", chat=True, seed=1)
+    save_tiny_reward(folder / "reward", "gpt2")
+    save_tiny_reward(folder / "chat-reward", "qwen3", chat=True, seed=1)
+    texts, chats = [], []
+    for i in range(40):
+        text = " ".join(f"w{(3 * i + 5 * j) % 37}" for j in range(2 + i % 4))
+        row = {"reference": f"w{i % 37} w{(i + 1) % 37}", "kind": ("short", "long")[i % 2]}
+        texts.append({"question": text, **row})
+        chats.append({"prompt": [{"role": "user", "content": text}], **row})
+    for name, rows in (("texts", texts), ("chats", chats)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+if __name__ == "__main__":
+    write_examples(Path(sys.argv[1]))

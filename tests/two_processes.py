@@ -1,4 +1,4 @@
-"""The same recorded completions through one process and through two: each writes what it ended with.
+"""The same recorded completions through one process and through two; each writes how it ended.
 
 Usage: ``python tests/two_processes.py FOLDER`` writes ``one.npz``, ``rank0.npz`` and ``rank1.npz``.
 The two are forked from one that has imported everything, before anything was computed.

@@ -24,6 +24,7 @@ from trl import GRPOConfig
 
 from workbench.config import PolicyConfig, RunConfig
 from workbench.credentials import resolve as resolve_secrets
+from workbench.hub import loading
 from workbench.objectives import resolve
 from workbench.tasks.etudes import POLICY_DIR
 from workbench.trainers.rewards import ObjectiveReward
@@ -56,9 +57,11 @@ def policy_path(policy: PolicyConfig) -> str:
 
 def load_tokenizer(policy: PolicyConfig) -> PreTrainedTokenizerBase:
     """The policy's tokenizer, padding on the left; without a pad token the end token serves."""
-    tokenizer = AutoTokenizer.from_pretrained(
-        policy_path(policy), padding_side="left", trust_remote_code=policy.trust_remote_code
-    )
+    where = policy_path(policy)
+    with loading("policy.model", where):
+        tokenizer = AutoTokenizer.from_pretrained(
+            where, padding_side="left", trust_remote_code=policy.trust_remote_code
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -68,15 +71,18 @@ def load_base(policy: PolicyConfig, path: str | Path | None = None) -> PreTraine
     """The model at ``path``, or the policy's own before training, in its number format.
 
     Raises:
-        OSError: it has no safetensors: pickled weights, which can run code, are never opened.
+        OSError: it is neither here nor to be had from the hub, or it has no safetensors: pickled
+            weights, which can run code, are never opened.
+        ValueError: it brings code of its own, and nobody allowed to run that.
     """
     dtype = policy.dtype if policy.dtype == "auto" else getattr(torch, policy.dtype)
     where, trusted = path or policy_path(policy), policy.trust_remote_code
-    config = AutoConfig.from_pretrained(where, trust_remote_code=trusted)
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    return kind.from_pretrained(
-        where, dtype=dtype, trust_remote_code=trusted, use_safetensors=True
-    )
+    with loading("policy.model", str(where)):
+        config = AutoConfig.from_pretrained(where, trust_remote_code=trusted)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        return kind.from_pretrained(
+            where, dtype=dtype, trust_remote_code=trusted, use_safetensors=True
+        )
 
 
 def load_policy(policy: PolicyConfig, checkpoint: Path | None = None) -> PreTrainedModel:
