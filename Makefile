@@ -14,7 +14,8 @@ PYTHON ?= $(firstword $(foreach v,3.13 3.12 3.11,$(shell python$(v) -c 'import s
 # tests and runs of a tiny model are faster on one thread each than on all of them
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo app test test-slow lint format bench bench-methods notebooks notebooks-save screenshots browser clean
+.PHONY: help setup demo app test test-slow lint format bench bench-methods notebooks notebooks-save screenshots browser clean \
+  faults load soak fuzz escapes lower-bounds licences golden
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,9 +58,10 @@ test: $(VENV)/.dev browser lint  ## set up, lint, run all tests
 	@$(PY) -m pytest -n $(JOBS) --dist loadgroup
 	@$(PY) -m pytest --nbmake notebooks -n $(JOBS) --timeout 900
 
-bench: $(VENV)/.runtime  ## paired timings: a step's cost, the store at a million rollouts
+bench: $(VENV)/.dev browser  ## timings: a step's cost, the store and the pages at a million rollouts
 	@$(WORKBENCH) bench --cost --runs-dir $(BENCH_RUNS)
 	@$(PY) -m workbench.store.bench --dir $(BENCH_RUNS)/store --json $(BENCH_RUNS)/store.json
+	@$(PY) -m workbench.pages.bench --dir $(BENCH_RUNS)/app --json $(BENCH_RUNS)/app.json
 
 bench-methods: $(VENV)/.runtime  ## every weighting against the others (up to 90 minutes)
 	@$(WORKBENCH) bench --runs-dir $(BENCH_RUNS) --jobs $(JOBS)
@@ -75,6 +77,36 @@ notebooks-save: $(VENV)/.dev browser  ## execute them and keep their outputs, fi
 
 test-slow: $(VENV)/.dev browser  ## the longer checks, such as the long crash test
 	@$(PY) -m pytest -n $(JOBS) --dist loadgroup -m slow --timeout 3600
+
+faults: $(VENV)/.dev  ## a run's life under every fault; writes the table of the README
+	@$(PY) tests/fault_table.py
+
+load: $(VENV)/.dev browser  ## 20 runs, 50 tabs, 1,000 calls at once: latencies and errors
+	@$(PY) tests/load.py
+
+MINUTES ?= 60
+soak: $(VENV)/.dev browser  ## the app's memory over an hour of live watching (MINUTES=2 is short)
+	@$(PY) tests/soak.py --minutes $(MINUTES)
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	@$(PY) -m pip install --disable-pip-version-check -q -e '.[dev,notebook,fuzz]'
+	@touch $@
+
+SECONDS_EACH ?= 20
+fuzz: $(VENV)/.fuzz  ## coverage-guided fuzzing of everything that is parsed; prints counts
+	@$(PY) tests/fuzz.py --seconds $(SECONDS_EACH)
+
+escapes: $(VENV)/.dev  ## ways out of the query box, each with its refusal
+	@$(PY) tests/escapes.py
+
+lower-bounds: $(VENV)/.dev  ## the quick tests with the lowest versions that pyproject.toml allows
+	@$(PY) tests/lower_bounds.py
+
+licences: $(VENV)/.dev  ## every package that an installation brings along, with its licence
+	@$(PY) tests/licences.py
+
+golden: $(VENV)/.dev  ## write the golden run's numbers anew: say in the commit why they changed
+	@$(PY) tests/golden_run.py
 
 lint: $(VENV)/.dev  ## ruff, ruff format, mypy
 	@$(PY) -m ruff check .

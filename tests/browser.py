@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 FLAGS = [
@@ -107,6 +107,11 @@ def watch(browser: Browser, width: int = 1280, height: int = 800, dark: bool = F
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
     )
     context.grant_permissions(["clipboard-read", "clipboard-write"])
+    return watched(context)
+
+
+def watched(context: BrowserContext) -> Watched:
+    """A new tab of a context, watched."""
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     tab = Watched(page)

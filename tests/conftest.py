@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import App, Watched, chromium, start_app, watch
+from browser import App, Watched, chromium, start_app, watch, watched
 from pages_world import make_world
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +33,19 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def profile(browser: Browser) -> BrowserContext:
+    """What one person's browser keeps: Gradio's files are loaded once for all tests."""
+    first = watch(browser)
+    first.page.close()
+    return first.page.context
+
+
 @pytest.fixture
-def tab(browser: Browser) -> Iterator[Watched]:
-    """A tab with a profile of its own; it must not have left this machine nor raised anything."""
-    watched = watch(browser)
-    yield watched
-    watched.page.context.close()
-    assert watched.strangers == []
-    assert watched.errors == []
+def tab(profile: BrowserContext) -> Iterator[Watched]:
+    """A new tab; it must not have left this machine nor raised anything."""
+    tab = watched(profile)
+    yield tab
+    tab.page.close()
+    assert tab.strangers == []
+    assert tab.errors == []

@@ -1,7 +1,9 @@
 """From a click to a weight: a real child process, started, watched, stopped and resumed."""
 
+import json
 import re
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -67,6 +69,23 @@ def test_a_wrong_value_is_refused_beside_its_field(app: App, tab: Watched):
     expect(page.locator("#launch-yaml")).to_contain_text("steps: 12")
     page.reload()
     expect(page.locator("[id='f-steps']")).to_have_value("12")
+
+
+def test_a_task_file_of_ones_own_is_handed_over_and_previewed(app: App, tab: Watched, tmp_path):
+    rows = [{"prompt": f"name {i} <b>rivers</b>", "kind": "lists"} for i in range(40)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    page = tab.page
+    page.goto(f"{app.url}/?tab=launch")
+    page.locator("[data-section=task] > summary").click()
+    page.get_by_label("your own prompts").set_input_files(tmp_path / "mine.jsonl")
+    preview = page.locator("#launch-result")
+    expect(preview).to_contain_text("rivers</b>")
+    expect(preview).to_contain_text("to train")
+    expect(page.locator("[data-section=task]")).to_have_attribute("open", "")
+    kept = Path(page.locator("[id='f-task.path']").input_value())
+    assert kept.parent == app.runs_dir / "uploads"
+    assert kept.read_bytes() == (tmp_path / "mine.jsonl").read_bytes()
+    expect(page.get_by_role("button", name="Launch run")).to_be_enabled()
 
 
 def test_choosing_another_scalarizer_brings_its_own_fields(app: App, tab: Watched):

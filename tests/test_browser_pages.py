@@ -1,7 +1,10 @@
 """Runs, Compare and Rate as people use them."""
 
 import re
+from pathlib import Path
+from urllib.parse import parse_qs
 
+import psutil
 import pytest
 from browser import App, Watched
 from playwright.sync_api import expect
@@ -21,9 +24,42 @@ def test_two_checkpoints_side_by_side(app: App, tab: Watched):
     expect(table).to_contain_text(f"{100 * wins['rate']:.0f} %")
     expect(table).to_contain_text("The settings are the same.")
     expect(page.locator(".wb-texts ins").first).to_be_visible()
-    page.locator(".wb-switch", has_text="before").nth(1).click()
+    equal = page.get_by_role("row").filter(has=page.get_by_text("equal", exact=True))
+    equal.get_by_role("button", name="before").click()
     expect(page).to_have_url(re.compile("equal%40before"))
     expect(table).to_contain_text("scalarizer.name")
+    page.get_by_label("reference point").select_option("worst")
+    expect(page).to_have_url(re.compile("at=worst"))
+    page.get_by_label("preference", exact=True).fill("0.25")
+    page.keyboard.press("Tab")
+    expect(page).to_have_url(re.compile("ref="))
+    sides = ["maestro@before", "maestro@after", "equal@before"]
+    asked = [float(v) for v in parse_qs(page.url.partition("?")[2])["ref"][0].split(",")]
+    assert asked[-1] == 0.25
+    names = list(found.reference)
+    again = Workbench(app.runs_dir).compare(sides, reference=dict(zip(names, asked, strict=True)))
+    expect(table).to_contain_text(f"{again.volume['hypervolume'].iloc[1]:.3g}")
+
+
+def test_an_evaluation_says_how_far_it_is_and_can_be_cancelled(app: App, tab: Watched):
+    """The real child: it loads the policy, and is gone when it is cancelled."""
+    page = tab.page
+    page.goto(f"{app.url}/?tab=compare&sides=maestro@before,maestro@after")
+    form = page.locator("#compare-ask [data-form]").first
+    form.get_by_label("run").select_option("maestro")
+    form.get_by_label(re.compile("^checkpoint")).fill("base")
+    form.get_by_label("split").select_option("calibration")
+    form.get_by_role("button", name="Evaluate").click()
+    job = page.locator(".wb-jobs tbody tr").first
+    expect(job).to_contain_text(re.compile("loading|sampling|scoring"))
+    own = [
+        c for c in psutil.Process(app.process.pid).children() if "workbench.evaluate" in c.cmdline()
+    ]
+    assert len(own) == 1
+    job.get_by_role("button", name="cancel").click()
+    expect(job).to_contain_text("cancelled")
+    psutil.wait_procs(own, timeout=10)
+    assert not own[0].is_running() or own[0].status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_vote_is_stored_and_can_be_taken_back(app: App, tab: Watched):
@@ -114,25 +150,23 @@ def test_unknown_things_in_an_address_are_said_and_lead_on(app: App, tab: Watche
     expect(page.get_by_text("This prompt is not in this run")).to_be_visible()
 
 
-@pytest.mark.parametrize("width", [800, 1280, 1920])
-def test_no_page_is_wider_than_the_window(app: App, tab: Watched, width):
-    page = tab.page
-    page.set_viewport_size({"width": width, "height": 900})
-    for name in ("launch", "runs", "inspect", "compare", "rate"):
-        page.goto(f"{app.url}/?tab={name}&run=maestro")
-        expect(page.locator(".wb-card").locator("visible=true").first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+WIDTHS = (1920, 1280, 800)
+NAMELESS = """() => [...document.querySelectorAll('.wb-page :is(input, select, button)')]
+    .filter(e => !(e.labels && [...e.labels].some(l => l.textContent.trim())) &&
+        !e.getAttribute('aria-label') && !e.textContent.trim() && !e.title)
+    .map(e => e.outerHTML.slice(0, 120))"""
+FAINT = Path(__file__).with_name("contrast.js").read_text("utf-8").strip().removesuffix(";")
 
 
-def test_every_control_has_a_name(app: App, tab: Watched):
+@pytest.mark.parametrize("name", ["launch", "runs", "inspect", "compare", "rate"])
+def test_a_page_fits_its_window_names_its_controls_and_can_be_read(app: App, tab: Watched, name):
     page = tab.page
-    for name in ("launch", "runs", "inspect", "compare", "rate"):
-        page.goto(f"{app.url}/?tab={name}&run=maestro")
-        expect(page.locator(".wb-card").locator("visible=true").first).to_be_visible()
-        nameless = page.evaluate(
-            """() => [...document.querySelectorAll('.wb-page :is(input, select, button)')]
-            .filter(e => !(e.labels && [...e.labels].some(l => l.textContent.trim())) &&
-                !e.getAttribute('aria-label') && !e.textContent.trim() && !e.title)
-            .map(e => e.outerHTML.slice(0, 120))"""
-        )
-        assert nameless == [], name
+    page.goto(f"{app.url}/?tab={name}&run=maestro")
+    expect(page.locator(".wb-card").locator("visible=true").first).to_be_visible()
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(NAMELESS) == []
+    assert page.evaluate(FAINT) == []
+    page.evaluate("document.body.classList.add('dark')")
+    assert page.evaluate(FAINT) == []

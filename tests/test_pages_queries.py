@@ -1,6 +1,8 @@
 """What the pages ask the store, against the same rows counted in pandas."""
 
+import io
 import time
+from base64 import b64decode
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 from pages_world import NAMES, SIZE, STEPS, batch, make_world
 
 from workbench.api import Workbench
-from workbench.pages import agreement, export, feed, inspect, queries, rate, runs_view
+from workbench.pages import agreement, export, feed, inspect, queries, runs_view, votes
 from workbench.pages.queries import BadFilter, Filters
 from workbench.store.writer import RunWriter
 
@@ -142,17 +144,37 @@ def test_an_export_has_one_column_an_objective_and_no_formula(wb, world):
     assert len(text.splitlines()) == SIZE + 1
 
 
+@pytest.mark.parametrize(
+    ("tab", "wanted"),
+    [("runs", lambda wb: len(wb.runs())),
+     ("compare", lambda wb: len(wb.compare(["maestro@before", "maestro@after"]).means)),
+     ("rate", lambda wb: len(wb.annotations("maestro"))),
+     ("inspect", lambda wb: SIZE)],
+)  # fmt: skip
+def test_every_page_gives_its_rows_away(wb, tab, wanted):
+    view = {"tab": tab, "run": "maestro", "prompt": "p0", "step": "3",
+            "sides": "maestro@before,maestro@after"}  # fmt: skip
+    parquet = export.download(wb, dict(view), "parquet")
+    rows = pd.read_parquet(io.BytesIO(b64decode(parquet["data"])))
+    assert len(rows) == wanted(wb)
+    csv = b64decode(export.download(wb, dict(view), "csv")["data"]).decode()
+    assert len(csv.splitlines()) == len(rows) + 1
+    assert parquet["name"].endswith(".parquet") and "@" not in parquet["name"]
+    with pytest.raises(ValueError, match="allowed are csv, parquet"):
+        export.download(wb, dict(view), "xls")
+
+
 def test_the_order_of_completions_hides_their_origin_and_stays(wb, run, rows):
     group = rows[rows["group_id"] == rows["group_id"].iloc[0]]
-    once, again = rate.shuffled(group, "ann"), rate.shuffled(group, "ann")
+    once, again = votes.shuffled(group, "ann"), votes.shuffled(group, "ann")
     assert once["sample"].tolist() == again["sample"].tolist()
-    others = [rate.shuffled(group, f"rater{i}")["sample"].tolist() for i in range(5)]
+    others = [votes.shuffled(group, f"rater{i}")["sample"].tolist() for i in range(5)]
     assert len({tuple(o) for o in others}) > 1
     assert sorted(once["sample"]) == list(range(SIZE))
 
 
 def test_groups_worth_a_vote_are_not_all_alike(wb, run):
-    queue = rate.candidates(wb, run)
+    queue = votes.candidates(wb, run)
     assert queue["conflict"].is_monotonic_decreasing
     assert queue["conflict"].iloc[0] > 0.5
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from workbench import __version__
 from workbench.bench import cli as bench
-from workbench.commands import analysis, app, offline, runs, store
+from workbench.commands import analysis, app, inspect, marks, offline, runs, store
 from workbench.commands.base import Command, UsageError
 
 COMMANDS: dict[str, Command] = {
@@ -20,6 +20,10 @@ COMMANDS: dict[str, Command] = {
     "stop": runs.STOP,
     "resume": runs.RESUME,
     "delete": runs.DELETE,
+    "rename": marks.RENAME,
+    "duplicate": marks.DUPLICATE,
+    "annotate": marks.ANNOTATE,
+    "inspect": inspect.INSPECT,
     "offline": offline.OFFLINE,
     "evaluate": analysis.EVALUATE,
     "compare": analysis.COMPARE,

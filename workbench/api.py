@@ -298,7 +298,7 @@ class Workbench(Questions, Insights):
         runs: Sequence[str],
         *,
         phase: str | None = None,
-        reference: Mapping[str, float] | None = None,
+        reference: Mapping[str, float] | str | None = None,
     ) -> Comparison:
         """Two or more runs or checkpoints on the same held-out prompts.
 
@@ -306,7 +306,10 @@ class Workbench(Questions, Insights):
             runs: ids or names; ``RUN@STEP`` is the evaluation of one checkpoint, ``RUN@before``
                 that of the start.
             phase: which evaluation of those without ``@``; None: the newest.
-            reference: reference point of the hypervolume.
+            reference: reference point of the hypervolume, per objective after its sign; or
+                ``"bounds"`` (the lower bounds that the objectives declare), ``"worst"`` (just below
+                the worst mean among the sides), or one of ``runs`` (its means). None: the bounds
+                where there are any, else the worst.
         """
         from workbench.hindsight import compare_runs
 

@@ -34,7 +34,7 @@ class Comparison:
             better judge, ties half), low, high, difference (of judge means), its low and high.
         front: one row a side: its mean per objective (after sign) and whether it is on the
             Pareto front of the sides.
-        volume: hypervolume of each side's objective means above ``reference``.
+        volume: side, hypervolume of its objective means above ``reference``, low, high.
         reference: the reference point, per objective (after sign).
         texts: prompt_id, kind, prompt, reference and one column of completions per side.
         config: the keys in which the sides' configurations differ, one column a side.
@@ -73,7 +73,7 @@ class Comparison:
 def compare(
     sides: Mapping[str, pd.DataFrame],
     signs: Mapping[str, int] | None = None,
-    reference: Mapping[str, float] | None = None,
+    reference: Mapping[str, float] | str | None = None,
     config: pd.DataFrame | None = None,
     seed: int = 0,
 ) -> Comparison:
@@ -82,13 +82,14 @@ def compare(
     Args:
         sides: name -> rows of the ``evaluations`` view of one run and step.
         signs: objective -> -1 where less is better; the others are 1.
-        reference: reference point of the hypervolume (after sign); None: just below the worst
-            mean of each objective among the sides.
+        reference: reference point of the hypervolume (after sign), or the name of the side whose
+            means it is; None: just below the worst mean of each objective among the sides.
         config: the differing keys of the sides' configurations.
         seed: of the bootstrap.
 
     Raises:
-        ValueError: fewer than two sides, one without rows, or no prompt that all answered.
+        ValueError: fewer than two sides, one without rows, no prompt that all answered, or a
+            reference that lacks an objective or is no side.
     """
     if len(sides) < 2:
         raise ValueError(f"compare: {len(sides)} side given; two or more are needed")
@@ -102,26 +103,22 @@ def compare(
     tables = {side: table.loc[shared] for side, table in tables.items()}
     names = [n for n in next(iter(tables.values())).columns if n != "kind"]
     names = [n for n in names if all(n in t and t[n].notna().any() for t in tables.values())]
-    draws = np.random.default_rng(seed).integers(0, len(shared), (RESAMPLES, len(shared)))
+    draws = _resamples(len(shared), seed)
     objectives = [n for n in names if n != JUDGE]
     points = {
         side: [float(t[n].mean()) * (signs or {}).get(n, 1) for n in objectives]
         for side, t in tables.items()
     }
     front = pd.DataFrame(points, index=objectives).T
-    low = reference or _below(front)
-    volume = [
-        hypervolume(row[None, :], np.array([low[n] for n in objectives]))
-        for row in front.to_numpy(dtype=float)
-    ]
+    low = _reference(reference, front)
     on_front = pareto_front(front.to_numpy(dtype=float)) if objectives else [True] * len(front)
     return Comparison(
         sides=tuple(sides),
         means=_means(tables, names, draws),
         wins=_wins(tables, draws) if JUDGE in names else pd.DataFrame(),
         front=front.assign(front=on_front).rename_axis("side").reset_index(),
-        volume=pd.DataFrame({"side": list(sides), "hypervolume": volume}),
-        reference=dict(low),
+        volume=_volumes(tables, front, signs or {}, low, draws),
+        reference=low,
         texts=_texts(sides, shared),
         config=config if config is not None else pd.DataFrame(),
     )
@@ -142,9 +139,7 @@ def _interval(samples: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _means(
-    tables: Mapping[str, pd.DataFrame], names: Sequence[str], draws: np.ndarray
-) -> pd.DataFrame:
+def _means(tables: Mapping[str, pd.DataFrame], names: Sequence[str], draws: Floats) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for side, table in tables.items():
         kinds = table["kind"].to_numpy()
@@ -169,15 +164,23 @@ def _means(
     return pd.DataFrame(rows)
 
 
-def _resampled_means(values: Floats, draws: np.ndarray) -> Floats:
-    """(R,) means over each resample of the values that are not NaN."""
+def _resamples(count: int, seed: int) -> Floats:
+    """(R, n): how often each resample holds each prompt; a row sums to n."""
+    drawn = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
+    times = np.zeros((RESAMPLES, count))
+    np.add.at(times, (np.arange(RESAMPLES)[:, None], drawn), 1.0)
+    return times
+
+
+def _resampled_means(values: Floats, draws: Floats) -> Floats:
+    """(R,) means over each resample of the (n,) values that are not NaN; NaN where all are."""
     known = ~np.isnan(values)
-    counts = known[draws].sum(axis=1)
-    sums = np.where(known, values, 0.0)[draws].sum(axis=1)
+    counts = draws @ known
+    sums = draws @ np.where(known, values, 0.0)
     return np.divide(sums, counts, out=np.full(len(draws), np.nan), where=counts > 0)
 
 
-def _wins(tables: Mapping[str, pd.DataFrame], draws: np.ndarray) -> pd.DataFrame:
+def _wins(tables: Mapping[str, pd.DataFrame], draws: Floats) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for side, table in tables.items():
         for against, other in tables.items():
@@ -199,6 +202,45 @@ def _wins(tables: Mapping[str, pd.DataFrame], draws: np.ndarray) -> pd.DataFrame
                     "difference_high": difference[1],
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def _reference(asked: Mapping[str, float] | str | None, front: pd.DataFrame) -> dict[str, float]:
+    """The reference point per objective of ``front``, however it was asked for."""
+    if asked is None:
+        return _below(front)
+    if isinstance(asked, str):
+        if asked not in front.index:
+            raise ValueError(f"reference: {asked!r} is no side; there are {', '.join(front.index)}")
+        return {str(k): float(v) for k, v in front.loc[asked].items()}
+    missing = [n for n in front.columns if n not in asked]
+    if missing:
+        raise ValueError(f"reference: no value for {', '.join(missing)}")
+    return {str(n): float(asked[n]) for n in front.columns}
+
+
+def _volumes(
+    tables: Mapping[str, pd.DataFrame],
+    front: pd.DataFrame,
+    signs: Mapping[str, int],
+    low: Mapping[str, float],
+    draws: Floats,
+) -> pd.DataFrame:
+    """Hypervolume of each side's means above ``low``, with an interval over resampled prompts."""
+    origin = np.array([low[n] for n in front.columns])
+    rows = []
+    for side, table in tables.items():
+        resampled = np.stack(
+            [
+                _resampled_means(table[n].to_numpy(dtype=float), draws) * signs.get(n, 1)
+                for n in front.columns
+            ],
+            axis=1,
+        )
+        boxes = np.clip(resampled - origin, 0.0, None).prod(axis=1)  # one point: one box
+        least, most = _interval(boxes)
+        volume = hypervolume(front.loc[[side]].to_numpy(dtype=float), origin)
+        rows.append({"side": side, "hypervolume": volume, "low": least, "high": most})
     return pd.DataFrame(rows)
 
 

@@ -16,12 +16,13 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.evaluations import PROGRESS
 from workbench.quiet import quiet_libraries
 from workbench.rundir import read_config
 from workbench.store.writer import RunWriter
@@ -128,6 +129,7 @@ def evaluate(
     checkpoint: Path | None,
     split: str = "report",
     prompt: str | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[RolloutBatch, list[Example]]:
     """Load a checkpoint (None: the policy before training) and roll out a split's prompts.
 
@@ -151,7 +153,12 @@ def evaluate(
     session = Session.load(config, task, checkpoint).on_device()
     reference = session.reference_for(checkpoint)
     step = checkpoint_step(checkpoint)
-    return session.evaluate(session.model, reference, step, split, examples), examples
+    return session.evaluate(session.model, reference, step, split, examples, tell), examples
+
+
+def _tell(text: str) -> None:
+    """How far it is, for whoever started this process (``Evaluation.progress``)."""
+    print(f"{PROGRESS}{text}", file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -180,7 +187,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         checkpoint = find_checkpoint(arguments.run_dir, arguments.checkpoint)
         task = load_task(config.task)
-        batch, examples = evaluate(config, task, checkpoint, arguments.split, arguments.prompt)
+        _tell("loading the policy")
+        batch, examples = evaluate(
+            config, task, checkpoint, arguments.split, arguments.prompt, _tell
+        )
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -13,6 +13,9 @@ from typing import Any
 
 MODULE = "workbench.evaluate"
 CANCEL_SECONDS = 5.0
+PROGRESS = "progress: "
+"""How a line of the child's stderr begins that says how far it is."""
+TAIL = 4096
 
 
 class Evaluation:
@@ -45,6 +48,19 @@ class Evaluation:
         """Whether it has ended, well or not."""
         return self._process.poll() is not None
 
+    @property
+    def progress(self) -> str:
+        """How far it is, in its own last words; empty before the first."""
+        said = [line for line in self._lines() if line.startswith(PROGRESS)]
+        return said[-1].removeprefix(PROGRESS) if said else ""
+
+    def _lines(self) -> list[str]:
+        """The end of what the child wrote to stderr; read at an offset, not where it writes."""
+        number = self._errors.fileno()
+        size = os.fstat(number).st_size
+        text = os.pread(number, TAIL, max(0, size - TAIL)).decode("utf-8", "replace")
+        return [line for line in text.splitlines() if line]
+
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
         """Wait for its means: ``{phase, step, means: {kind: {name: mean}}}``.
 
@@ -66,10 +82,7 @@ class Evaluation:
     def _last_words(self, status: int) -> str:
         if status < 0:
             return f"the evaluation was ended by {signal.Signals(-status).name}"
-        self._errors.seek(0)
-        lines = [
-            line for line in self._errors.read().decode("utf-8", "replace").splitlines() if line
-        ]
+        lines = [line for line in self._lines() if not line.startswith(PROGRESS)]
         last = lines[-1] if lines else f"the evaluation ended with status {status}"
         return last.removeprefix("error: ")
 

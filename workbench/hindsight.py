@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,7 +138,7 @@ def compare_runs(
     wb: Workbench,
     runs: Sequence[str],
     phase: str | None,
-    reference: Mapping[str, float] | None,
+    reference: Mapping[str, float] | str | None,
 ) -> Comparison:
     """See ``Workbench.compare``."""
     sides: dict[str, pd.DataFrame] = {}
@@ -153,7 +153,24 @@ def compare_runs(
         if (wb.runs_dir / run_id / "config.yaml").exists():
             configs[handle] = wb.config(run_id)
             signs |= {o.name: o.sign for o in configs[handle].objectives}
+    if reference in (None, "bounds"):
+        reference = declared(configs.values()) or (None if reference is None else {})
+    elif reference == "worst":
+        reference = None
     return compare(sides, signs, reference, _differences(configs))
+
+
+def declared(configs: Iterable[RunConfig]) -> dict[str, float]:
+    """Lower bound of each objective after its sign, where all runs declare the same finite ones.
+
+    Empty where one does not: then there is no such reference point.
+    """
+    found: dict[str, float] = {}
+    for config in configs:
+        for name, low in zip(config.objective_names, bounds(config)[0], strict=True):
+            if not np.isfinite(low) or found.setdefault(name, float(low)) != low:
+                return {}
+    return found
 
 
 def _chosen(rows: pd.DataFrame, at: str | None) -> pd.DataFrame:

@@ -6,7 +6,7 @@ The functions behind them are those of the pages and of the pure core; nothing i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from workbench.config import RunConfig
 from workbench.display import Prose
 
 if TYPE_CHECKING:
+    from workbench.api import Workbench
     from workbench.bench.stored import Benchmark
     from workbench.questions import Runs
     from workbench.store.reader import Store
@@ -165,20 +166,49 @@ class Insights:
         return Prose([{c: vars(f)[c] for c in columns} for f in found], columns=columns)
 
     def agreement(self, run: str) -> pd.DataFrame:
-        """Who picks the same on Rate: columns what, who, same (share), groups."""
-        from workbench.pages.agreement import between_raters, picks, with_scores
+        """Who judges alike on Rate: columns what, who, same, correlation, n.
+
+        ``same`` is the share of n groups with the same pick, ``correlation`` Spearman's over n
+        graded completions.
+        """
+        from workbench.pages.agreement import (
+            between_raters,
+            graded_alike,
+            grades,
+            picks,
+            with_scores,
+        )
 
         run_id = self.resolve(run)
-        votes = picks(self.annotations(run_id))
+        marks = self.annotations(run_id)
+        votes = picks(marks)
         rollouts = self.store.rollouts(run_id)
         parts: Mapping[str, pd.DataFrame] = {
             "raters with each other": between_raters(votes),
             "picks the judge likes best": with_scores(votes, rollouts, "judge"),
             "picks with the largest advantage": with_scores(votes, rollouts, "advantage"),
+            "grades": graded_alike(grades(marks), rollouts),
         }
-        named = [frame.assign(what=what) for what, frame in parts.items()]
-        whole = pd.concat(named, ignore_index=True).rename(columns={"n": "groups"})
-        return whole[["what", "who", "same", "groups"]]
+        rows = [{"what": w} | r for w, frame in parts.items() for r in frame.to_dict("records")]
+        return pd.DataFrame(rows, columns=["what", "who", "same", "correlation", "n"])
+
+    def to_rate(self, run: str, limit: int = 60) -> pd.DataFrame:
+        """Groups where a vote teaches most, first things first: group_id, step, size, conflict."""
+        from workbench.pages.votes import candidates
+
+        return candidates(cast("Workbench", self), self.resolve(run), limit)
+
+    def vote(
+        self, run: str, group_id: str, sample: int | None, rater: str, score: float | None = None
+    ) -> str:
+        """Store a vote for the best completion of a group (None: none is good); returns its id.
+
+        With ``score`` it is a grade in [0, 1] of that completion instead, which replaces an earlier
+        one. Raises ValueError where there is no such completion.
+        """
+        from workbench.pages.votes import vote
+
+        return vote(cast("Workbench", self), self.resolve(run), group_id, sample, rater, score)
 
     def benchmark(self, steps: int | None = None) -> Benchmark:
         """What ``workbench bench`` has measured in this runs directory so far, from stored rows.

@@ -83,7 +83,7 @@ def _scalarizer(args: argparse.Namespace) -> dict[str, Any] | None:
     return dict(data["scalarizer"])
 
 
-def _weights(text: str | None) -> dict[str, float] | None:
+def _weights(text: str | None, option: str = "--weights") -> dict[str, float] | None:
     if text is None:
         return None
     weights = {}
@@ -94,7 +94,7 @@ def _weights(text: str | None) -> dict[str, float] | None:
         except ValueError:
             equals = ""
         if not equals:
-            raise ValueError(f"--weights {part!r}: expected NAME=NUMBER")
+            raise ValueError(f"{option} {part!r}: expected NAME=NUMBER")
     return weights
 
 
@@ -103,13 +103,21 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
         "run", metavar="RUN", nargs="+", help="ids or names; RUN@STEP or RUN@before: a checkpoint"
     )
     parser.add_argument("--phase", help="which evaluation; default: the newest")
+    parser.add_argument(
+        "--reference",
+        metavar="POINT",
+        help="of the hypervolume: bounds, worst, one of the runs, or format=0,length=0.5",
+    )
     json_flag(parser)
 
 
 def _compare(args: argparse.Namespace) -> int:
     from workbench.api import Workbench
 
-    result = Workbench(args.runs_dir).compare(args.run, phase=args.phase)
+    point = args.reference
+    if point is not None and "=" in point:
+        point = _weights(point, "--reference")
+    result = Workbench(args.runs_dir).compare(args.run, phase=args.phase, reference=point)
     if args.json:
         frames = ("means", "wins", "front", "volume", "config")
         print_json({name: getattr(result, name).to_dict("records") for name in frames})
@@ -136,6 +144,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-generations", type=int, help="completions per prompt")
     parser.add_argument("--temperature", type=float, help="0 is greedy")
     parser.add_argument("--phase", help="name of this evaluation; default the checkpoint's")
+    parser.add_argument("--prompt", help="one prompt of your own instead of a split")
     json_flag(parser, "the means")
 
 
@@ -143,7 +152,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     from workbench.api import Workbench
 
     wb = Workbench(args.runs_dir)
-    names = ("checkpoint", "split", "prompts", "num_generations", "temperature", "phase")
+    names = (
+        "checkpoint", "split", "prompts", "num_generations", "temperature", "phase", "prompt",
+    )  # fmt: skip
     evaluation = wb.evaluate(args.run, **{name: getattr(args, name) for name in names})
     try:
         result = evaluation.wait()

@@ -54,7 +54,7 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if hasattr(value, "tolist"):  # numpy scalars and arrays, pandas' NaT and NA have no such thing
         return plain(value.tolist())
-    return None if value != value else str(value)
+    return str(value) if (value != value) is False else None  # NA differs from itself by being NA
 
 
 def print_json(value: Any) -> None:

@@ -111,6 +111,11 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="PATH", help="a new folder, or a new file for duckdb (default: the name)"
     )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="WHICH",
+        help="best, last or a step: a model folder with a card, in exports/, instead of rows",
+    )
     json_flag(parser, "the files written")
 
 
@@ -118,6 +123,10 @@ def _export(args: argparse.Namespace) -> int:
     from workbench.api import Workbench
 
     wb = Workbench(args.runs_dir)
+    if args.checkpoint is not None:
+        folders = [wb.export_model(run, args.checkpoint) for run in args.run]
+        print_json([str(f) for f in folders]) if args.json else print("\n".join(map(str, folders)))
+        return 0
     suffix = ".duckdb" if args.format == "duckdb" else f"-{args.format}"
     out = args.out or f"{args.run[0] if len(args.run) == 1 else 'runs'}{suffix}"
     files = wb.export(args.run, out, args.format)

@@ -7,9 +7,11 @@ from itertools import combinations
 import pandas as pd
 
 from workbench.api import Workbench
-from workbench.pages.markup import card, esc, num, percent, table
+from workbench.pages.markup import card, esc, exports, num, percent, table
 
 FEW = 10
+JUDGE = "\x00judge"
+"""Key of the judge's column: no rater can be called that."""
 
 
 def picks(marks: pd.DataFrame) -> pd.DataFrame:
@@ -53,10 +55,44 @@ def with_scores(votes: pd.DataFrame, rollouts: pd.DataFrame, column: str) -> pd.
     return pd.DataFrame(rows, columns=["who", "n", "same"])
 
 
+def grades(marks: pd.DataFrame) -> pd.DataFrame:
+    """The newest grade of each rater for each completion: rater, group_id, sample, score."""
+    given = marks[marks["type"] == "rating"].sort_values("time")
+    newest = given.drop_duplicates(["rater", "group_id", "sample"], keep="last")
+    newest = newest.dropna(subset=["rater", "score", "sample"])
+    return newest.astype({"sample": int, "score": float})[["rater", "group_id", "sample", "score"]]
+
+
+def graded_alike(given: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
+    """How alike grades order the completions: who, n (completions), correlation (Spearman's).
+
+    Each pair of raters, and each rater with the judge; NaN where one of the two gave every
+    completion the same.
+
+    Args:
+        given: as ``grades`` makes them.
+        rollouts: group_id, sample and judge.
+    """
+    keys = ["group_id", "sample"]
+    wide = given.pivot(index=keys, columns="rater", values="score")
+    judge = rollouts.set_index(keys)["judge"].astype(float)
+    raters = list(wide.columns)
+    wide = wide.join(judge[~judge.index.duplicated()].rename(JUDGE))
+    pairs = [(f"{a} and {b}", a, b) for a, b in combinations(raters, 2)]
+    pairs += [(f"{a} and the judge", a, JUDGE) for a in raters]
+    rows = []
+    for who, a, b in pairs:
+        both = wide[[a, b]].dropna()
+        if len(both) > 1:
+            value = both[a].rank().corr(both[b].rank())
+            rows.append({"who": who, "n": len(both), "correlation": float(value)})
+    return pd.DataFrame(rows, columns=["who", "n", "correlation"])
+
+
 def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> str:
-    """What the votes so far say."""
-    votes = picks(marks)
-    if not len(votes):
+    """What the votes and grades so far say."""
+    votes, given = picks(marks), grades(marks)
+    if not len(votes) and not len(given):
         text = (
             "Votes are stored with the run. They can serve as an anchor (anchor.source: ratings) "
             "and as rewards for the offline trainers."
@@ -65,7 +101,7 @@ def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> str:
     rollouts = wb.sql(
         "SELECT group_id, sample, judge, advantage FROM rollouts "
         "WHERE run_id = $run AND list_contains($groups, group_id)",
-        {"run": run_id, "groups": sorted(set(votes["group_id"]))},
+        {"run": run_id, "groups": sorted(set(votes["group_id"]) | set(given["group_id"]))},
     )
     lines = []
     for title, frame in (
@@ -80,6 +116,16 @@ def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> str:
                 f'<td class="wb-num">{percent(row.same)}</td>'
                 f'<td class="wb-num">{num(row.n)}{few}</td></tr>'
             )
-    head = [("", ""), ("who", ""), ("same", "wb-num"), ("groups", "wb-num")]
+    for row in graded_alike(given, rollouts).itertuples():
+        few = ' <span class="wb-dim">few</span>' if row.n < FEW else ""
+        lines.append(
+            f"<tr><td>grades, as rank correlation</td><td><b>{esc(row.who)}</b></td>"
+            f'<td class="wb-num">{num(row.correlation, signed=True)}</td>'
+            f'<td class="wb-num">{num(row.n)}{few}</td></tr>'
+        )
+    head = [("", ""), ("who", ""), ("same", "wb-num"), ("groups or texts", "wb-num")]
     body = table(head, lines) if lines else '<p class="wb-dim">No group was judged twice yet.</p>'
-    return card("Agreement", body, f"{len(votes)} votes")
+    size = rollouts.groupby("group_id").size().mean()
+    chance = f"by chance a pick is the same in {percent(1 / size)}" if len(votes) else ""
+    said = [f"{len(votes)} votes", f"{len(given)} grades", chance]
+    return card("Agreement", body, f"{' · '.join(filter(None, said))} {exports()}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.api import Workbench
-from workbench.pages import compare, inspect, launch, rate, runs
+from workbench.pages import compare, inspect, launch, rate, runs, uploads
 from workbench.pages.export import download
 from workbench.pages.feed import forget, recent_runs
 from workbench.pages.page import Page, Refused, View, parse_view
@@ -49,6 +49,13 @@ def build_app(
         except (ValueError, LookupError, OSError) as error:
             return {"problem": str(error)}
 
+    def upload(asked: dict[str, Any]) -> dict[str, Any]:
+        """A part of a task file that the browser hands over."""
+        try:
+            return uploads.receive(wb, asked)
+        except (ValueError, OSError) as error:
+            return {"problem": str(error)}
+
     with WorkbenchBlocks(
         title="MAESTRO workbench", analytics_enabled=False, fill_width=True
     ) as blocks:
@@ -58,7 +65,7 @@ def build_app(
             elem_id="wb-address",
             apply_default_css=False,
             js_on_load='workbench.address(trigger, props, watch, server); /* "go" "act" */',
-            server_functions=[save],
+            server_functions=[save, upload],
         )
         memory = gr.State({})
         timer = gr.Timer(2.0, active=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -105,15 +106,34 @@ def show(jobs: Jobs, wb: Workbench, view: View, changed: frozenset[str]) -> list
     if len(sides) < 2:
         advice = empty("Choose two or more sides", "Tick evaluations above to compare them.")
         return [picker, None, "", None, card("", advice), *ends]
+    reference, problem = compare_views.reference_of(view, objectives_of(wb, known, sides))
+    if isinstance(reference, str) and reference not in (*compare_views.REFERENCES, *sides):
+        reference = None
+        view.pop("at")
     try:
-        found = wb.compare(sides)
+        found = wb.compare(sides, reference=reference)
     except ValueError as error:
         advice = empty("These cannot be compared", str(error))
         return [picker, None, "", None, card("", advice), *ends]
     ends[1] = compare_views.texts(found, view)
     if changed and changed <= TEXT_KEYS:
         return [*[gr.skip()] * 5, *ends]
-    return [picker, *_pictures(found, view), compare_views.tables(found), *ends]
+    tables = compare_views.tables(found, view, problem)
+    return [picker, *_pictures(found, view), tables, *ends]
+
+
+def objectives_of(wb: Workbench, known: pd.DataFrame, sides: Sequence[str]) -> list[str]:
+    """The objectives that all sides have, in the order of the first, as a comparison lists them."""
+    names = {side.rpartition("@")[0] for side in sides}
+    runs = known[known["name"].isin(names)].drop_duplicates("run_id").set_index("run_id")["name"]
+    frame = wb.sql(
+        "SELECT run_id, any_value(map_keys(rewards)) AS names FROM evaluations "
+        "WHERE list_contains($runs, run_id) GROUP BY run_id",
+        {"runs": list(runs.index)},
+    )
+    has = {runs[row.run_id]: list(row.names) for row in frame.itertuples()}
+    first = has[sides[0].rpartition("@")[0]]
+    return [n for n in first if all(n in others for others in has.values())]
 
 
 def _pictures(found: Comparison, view: View) -> list[Any]:

@@ -84,7 +84,7 @@ def jobs_list(jobs: Sequence[Job]) -> str:
         )
         lines.append(
             f'<tr><td><i class="wb-dot {dot}"></i>{esc(job.title)}</td>'
-            f"<td>{SAYS[job.status]} {esc(job.message)}</td>"
+            f"<td>{esc(job.progress or SAYS[job.status])} {esc(job.message)}</td>"
             f'<td class="wb-num">{took}</td><td class="wb-num">{end}</td></tr>'
         )
     return table([("evaluation", ""), ("", ""), ("took", "wb-num"), ("", "")], lines, "wb-jobs")
@@ -98,8 +98,35 @@ def evaluate(wb: Workbench, jobs: Jobs, view: View, args: dict[str, Any]) -> str
     if checkpoint not in ("last", "best", "base") and not checkpoint.isdecimal():
         raise Refused(f"checkpoint {checkpoint!r}: allowed are last, best, base or a step")
     wb.config(run)
+    at = step_of(wb, run, checkpoint)
+    stored = wb.sql(
+        "SELECT phase FROM evaluations WHERE run_id = $run AND split = $split AND step = $step "
+        "ORDER BY time DESC LIMIT 1",
+        {"run": wb.resolve(run), "split": split, "step": at},
+    )
+    if at is not None and len(stored):
+        side = f"{run}@{stored['phase'].iloc[0]}"
+        chosen = [s for s in view.get("sides", "").split(",") if "@" in s and s != side]
+        view["sides"] = ",".join([*chosen, side])
+        return f"Stored already: {side} stands beside the others"
     jobs.add(f"{run}, {checkpoint}, {split}", run, checkpoint=checkpoint, split=split)
     return f"Evaluating {checkpoint} of {run}"
+
+
+def step_of(wb: Workbench, run: str, checkpoint: str) -> int | None:
+    """The step that a checkpoint's name stands for; None where that is for the child to find."""
+    if checkpoint == "base":
+        return 0
+    if checkpoint.isdecimal():
+        return int(checkpoint)
+    found = wb.checkpoints(run)
+    kept = found[~found["removed"].astype(bool)] if len(found) else found
+    if not len(kept):
+        return None
+    if checkpoint == "last":
+        return int(kept["step"].max())
+    scored = kept[kept["score"].notna()].astype({"score": float}).sort_values(["score", "step"])
+    return int((scored if len(scored) else kept)["step"].iloc[-1])
 
 
 def ask(wb: Workbench, jobs: Jobs, view: View, args: dict[str, Any], known: pd.DataFrame) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 
+import numpy as np
 import pandas as pd
 
 from workbench.comparison import Comparison
 from workbench.pages.markup import (
+    NOTHING,
     attr,
     button,
     card,
     chip,
     esc,
+    exports,
     go,
     num,
     percent,
@@ -21,8 +24,14 @@ from workbench.pages.markup import (
     table,
 )  # fmt: skip
 from workbench.pages.page import View
+from workbench.yamlio import write_flow
 
 TEXTS_PER_PAGE = 12
+REFERENCES = {
+    "": "the declared bounds",
+    "worst": "just below the worst side",
+}
+"""Reference points by name, as ``Workbench.compare`` takes them; "" is its own choice."""
 
 
 def picker(known: pd.DataFrame, sides: Sequence[str]) -> str:
@@ -53,27 +62,71 @@ def picker(known: pd.DataFrame, sides: Sequence[str]) -> str:
 def front_head(found: Comparison, names: Sequence[str], x: str, y: str) -> str:
     """Which two objectives the front is drawn over, and the hypervolume of all of them."""
     options = [(n, n) for n in names]
-    volumes = ", ".join(
-        f"{esc(row.side)} <b>{num(row.hypervolume)}</b>" for row in found.volume.itertuples()
-    )
-    point = ", ".join(f"{n} {num(v)}" for n, v in found.reference.items())
     return (
         "<h3>Pareto front</h3>"
         f'<div class="wb-bar">{select("x", "horizontal objective", options, x)}'
         f"{select('y', 'vertical objective', options, y)}</div>"
-        f'<div class="wb-dim wb-foot" {attr("title", f"above the reference point {point}")}>'
-        f"Hypervolume over all {len(names)} objectives: {volumes}</div>"
     )
 
 
-def tables(found: Comparison) -> str:
-    """Means, wins and differing settings as tables."""
+def volume_card(found: Comparison, view: View, problem: str) -> str:
+    """Hypervolume of each side above a reference point that can be chosen here."""
+    names = list(found.reference)
+    known = dict(REFERENCES) | {side: f"the means of {side}" for side in found.sides}
+    typed = bool(view.get("ref"))
+    options = [*known.items(), *([("own", "as typed below")] if typed else [])]
+    shown = "own" if typed else view.get("at", "")
+    chooser = select(
+        "at", "reference point", [(v, f"above {t}") for v, t in options], shown, resets="ref"
+    )
+    fields = "".join(
+        f'<label class="wb-field named"><span>{esc(n)}</span><input type="text" '
+        f'inputmode="decimal" data-param="ref" data-group="ref" '
+        f"{attr('data-value', f'{found.reference[n]:.4g}')}></label>"
+        for n in names
+    )
+    wrong = f'<div class="wb-error" role="alert">{esc(problem)}</div>' if problem else ""
+    lines = [
+        f'<tr><td><b>{esc(row.side)}</b></td><td class="wb-num">{row.hypervolume:.3g} '
+        f'<small class="wb-dim">{row.low:.3g} to {row.high:.3g}</small></td></tr>'
+        for row in found.volume.itertuples()
+    ]
+    text = (
+        '<p class="wb-dim wb-foot">The share of objective space that a side\'s means dominate: a '
+        "side that is no better than the reference in one objective has none.</p>"
+    )
+    return card(
+        "Hypervolume",
+        table([("", ""), ("95 % interval", "wb-num")], lines)
+        + text
+        + f'<div class="wb-ref">{fields}</div>{wrong}',
+        chooser,
+    )
+
+
+def reference_of(view: View, names: Sequence[str]) -> tuple[Mapping[str, float] | str | None, str]:
+    """The reference point that an address asks for, and what is wrong with it."""
+    typed = view.get("ref", "")
+    if not typed:
+        return view.get("at") or None, ""
+    try:
+        numbers = [float(part) for part in typed.split(",")]
+    except ValueError:
+        return None, f"{typed!r} are no numbers"
+    if len(numbers) != len(names) or not np.isfinite(numbers).all():
+        return None, f"{typed!r}: {len(names)} numbers are needed, one per objective"
+    return dict(zip(names, numbers, strict=True)), ""
+
+
+def tables(found: Comparison, view: View, problem: str) -> str:
+    """Means, wins, hypervolume and differing settings as tables."""
     return (
         '<div class="wb-columns"><div>'
-        + card("Means", _means(found), "95 % bootstrap intervals over prompts")
+        + card("Means", _means(found), "95 % bootstrap intervals over prompts " + exports())
+        + card("Settings that differ", _config(found), css="wb-differs")
         + "</div><div>"
         + card("Win rate by the judge", _wins(found), "share of prompts won, ties half")
-        + card("Settings that differ", _config(found))
+        + volume_card(found, view, problem)
         + "</div></div>"
     )
 
@@ -129,11 +182,16 @@ def _config(found: Comparison) -> str:
     head = [("key", ""), *((side, "") for side in sides)]
     lines = [
         f'<tr><td class="wb-mono">{esc(row["key"])}</td>'
-        + "".join(f'<td class="wb-mono">{esc(row[side])}</td>' for side in sides)
+        + "".join(f'<td class="wb-mono">{_setting(row[side])}</td>' for side in sides)
         + "</tr>"
         for row in found.config.to_dict("records")
     ]
     return table(head, lines)
+
+
+def _setting(value: object) -> str:
+    """A setting as it stands in YAML; a dash where the side has none."""
+    return f'<span class="wb-dim">{NOTHING}</span>' if value is None else esc(write_flow(value))
 
 
 def texts(found: Comparison, view: View) -> str:

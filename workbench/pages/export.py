@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from workbench.api import Workbench
+from workbench.pages import run_choice
+from workbench.pages.feed import recent_runs
 from workbench.pages.page import View
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -51,21 +53,46 @@ def as_parquet(rows: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
+def shown(wb: Workbench, view: View) -> pd.DataFrame | None:
+    """The rows behind what an address shows; None where it shows none.
+
+    Runs: every run; Inspect: the chosen group; Compare: the means with their intervals; Rate: what
+    people said about the run.
+    """
+    tab = view.get("tab", "inspect")
+    if tab == "runs":
+        return pd.DataFrame(recent_runs(wb))
+    if tab == "compare":
+        sides = [s for s in view.get("sides", "").split(",") if "@" in s]
+        return wb.compare(sides).means if len(sides) > 1 else None
+    if tab == "rate":
+        run = run_choice.chosen(wb, view)
+        return None if run is None else wb.annotations(str(run["run_id"]))
+    from workbench.pages.inspect import shown_rows
+
+    rows = shown_rows(wb, view)
+    return None if rows is None else flat(rows)
+
+
 def download(wb: Workbench, view: View, kind: str) -> dict[str, str]:
-    """The rows that Inspect shows, for the browser to save: file name and base64.
+    """The rows that a page shows, for the browser to save: file name and base64.
 
     Raises:
         ValueError: the kind is neither csv nor parquet, or the address shows no rows.
     """
-    from workbench.pages.inspect import shown_rows
-
     writers = {"csv": as_csv, "parquet": as_parquet}
     if kind not in writers:
         raise ValueError(f"kind {kind!r}: allowed are {', '.join(writers)}")
-    rows = shown_rows(wb, view)
+    rows = shown(wb, view)
     if rows is None:
         raise ValueError("there are no rows here to download")
-    words = f"{view.get('run', 'run')}-{view.get('prompt', '')}-step{view.get('step', '')}"
+    named = {
+        "runs": "runs",
+        "compare": f"compare-{view.get('sides', '')}",
+        "rate": f"{view.get('run', 'run')}-annotations",
+    }
+    group = f"{view.get('run', 'run')}-{view.get('prompt', '')}-step{view.get('step', '')}"
+    words = named.get(view.get("tab", ""), group)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-.")[:120] + f".{kind}"
-    data = b64encode(writers[kind](flat(rows))).decode()
+    data = b64encode(writers[kind](rows)).decode()
     return {"name": name, "data": data}

@@ -100,7 +100,7 @@ def control(doc: FieldDoc, typed: str, problem: str = "", path: str = "") -> str
     return (
         f'<div class="wb-control{inline}{" wrong" if problem else ""}">'
         f"<label {attr('for', name)}>{esc(title(path))}</label>{widget}"
-        f"{error if problem else ''}<small>{_help(doc.help)}</small></div>"
+        f"{error if problem else ''}<small>{with_code(doc.help)}</small></div>"
     )
 
 
@@ -120,10 +120,56 @@ def _options(options: Iterable[tuple[str, str]], chosen: str) -> str:
     )
 
 
-def _help(text: str) -> str:
-    """The documentation of a field; what stands between backticks is code."""
+def with_code(text: str) -> str:
+    """Documentation as markup: what stands between backticks is code."""
     parts = text.split("`")
     return "".join(f"<code>{esc(p)}</code>" if i % 2 else esc(p) for i, p in enumerate(parts))
+
+
+UPLOAD = (
+    '<div class="wb-control wb-upload"><label for="task-upload">your own prompts</label>'
+    '<input type="file" id="task-upload" data-upload accept=".jsonl,.ndjson,.parquet,.csv">'
+    "<small>JSONL, Parquet or CSV with a <code>prompt</code> column; <code>reference</code> and "
+    "<code>kind</code> if there are any. It is kept beside the runs.</small></div>"
+)
+META = "scalarizer.meta_reward"
+FOLD_END = "</div></details>"
+
+
+def folded(title: str, opened: bool) -> str:
+    """The start of a part of a section that folds by itself; ``FOLD_END`` ends it."""
+    state = " open" if opened else ""
+    return (
+        f'<details class="wb-fold" {attr("data-keep", title)}{state}>'
+        f'<summary>{esc(title)}</summary><div class="wb-controls">'
+    )
+
+
+def summary(key: str, data: Mapping[str, Any]) -> str:
+    """What a section says while it is folded."""
+
+    def at(path: str) -> str:
+        value = value_at(data, path)
+        return "–" if value is None else str(value)
+
+    says = {
+        "run": lambda: f"{at('steps')} steps, seed {at('seed')}",
+        "task": lambda: at("task.path") if at("task.name") == "file" else at("task.name"),
+        "policy": lambda: at("policy.model"),
+        "objectives": lambda: f"{len(data.get('objectives') or ())} objectives",
+        "scalarizer": lambda: at("scalarizer.name"),
+        "grpo": lambda: (
+            f"{at('grpo.prompts_per_step')} prompts × {at('grpo.num_generations')} completions, "
+            f"learning rate {at('grpo.learning_rate')}"
+        ),
+        "probe": lambda: (
+            f"{at('probe.prompts')} probe prompts every {at('probe.every')} steps, "
+            f"{at('evaluation.prompts')} held out"
+        ),
+        "logging": lambda: f"a checkpoint every {at('logging.checkpoint_every')} steps",
+        "offline": lambda: at("offline.method") if data.get("offline") else "off",
+    }
+    return says[key]()
 
 
 def section(key: str, title: str, body: str, opened: bool, wrong: int, summary: str = "") -> str:

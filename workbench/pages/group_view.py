@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from workbench.pages.findings import Finding, Group, findings
-from workbench.pages.markup import chip, esc, legend, num, stack
+from workbench.pages.markup import attr, chip, esc, legend, num, stack
 from workbench.pages.queries import matrix
+from workbench.pages.token_text import aligned
 from workbench.types import Floats
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 SHORT = {
     "perplexity": "ppl",
@@ -69,21 +74,36 @@ def heat(shown: Floats, step_values: Floats) -> Floats:
     return np.clip(np.nan_to_num((shown - low) / spread), 0.0, 1.0)
 
 
-def shaded_text(text: str, entropies: Sequence[float] | None) -> str:
-    """The completion, each word tinted by the entropy at its token where the two can be aligned.
+def shaded_text(text: str, parts: Sequence[tuple[str, float]] | None) -> str:
+    """The completion, each token's text tinted by its entropy; plain where that is not known.
 
-    Tokens are aligned with words: exact for word-level tokenizers. Where the counts differ by more
-    than the end token, the text stays plain.
+    Args:
+        text: the completion.
+        parts: its pieces with their entropies in nats, as ``token_text.aligned`` gives them.
     """
-    words = text.split(" ")
-    if entropies is None or len(entropies) - len(words) not in (0, 1):
+    if not parts:
         return esc(text)
-    top = max(1.0, float(max(entropies)))
-    return " ".join(
-        f'<span class="wb-tok" style="--h:{min(1.0, float(e) / top):.2f}" '
-        f'title="entropy {num(float(e))} nats">{esc(w)}</span>'
-        for w, e in zip(words, entropies, strict=False)
+    top = max(1.0, max(entropy for _, entropy in parts))
+    return "".join(
+        f"{part[: len(part) - len(part.lstrip(' '))]}"
+        f'<span class="wb-tok" style="--h:{min(1.0, entropy / top):.2f}" '
+        f'title="entropy {num(entropy)} nats">{esc(part.lstrip(" "))}</span>'
+        for part, entropy in parts
     )
+
+
+def shades(
+    rows: pd.DataFrame, tokenizer: Tokenizer | None
+) -> list[Sequence[tuple[str, float]] | None]:
+    """The pieces of each completion with their entropies; None where those were not logged."""
+    return [
+        aligned(tokenizer, ids if np.ndim(ids) == 1 else None, list(entropies), str(text))
+        if np.ndim(entropies) == 1
+        else None
+        for text, ids, entropies in zip(
+            rows["completion"], rows["token_ids"], rows["token_entropies"], strict=True
+        )
+    ]
 
 
 def note(found: Finding, colors: Mapping[str, str]) -> str:
@@ -106,7 +126,7 @@ def group_table(
     colors: Mapping[str, str],
     what_if: Floats | None,
     standardised: bool,
-    shade: bool,
+    parts: Sequence[Sequence[tuple[str, float]] | None] | None = None,
 ) -> str:
     """The table of one group, and under it what is wrong.
 
@@ -117,7 +137,7 @@ def group_table(
         colors: their colours.
         what_if: (G,) advantages under other weights, or None.
         standardised: show z-scores within the group instead of raw rewards.
-        shade: tint words by token entropy.
+        parts: pieces of each text with their entropies, to tint them by; None: leave them plain.
     """
     group = group_of(rows, names)
     raw = matrix(rows["rewards"], names)
@@ -149,12 +169,11 @@ def group_table(
             if group.truncated[i]
             else ""
         )
-        entropies = row.token_entropies
-        tokens = list(entropies) if shade and np.ndim(entropies) == 1 else None
         lines.append(
-            f'<tr class="{"hot" if i in hot else ""}"><td class="wb-num wb-dim">{i + 1}</td>'
+            f'<tr class="{"hot" if i in hot else ""}">'
+            f'<td class="wb-num wb-dim" {attr("title", about(row))}>{i + 1}</td>'
             '<td class="wb-mono wb-text" dir="auto">'
-            f"{shaded_text(row.completion, tokens)}{cut}</td>"
+            f"{shaded_text(row.completion, parts[i] if parts else None)}{cut}</td>"
             f"<td>{stack(weights, colors, 14, f'weights of row {i + 1}:')}{action}</td>{cells}"
             f'<td class="wb-advcell" data-advantage="{group.advantages[i]:.9g}">'
             f"{advantage_bar(group.advantages[i])}</td>"
@@ -178,6 +197,19 @@ def group_table(
         f'<th scope="col" class="wb-num">judge</th></tr></thead><tbody>{"".join(lines)}{bottom}'
         f"</tbody></table></div>{''.join(note(f, colors) for f in found[:2])}"
     )
+
+
+def about(row: Any) -> str:
+    """What else was logged of a completion: its length and how probable it was."""
+    said = [f"{int(row.num_tokens)} tokens"]
+    for name, value in (
+        ("KL", row.kl),
+        ("log-probability when sampled", row.behaviour_logp),
+        ("under the reference", row.reference_logp),
+    ):
+        if value is not None and not np.isnan(value):
+            said.append(f"{name} {num(value)}")
+    return ", ".join(said)
 
 
 def _means(values: Floats) -> list[float]:

@@ -9,9 +9,10 @@ import pandas as pd
 from workbench import figures
 from workbench.api import Workbench
 from workbench.pages import group_view, prompt_list, queries, run_choice, what_if
-from workbench.pages.markup import attr, button, card, empty, esc, go
+from workbench.pages.markup import attr, button, card, empty, esc, exports, go
 from workbench.pages.page import Page, View, chart, html
 from workbench.pages.quick_gradio import gr
+from workbench.pages.token_text import tokenizer_of
 from workbench.types import Floats
 
 LIST_KEYS = prompt_list.FILTER_KEYS | {"*"}
@@ -92,8 +93,10 @@ def _fill(
         return [*values, card("", gone), "", None, "", "", None]
     others = what_if.alternative(wb, view, run_id, names, step)
     inside = (step["group_id"] == rows["group_id"].iloc[0]).to_numpy()
+    shaded = view.get("shade") == "1" and bool(changed & GROUP_KEYS)
+    parts = group_view.shades(rows, tokenizer_of(wb, run_id)) if shaded else None
     values.append(
-        _group_card(view, rows, step, steps, names, colors, others.advantages[inside])
+        _group_card(view, rows, step, steps, names, colors, others.advantages[inside], parts)
         if changed & GROUP_KEYS
         else skip
     )
@@ -101,7 +104,8 @@ def _fill(
         values += _across(wb, view, run_id, rows)
     else:
         values += [skip, skip]
-    values.append(what_if.panel(view, names, colors, rows, others, inside))
+    conductors = what_if.conductors(wb, names)
+    values.append(what_if.panel(view, names, colors, rows, others, inside, conductors))
     if changed & {"*", "split", "prompt"}:
         points = queries.map_points(wb, run_id, names, view["split"])
         title = _title("Weight map, all prompts", f"{len(points):,} prompts, last seen")
@@ -166,6 +170,7 @@ def _group_card(
     names: list[str],
     colors: dict[str, str],
     alternative: Floats,
+    parts: Any,
 ) -> str:
     at = steps.index(int(view["step"]))
     before = str(steps[at - 1]) if at else ""
@@ -188,14 +193,13 @@ def _group_card(
         + "</span>"
         + _switch(view, "std", "standardised")
         + _switch(view, "shade", "token entropy")
-        + button("CSV", attr("data-export", "csv"), title="download the rows shown")
-        + button("Parquet", attr("data-export", "parquet"), title="download the rows shown")
+        + exports()
         + button("copy address", attr("data-copy", ""), title="an address that opens this view")
     )
     head = group_view.head(rows.iloc[0], len(rows), names, colors)
     table = group_view.group_table(
         rows, step, names, colors, alternative,
-        standardised=view.get("std") == "1", shade=view.get("shade") == "1",
+        standardised=view.get("std") == "1", parts=parts,
     )  # fmt: skip
     return f'<section class="wb-card"><div class="wb-tools">{tools}</div>{head}{table}</section>'
 

@@ -34,6 +34,11 @@ class Job:
     evaluation: Evaluation | None = field(default=None, repr=False)
 
     @property
+    def progress(self) -> str:
+        """How far it is, in the words of its process."""
+        return self.evaluation.progress if self.evaluation and self.status == "running" else ""
+
+    @property
     def seconds(self) -> float:
         """How long it has been at work."""
         return 0.0 if self.began is None else (self.ended or time.time()) - self.began

@@ -132,7 +132,7 @@ def _form(view: View, data: dict[str, Any], problems: Mapping[str, str]) -> str:
     cards = "".join(
         f'<button type="button" class="wb-preset{" sel" if p == chosen else ""}" '
         f'{go(preset=p, set="")} aria-pressed="{str(p == chosen).lower()}"><b>{esc(p)}</b>'
-        f"<span>{esc(about(p))}</span></button>"
+        f"<span>{form.with_code(about(p))}</span></button>"
         for p in PRESETS
     )
     parts = [f'<div class="wb-presets" role="group" aria-label="preset">{cards}</div>']
@@ -144,7 +144,13 @@ def _form(view: View, data: dict[str, Any], problems: Mapping[str, str]) -> str:
                 wrong += sum(p.split(".")[0] == "objectives" for p in problems)
                 changes += sum(p.split(".")[0] == "objectives" for p in typed)
                 continue
+            if prefix == "task":
+                body += form.UPLOAD
+            anchor = False
             for doc in form.fields_of(prefix, variant):
+                if doc.path.startswith("scalarizer.anchor.") and not anchor:
+                    anchor = True
+                    body += form.folded("Anchor", form.value_at(data, form.META) == "anchor")
                 shown = typed.get(doc.path)
                 if shown is None:
                     value = form.value_at(data, doc.path)
@@ -154,7 +160,8 @@ def _form(view: View, data: dict[str, Any], problems: Mapping[str, str]) -> str:
                 wrong += bool(problem)
                 changes += doc.path in typed
                 body += form.control(doc, shown, problem)
-        summary = f"{changes} changed" if changes else ""
+            body += form.FOLD_END if anchor else ""
+        summary = form.summary(key, data) + (f" · {changes} changed" if changes else "")
         parts.append(form.section(key, title, body, key in form.OPEN, wrong, summary))
     return "".join(parts)
 

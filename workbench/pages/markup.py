@@ -17,8 +17,8 @@ from workbench.figures import kind_slot
 from workbench.texts import NOTHING, esc, num, percent
 
 __all__ = [
-    "NOTHING", "act", "ago", "attr", "button", "card", "chip", "duration", "empty", "esc", "go",
-    "legend", "num", "percent", "select", "stack", "table",
+    "NOTHING", "act", "ago", "attr", "button", "card", "chip", "duration", "empty", "esc",
+    "exports", "go", "legend", "num", "percent", "select", "stack", "table",
 ]  # fmt: skip
 
 
@@ -71,19 +71,34 @@ def button(label: str, attribute: str, kind: str = "", title: str = "", off: boo
     )
 
 
+def exports() -> str:
+    """Two buttons that save the rows behind the page."""
+    return "".join(
+        button(label, attr("data-export", kind), title="download the rows shown")
+        for label, kind in (("CSV", "csv"), ("Parquet", "parquet"))
+    )
+
+
 def select(
-    param: str, label: str, options: Iterable[tuple[str, str]], chosen: str, wide: bool = False
+    param: str,
+    label: str,
+    options: Iterable[tuple[str, str]],
+    chosen: str,
+    wide: bool = False,
+    resets: str = "",
 ) -> str:
-    """A drop-down that writes its value into the address under ``param``."""
+    """A drop-down that writes its value into the address under ``param``, emptying ``resets``."""
     items = "".join(
         f"<option {attr('value', value)}{' selected' if value == chosen else ''}>{esc(text)}"
         "</option>"
         for value, text in options
     )
     css = "wb-field wide" if wide else "wb-field"
+    empties = f" {attr('data-resets', resets)}" if resets else ""
     return (
         f'<label class="{css}"><span>{esc(label)}</span>'
-        f"<select {attr('data-param', param)} {attr('aria-label', label)}>{items}</select></label>"
+        f"<select {attr('data-param', param)} {attr('aria-label', label)}{empties}>{items}</select>"
+        "</label>"
     )
 
 

@@ -84,7 +84,7 @@ def _settings(
         )
     state = " open" if wrong else ""
     return (
-        f"<details{state}><summary>settings</summary>"
+        f"<details {attr('data-keep', f'objective {name}')}{state}><summary>settings</summary>"
         f'<div class="wb-controls">{fields}</div></details>'
     )
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from workbench.api import Workbench
-from workbench.pages import run_choice
+from workbench.pages import run_choice, votes
 from workbench.pages.agreement import agreement_card
 from workbench.pages.markup import act, attr, button, card, chip, empty, esc, go
 from workbench.pages.page import Page, Refused, View, html
 
-QUEUE = 60
 GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -34,7 +31,7 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
         return [top, card("", run_choice.no_run(wb, view)), ""]
     run_id = str(run["run_id"])
     marks = wb.annotations(run_id)
-    queue = candidates(wb, run_id)
+    queue = votes.candidates(wb, run_id)
     done = judged(marks, view, queue)
     left = queue[~queue["group_id"].isin(done | skipped(view))]
     if not len(queue):
@@ -78,46 +75,11 @@ def skipped(view: View) -> set[str]:
     return set(filter(None, view.get("skip", "").split(",")))
 
 
-def candidates(wb: Workbench, run_id: str) -> pd.DataFrame:
-    """Groups in the order in which a vote teaches most.
-
-    A vote teaches where the objectives disagree: where the completions differ much in single
-    rewards, yet the weighted advantage hardly follows any of them; newer groups come first among
-    equals. Groups whose completions are all the same text are left out.
-    """
-    return wb.sql(
-        """WITH long AS (
-            SELECT group_id, step, advantage, sample, completion, entry.key AS objective,
-                   entry.value AS reward
-            FROM (SELECT group_id, step, advantage, sample, completion,
-                         unnest(map_entries(rewards)) AS entry
-                  FROM rollouts WHERE run_id = $run AND split IN ('train', 'probe'))
-            WHERE NOT isnan(entry.value)),
-        each AS (
-            SELECT group_id, step, objective, count(DISTINCT completion) AS texts,
-                   count(DISTINCT sample) AS size,
-                   CASE WHEN stddev_pop(reward) > 1e-9 AND stddev_pop(advantage) > 1e-9
-                        THEN corr(reward, advantage) ELSE 0 END AS follows
-            FROM long GROUP BY ALL)
-        SELECT group_id, step, max(size) AS size, max(follows) - min(follows) AS conflict
-        FROM each GROUP BY group_id, step HAVING max(texts) > 1
-        ORDER BY conflict DESC, step DESC, group_id LIMIT $limit""",
-        {"run": run_id, "limit": QUEUE},
-    )
-
-
-def shuffled(rows: pd.DataFrame, who: str) -> pd.DataFrame:
-    """The completions in an order that is random, yet the same when the page is reloaded."""
-    key = f"{who}/{rows['group_id'].iloc[0]}".encode()
-    seed = int.from_bytes(hashlib.sha256(key).digest()[:8], "big")
-    return rows.iloc[np.random.default_rng(seed).permutation(len(rows))]
-
-
 def group_card(wb: Workbench, view: View, run_id: str, group_id: str, done: int, left: int) -> str:
     """One group, blind: the prompt and its completions, nothing else."""
-    rows = shuffled(wb.store.group(run_id, group_id), rater(view))
+    rows = votes.shuffled(wb.store.group(run_id, group_id), rater(view))
     scoring = view.get("mode") == "scores"
-    votes = scores(wb, run_id, group_id, rows, view) if scoring else picks(run_id, group_id, rows)
+    desk = scores(wb, run_id, group_id, rows, view) if scoring else picks(run_id, group_id, rows)
     first = rows.iloc[0]
     passed = ",".join(sorted(skipped(view) | {group_id}))
     none = act("vote", run=run_id, group=group_id, sample=-1)
@@ -132,7 +94,7 @@ def group_card(wb: Workbench, view: View, run_id: str, group_id: str, done: int,
         for label, mode, on in (("best pick", "", not scoring), ("scores", "scores", scoring))
     )
     who = (
-        '<label class="wb-field named"><span>your name</span>'
+        '<label class="wb-field wb-beside"><b>your name</b>'
         f'<input type="text" data-param="rater" {attr("data-value", rater(view))}></label>'
     )
     asked = (
@@ -146,9 +108,9 @@ def group_card(wb: Workbench, view: View, run_id: str, group_id: str, done: int,
         f"<p>{asked} You do not see where they come from.</p>"
     )
     return (
-        f'<section class="wb-card wb-desk">{head}<div class="wb-votes">{votes}</div>'
-        f'<div class="wb-bar">{tools}<span class="wb-right wb-dim">{done} judged · {left} worth '
-        f"judging{who}</span></div></section>"
+        f'<section class="wb-card wb-desk">{head}<div class="wb-votes">{desk}</div>'
+        f'<div class="wb-bar">{tools}<span class="wb-right wb-dim wb-who">{done} judged · {left} '
+        f"worth judging {who}</span></div></section>"
     )
 
 
@@ -210,39 +172,17 @@ def score(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     value = float(args["score"])
     if value not in GRADES:
         raise Refused(f"score {value:g}: allowed are {', '.join(f'{g:g}' for g in GRADES)}")
-    run_id, group_id, sample = str(args["run"]), str(args["group"]), int(args["sample"])
-    where = _where(wb, run_id, group_id, sample)
-    identity = hashlib.sha256(f"{rater(view)}/{group_id}/{sample}".encode()).hexdigest()[:16]
-    wb.annotate(
-        run_id, "rating", annotation_id=identity, rater=rater(view), score=value, **where
-    )  # fmt: skip
+    run_id, sample = str(args["run"]), int(args["sample"])
+    votes.vote(wb, run_id, str(args["group"]), sample, rater(view), value)
     return f"Graded {GRADES.index(value) + 1}"
-
-
-def _where(wb: Workbench, run_id: str, group_id: str, sample: int) -> dict[str, Any]:
-    """What an annotation says about where it belongs.
-
-    Raises:
-        Refused: the group has no such completion.
-    """
-    rows = wb.store.group(run_id, group_id)
-    if not len(rows) or (sample >= 0 and sample not in set(rows["sample"])):
-        raise Refused(f"group {group_id!r} has no completion {sample}")
-    first = rows.iloc[0]
-    return {
-        "split": str(first["split"]),
-        "step": int(first["step"]),
-        "prompt_id": str(first["prompt_id"]),
-        "group_id": group_id,
-        "sample": sample if sample >= 0 else None,
-    }
 
 
 def vote(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     """Store a vote for one completion of a group, or for none (sample -1)."""
-    run_id, group_id, sample = str(args["run"]), str(args["group"]), int(args["sample"])
-    where = _where(wb, run_id, group_id, sample)
-    wb.annotate(run_id, "vote", rater=rater(view), score=float(sample >= 0), **where)
+    sample = int(args["sample"])
+    votes.vote(
+        wb, str(args["run"]), str(args["group"]), sample if sample >= 0 else None, rater(view)
+    )
     return "Vote stored"
 
 

@@ -99,8 +99,9 @@ def checkpoints_card(wb: Workbench, run_id: str) -> str:
     """Checkpoints that are still there; the best one is marked."""
     found = wb.checkpoints(run_id)
     kept = found[~found["removed"].astype(bool)] if len(found) else found
+    budget = _budget(wb, run_id)
     if not len(kept):
-        return card("Checkpoints", '<p class="wb-dim">None saved yet.</p>')
+        return card("Checkpoints", f'<p class="wb-dim">None saved yet.</p>{budget}')
     best = kept["score"].astype(float).max()
     lines = []
     for row in kept.sort_values("step", ascending=False).itertuples():
@@ -122,7 +123,23 @@ def checkpoints_card(wb: Workbench, run_id: str) -> str:
         ("step", "wb-num"), ("score", "wb-num"), ("MB", "wb-num"), ("folder", ""),
         ("saved", "wb-num"), ("", "wb-num"),
     ]  # fmt: skip
-    return card("Checkpoints", table(head, lines), f"{len(kept)} kept")
+    return card("Checkpoints", table(head, lines) + budget, f"{len(kept)} kept")
+
+
+def _budget(wb: Workbench, run_id: str) -> str:
+    """What is kept on disk, of how much."""
+    logging = config_of(wb, run_id).logging
+    folder = wb.launcher.path(run_id) / "segments" / "contexts"
+    used = sum(file.stat().st_size for file in folder.glob("*.parquet")) / 1e6
+    contexts = (
+        f"hidden states {num(used)} of {num(logging.contexts_mb)} MB"
+        if logging.contexts
+        else "hidden states are not logged"
+    )
+    return (
+        f'<p class="wb-dim wb-foot">Kept are the newest {logging.keep_checkpoints}, the best and '
+        f"the last; {contexts}.</p>"
+    )
 
 
 def settings_card(wb: Workbench, run_id: str) -> str:
@@ -131,8 +148,9 @@ def settings_card(wb: Workbench, run_id: str) -> str:
     yaml = dump(config_of(wb, run_id), comments=False)
     line = str(recipe["command"])
     return (
-        '<details class="wb-card wb-section"><summary><h3>Settings and how to reproduce</h3>'
-        f'</summary><pre class="wb-log">{esc(line)}</pre>'
+        '<details class="wb-card wb-section" data-keep="settings">'
+        "<summary><h3>Settings and how to reproduce</h3></summary>"
+        f'<pre class="wb-log">{esc(line)}</pre>'
         f'<div class="wb-bar">{button("copy command", attr("data-copy", line))}'
         f"{button('copy YAML', attr('data-copy', yaml))}</div>"
         f'<pre class="wb-log wb-yaml">{esc(yaml)}</pre></details>'

@@ -20,6 +20,7 @@ from workbench.pages.markup import (
     chip,
     duration,
     esc,
+    exports,
     go,
     num,
     table,
@@ -119,7 +120,7 @@ def runs_table(wb: Workbench, runs: pd.DataFrame, view: View) -> str:
         run_line(row, view.get("run") in (row["name"], row["run_id"]), tags.get(row["run_id"], []))
         for row in shown.to_dict("records")
     ]
-    tools = button("New run", go(tab="launch"), "primary")
+    tools = exports() + button("New run", go(tab="launch"), "primary")
     if total > FEW or wanted:
         tools = (
             '<label class="wb-field"><span>search runs</span><input type="search" data-param="rq" '

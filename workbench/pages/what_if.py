@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from workbench.api import Workbench
-from workbench.logged_rows import rows_from_frame
-from workbench.pages.feed import config_of
+from workbench.hindsight import latest_conductor
+from workbench.logged_rows import LoggedRows, rows_from_frame
+from workbench.pages.feed import config_of, recent_runs
 from workbench.pages.markup import attr, button, esc, go, num, percent, select
 from workbench.pages.page import View
 from workbench.pages.queries import matrix
@@ -19,6 +21,7 @@ from workbench.scalarizer_config import SCALARIZER_CONFIGS
 from workbench.types import Floats
 from workbench.whatif import WhatIf, whatif
 
+MOST_CONDUCTORS = 40
 NEED_MORE = ("single", "oracle", "conductor")
 """Scalarizers that cannot be asked by name alone; ``single`` is offered once per objective."""
 
@@ -53,8 +56,8 @@ def alternative(
     says, problem = "the group's mean weights for every row", ""
     if view.get("alt"):
         try:
-            result = whatif(rows, scalarizer=_config(view["alt"], names), **how)
-            return Alternative(result, result.weights[mine].mean(axis=0), f"{view['alt']} weights")
+            result, asked = _ask(wb, view["alt"], run_id, names, step, rows, how)
+            return Alternative(result, result.weights[mine].mean(axis=0), asked)
         except (ValueError, LookupError) as error:
             problem = str(error)
     elif view.get("w"):
@@ -63,6 +66,49 @@ def alternative(
         except ValueError as error:
             problem = str(error)
     return Alternative(whatif(rows, weights=sliders, **how), sliders, says, problem)
+
+
+def _ask(
+    wb: Workbench,
+    alt: str,
+    run_id: str,
+    names: Sequence[str],
+    step: pd.DataFrame,
+    rows: LoggedRows,
+    how: Mapping[str, Any],
+) -> tuple[WhatIf, str]:
+    """What a scalarizer, or the newest Conductor of a run (``conductor:RUN``), would have chosen.
+
+    Raises:
+        ValueError: it cannot be asked; the text says why.
+    """
+    kind, _, other = alt.partition(":")
+    if kind != "conductor":
+        return whatif(rows, scalarizer=_config(alt, names), **how), f"{alt} weights"
+    theirs = config_of(wb, wb.resolve(other)).objective_names
+    if tuple(theirs) != tuple(names):
+        raise ValueError(f"run {other!r} weighs other objectives: {', '.join(theirs)}")
+    at = int(step["step"].iloc[0])
+    contexts = wb.store.contexts(run_id, str(step["split"].iloc[0]), (at, at))
+    joined = step.merge(contexts, on=["step", "group_id", "sample"], how="left")
+    with_contexts = rows_from_frame(joined, names)
+    result = whatif(
+        replace(rows, contexts=with_contexts.contexts), conductor=latest_conductor(wb, other), **how
+    )
+    return result, f"the weights of {other}'s newest Conductor"
+
+
+def conductors(wb: Workbench, names: Sequence[str]) -> list[str]:
+    """Names of the runs, newest first, whose Conductor weighs the same objectives."""
+    runs = recent_runs(wb)
+    if "scalarizer" not in runs or "objectives" not in runs:
+        return []
+    here = [
+        str(row["name"])
+        for row in runs.to_dict("records")
+        if row["scalarizer"] == "conductor" and list(row["objectives"] or ()) == list(names)
+    ]
+    return here[:MOST_CONDUCTORS]
 
 
 def _typed(text: str, count: int) -> Floats:
@@ -105,6 +151,7 @@ def panel(
     rows: pd.DataFrame,
     other: Alternative,
     inside: np.ndarray,
+    others: Sequence[str],
 ) -> str:
     """The sliders, the other scalarizers, and how much would change."""
     sliders = "".join(
@@ -124,7 +171,8 @@ def panel(
     )
     options = [("", "or another scalarizer …"), *((f"single:{n}", f"single: {n}") for n in names)]
     options += [(k, k) for k in SCALARIZER_CONFIGS if k not in NEED_MORE and k != "static"]
-    chooser = select("alt", "another scalarizer", options, view.get("alt", ""))
+    options += [(f"conductor:{run}", f"Conductor of {run}") for run in others]
+    chooser = select("alt", "another scalarizer", options, view.get("alt", ""), wide=True)
     whole = other.result
     return (
         f"<h3>What if: other weights, same rollouts</h3>{sliders}{problem}"

@@ -36,6 +36,7 @@ class Seq2SeqRoller(Roller):
         completions: list[list[int]] = []
         try:
             for begin in range(0, len(prompt_ids), self.batch_size):
+                self._say(f"sampling, {begin} of {len(prompt_ids)} completions done")
                 chunk = prompt_ids[begin : begin + self.batch_size]
                 batch = self.tokenizer.pad(
                     {"input_ids": chunk}, padding_side="right", return_tensors="pt"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -85,6 +85,7 @@ class Session:
         step: int,
         split: str = "report",
         examples: Sequence[Example] | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> RolloutBatch:
         """Roll out held-out prompts as ``evaluation`` says.
 
@@ -94,6 +95,7 @@ class Session:
             step: Policy updates the model has had.
             split: Name of the split in the log.
             examples: The prompts; None takes the report split's.
+            tell: Hears how far it is, in words.
 
         Raises:
             RewardError: When an objective fails.
@@ -112,7 +114,7 @@ class Session:
             seed=self.config.seed + EVALUATION_SEED,
         )
         roller = self.roller(model, reference, build.end_ids(model, self.tokenizer))
-        return roller.roll_out(examples, sampling, step, split)
+        return replace(roller, tell=tell).roll_out(examples, sampling, step, split)
 
     def reference_for(self, checkpoint: Path | None) -> Reference | None:
         """The frozen reference of this session's model; None when no objective asks for one."""

@@ -85,6 +85,21 @@
       link.href = URL.createObjectURL(new Blob([bytes])); link.download = file.name; link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     };
+    wb.upload = async (input) => {                 // in parts, so that no request is large
+      const file = input.files[0], size = 1 << 20;
+      if (!file) return;
+      const token = [...crypto.getRandomValues(new Uint8Array(12))].map((b) => b.toString(16).padStart(2, "0")).join("");
+      for (let offset = 0; ; offset += size) {
+        const part = new Uint8Array(await file.slice(offset, offset + size).arrayBuffer());
+        const data = btoa(Array.from(part, (b) => String.fromCharCode(b)).join(""));
+        const last = offset + size >= file.size;
+        wb.toast(last ? `Reading ${file.name}` : `Sending ${file.name}: ${Math.round((100 * offset) / file.size)} %`);
+        const answer = await server.upload({ token, name: file.name, offset, data, last });
+        if (answer.problem) { wb.toast(answer.problem, true); break; }
+        if (answer.path) { assign({ "task.name": "file", "task.path": answer.path }); wb.toast(`${file.name} is on the form`); break; }
+      }
+      input.value = "";
+    };
     watch("value", () => {
       const answer = props.value || {};
       if (answer.toast) wb.toast(answer.toast, answer.bad);
@@ -109,6 +124,8 @@
   });
 
   // After Gradio has patched the DOM: form controls follow their attributes, the selection is in sight.
+  const folds = new Map();                         // what a person opened or closed stays so when its page is drawn anew
+  const foldKey = (details) => details.dataset.section || details.dataset.keep;
   const settle = () => { setTimeout(tidy, 0); setTimeout(tidy, 80); };
   const tidy = () => {
     for (const s of document.querySelectorAll(".wb-page select")) {
@@ -119,12 +136,18 @@
       c.checked = c.hasAttribute("checked");
     for (const c of document.querySelectorAll(".wb-page [data-value]"))
       if (c !== document.activeElement && c.value !== c.dataset.value) c.value = c.dataset.value;
+    for (const fold of document.querySelectorAll("details[data-section], details[data-keep]")) {
+      const wanted = folds.get(foldKey(fold));
+      if (wanted !== undefined && fold.open !== wanted && !fold.querySelector(".wb-error")) fold.open = wanted;
+    }
     for (const log of document.querySelectorAll(".wb-log[data-tail]"))
       if (log.scrollTop + log.clientHeight > log.dataset.seen - 40 || !log.dataset.seen) { log.scrollTop = log.scrollHeight; log.dataset.seen = log.scrollHeight; }
   };
   wb.settle = settle;
 
   document.addEventListener("click", (event) => {
+    const fold = event.target.closest("summary")?.parentElement;
+    if (fold && foldKey(fold)) folds.set(foldKey(fold), !fold.open);
     const tab = event.target.closest("#wb-tabs [role=tab]");
     if (tab) { wb.go({ tab: tab.textContent.trim().toLowerCase() }); return; }
     const copy = event.target.closest("[data-copy]");
@@ -164,7 +187,11 @@
     for (const key of (control.dataset.resets || "").split(" ").filter(Boolean)) patch[key] = "";
     timer = setTimeout(() => wb.go(patch, { replace: event.type === "input" }), wait);
   };
-  document.addEventListener("change", (event) => { if (event.target.type !== "range") later(event, 0); typed(event, 0); });
+  const assign = (values) => {                     // several keys of the form at once
+    const others = (wb.view.set || "").split("\n").filter((l) => l && !Object.keys(values).some((path) => l.startsWith(path + "=")));
+    wb.go({ set: [...others, ...Object.entries(values).map(([path, text]) => path + "=" + text)].join("\n") });
+  };
+  document.addEventListener("change", (event) => { if (event.target.dataset.upload !== undefined) { wb.upload(event.target); return; } if (event.target.type !== "range") later(event, 0); typed(event, 0); });
   document.addEventListener("input", (event) => {
     if (["search", "range"].includes(event.target.type)) later(event, 160);
     if (event.target.type === "text") typed(event, 600);
@@ -260,6 +287,10 @@
     update();
     new ResizeObserver(() => { if (chart.box.data && chart.box.offsetWidth) window.Plotly.Plots.resize(chart.box); }).observe(element);
   };
+  document.addEventListener("DOMContentLoaded", () => {
+    const later = ["launch", "rate"].includes(read().tab) ? 2000 : 0;   // fetched while Gradio starts: no chart waits for it
+    setTimeout(() => load().catch((e) => console.error(e)), later);
+  });
   document.addEventListener("DOMContentLoaded", () => {   // light and dark are a class on body
     new MutationObserver(() => { for (const c of charts) if (c.box.data) window.Plotly.relayout(c.box, themed(c.box.layout)); })
       .observe(document.body, { attributes: true, attributeFilter: ["class"] });
