@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 
 from workbench.bench import offline_grid as grid
-from workbench.bench.offline_report import claims, distinct, label, markdown, summary
+from workbench.bench.offline_report import (
+    claims,
+    distinct,
+    label,
+    markdown,
+    overview,
+    summary,
+)
 from workbench.bench.offline_rows import spoil, write_rows
 from workbench.store.state import write_state
 
@@ -142,6 +149,17 @@ def test_the_table_shows_every_seed_and_every_loser():
     assert "| start | warm start | 0.350" in text
     assert "0.750 0.760 0.770" in text
     assert text.count("\n") == 2 + len(SCORES)
+
+
+def test_the_overview_has_a_row_a_condition_and_marks_the_best():
+    table = summary(collected(SCORES))
+    few = table[table["arm"] == "fresh-rpo"].assign(arm="few-rpo")
+    lines = overview(pd.concat([table, few])).splitlines()
+    assert lines[0] == "| rows | RPO | DRO | KTO | SFT |" and len(lines) == 4
+    first, second = lines[2:]
+    assert first.startswith("| fresh: 8 rows a prompt") and first.count("**") == 2
+    assert "**0.86** (" in first and "| 0.76 (" in first
+    assert second.startswith("| few: 2 rows a prompt | **0.76**") and second.endswith("|  |  |  |")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ import numpy as np
 from workbench.bench import offline_grid as grid
 from workbench.bench.cells import Budget, Cell
 from workbench.bench.cli import run_grid, save
-from workbench.bench.offline_report import NUMBERS, claims, collected, markdown, summary
+from workbench.bench.offline_report import NUMBERS, claims, collected, markdown, overview, summary
 from workbench.bench.offline_rows import ROWS, spoil, write_rows
 from workbench.store.reader import Store
 
@@ -72,7 +72,8 @@ def report(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         raise RuntimeError(f"every cell failed; the first one: {found.problems[0]}")
     table = summary(collected(Path(args.runs_dir), found.done, shown))
     stated = claims(table)
-    text = markdown(table) + "\n" + "".join(f"{name}: {said}\n" for name, said in stated.items())
+    said = "".join(f"{name}: {verdict}\n" for name, verdict in stated.items())
+    text = f"{overview(table)}\n{markdown(table)}\n{said}"
     save(folder, "offline", table.drop(columns="scores"), text)
     rows = table.to_dict("records")
     for row in rows:

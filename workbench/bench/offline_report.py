@@ -171,6 +171,27 @@ def label(arm: str) -> tuple[str, str]:
     return ("chain" if arm.startswith("chain") else "start"), LABELS.get(arm, arm)
 
 
+def overview(table: pd.DataFrame) -> str:
+    """Conditions against the four methods: mean judge with its interval, the best of a row bold."""
+    known = table.set_index("arm")
+    keys = list(grid.LEARNERS)
+    lines = [f"| rows | {' | '.join(k.upper() for k in keys)} |", f"|---|{'---:|' * len(keys)}"]
+    for name, condition in grid.CONDITIONS.items():
+        arms = [f"{name}-{key}" for key in keys]
+        means = [float(known["judge"].get(arm, np.nan)) for arm in arms]
+        if np.isnan(means).all():
+            continue
+        cells = []
+        for arm, mean in zip(arms, means, strict=True):
+            if np.isnan(mean):
+                cells.append("")
+                continue
+            text = f"**{mean:.2f}**" if mean == np.nanmax(means) else f"{mean:.2f}"
+            cells.append(f"{text} ({known.loc[arm, 'low']:.2f}–{known.loc[arm, 'high']:.2f})")
+        lines.append(f"| {name}: {condition.label} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def markdown(table: pd.DataFrame) -> str:
     """The table for people: every seed stands in it."""
     lines = [
