@@ -103,9 +103,20 @@ def read_identity(run_dir: Path) -> dict[str, Any]:
         identity = json.loads((run_dir / "run.json").read_bytes())
     except ValueError:
         identity = None
-    if not isinstance(identity, dict):
+    if not _is_identity(identity):
         return {"run_id": run_dir.name, "name": run_dir.name, "damaged": "run.json is damaged"}
     return identity | {"run_id": run_dir.name}
+
+
+def _is_identity(value: Any) -> bool:
+    """Whether this can be a run.json: one key of the wrong kind must not hide all other runs."""
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return False
+    if not isinstance(value.get("summary", {}), dict) or not isinstance(value.get("kind", ""), str):
+        return False
+    texts = all(isinstance(value.get(k), str | None) for k in ("parent", "token", "cwd"))
+    launch = isinstance(value.get("launch"), dict | None)
+    return texts and launch and type(value.get("created", 0.0)) in (int, float)
 
 
 def read_config(run_dir: Path) -> RunConfig:
@@ -120,7 +131,10 @@ def read_process(run_dir: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         state = read_state(run_dir)
         record = {k: state.get(k) for k in ("pid", "pid_created", "pgid")}
-    return record if record.get("pid") and record.get("pid_created") else {}
+    if not isinstance(record, dict):
+        return {}
+    whole = all(type(record.get(k)) is int and 0 < record[k] < 2**31 for k in ("pid", "pgid"))
+    return record if whole and type(record.get("pid_created")) in (int, float) else {}
 
 
 def resolve(runs_dir: Path, handle: str) -> Path:

@@ -62,10 +62,25 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} {value!r} cannot be part of a run's state")
 
 
+NUMBER = (int, float)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "status": (str,), "message": (str, type(None)), "phase": (str, type(None)), "step": (int,),
+    "steps": (int,), "attempt": (int,), "starts": (int,), "heartbeat": NUMBER,
+    "pid": (int, type(None)), "pgid": (int, type(None)), "pid_created": (*NUMBER, type(None)),
+    "eta_seconds": (*NUMBER, type(None)), "steps_per_second": (*NUMBER, type(None)),
+}  # fmt: skip
+"""What the keys of state.json hold, where they are there."""
+
+
+def _is_a(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether a JSON value is of one of these kinds; true and false are no numbers."""
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
 def read_state(run_dir: Path | str) -> dict[str, Any]:
     """What the run last said of itself; empty before it said anything.
 
-    A file that is not JSON (no workbench writes one) reads as a failed run that says so.
+    A file that is not JSON, or holds what no workbench writes, reads as a failed run that says so.
     """
     path = Path(run_dir) / "state.json"
     try:
@@ -74,7 +89,13 @@ def read_state(run_dir: Path | str) -> dict[str, Any]:
         return {}
     except ValueError as error:
         return {"status": "failed", "message": f"{path.name} is damaged: {error}"}
-    return state if isinstance(state, dict) else {"status": "failed", "message": "damaged state"}
+    if not isinstance(state, dict):
+        return {"status": "failed", "message": f"{path.name} is damaged: no mapping"}
+    wrong = [k for k, kinds in _KINDS.items() if k in state and not _is_a(state[k], kinds)]
+    if wrong:
+        problem = f"{path.name} is damaged: {wrong[0]} is {str(state[wrong[0]])[:40]!r}"
+        return {"status": "failed", "message": problem}
+    return state
 
 
 def write_state(run_dir: Path | str, **changes: Any) -> dict[str, Any]:
