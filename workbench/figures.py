@@ -124,23 +124,30 @@ def weights_by_kind(frame: pd.DataFrame) -> go.Figure:
         shared_xaxes=True, shared_yaxes=True,
         vertical_spacing=0.18 / max(1, rows - 0.5), horizontal_spacing=0.03,
     )  # fmt: skip
-    means = frame.groupby(["kind", "step", "objective"], sort=False)["weight"].mean().reset_index()
+    means = frame.groupby(["kind", "objective", "step"])["weight"].mean().reset_index()
+    lines = dict(list(means.groupby(["kind", "objective"], sort=False)))
+    traces = []
     for i, kind in enumerate(kinds):
+        axis = str(i + 1) if i else ""  # subplots are numbered row by row; the first has no number
         for name in names:
-            line = means[(means["kind"] == kind) & (means["objective"] == name)].sort_values("step")
-            figure.add_scatter(
-                x=line["step"].tolist(),
-                y=line["weight"].tolist(),
-                name=plain_text(name),
-                meta=f"{kind}/{name}",
-                mode="lines" if len(line) > 1 else "markers",
-                line={"color": colors[name], "width": 1.6},
-                showlegend=i == 0,
-                legendgroup=name,
-                hovertemplate="%{y:.3g}",
-                row=i // columns + 1,
-                col=i % columns + 1,
+            line = lines.get((kind, name), means.iloc[:0])
+            traces.append(
+                {
+                    "type": "scatter",
+                    "x": line["step"].tolist(),
+                    "y": line["weight"].tolist(),
+                    "name": plain_text(name),
+                    "meta": f"{kind}/{name}",
+                    "mode": "lines" if len(line) > 1 else "markers",
+                    "line": {"color": colors[name], "width": 1.6},
+                    "showlegend": i == 0,
+                    "legendgroup": name,
+                    "hovertemplate": "%{y:.3g}",
+                    "xaxis": f"x{axis}",
+                    "yaxis": f"y{axis}",
+                }
             )
+    figure.add_traces(traces)  # at once: one by one each costs milliseconds
     figure.update_annotations(font_size=11)
     return layout(
         figure, height=70 + 130 * rows, margin={**MARGIN, "t": 46},

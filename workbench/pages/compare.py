@@ -35,9 +35,10 @@ def build(wb: Workbench) -> Page:
     texts = html("compare-texts")
     own = html("compare-own")
     asked = html("compare-ask")
+    work = html("compare-jobs")
     return Page(
         "compare",
-        [picker, means, front_head, front, tables, own, texts, asked],
+        [picker, means, front_head, front, tables, own, texts, asked, work],
         partial(show, jobs),
         {
             "evaluate": lambda wb, view, args: compare_ask.evaluate(wb, jobs, view, args),
@@ -59,13 +60,12 @@ def live(jobs: Jobs, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
     """Show the jobs at work; when one has ended, the whole page."""
     now = [(j.identity, j.status) for j in jobs.list()]
     before, memory["jobs"] = memory.get("jobs", now), now
-    if before != now:
-        return show(jobs, wb, view, frozenset({"*"}))
+    work = compare_ask.jobs_card(jobs.list())
     values: list[Any] = [gr.skip()] * 7
-    if any(status == "running" for _, status in now):
-        sides = [s for s in view.get("sides", "").split(",") if "@" in s]
-        return [*values, compare_ask.ask_card(wb, jobs, view, sides)]
-    return [*values, gr.skip()]
+    if before != now:
+        values = show(jobs, wb, view, frozenset({"*"}))[:7]
+    # what a person is typing under "Evaluate more" is never drawn anew
+    return [*values, gr.skip(), work if jobs.active or before != now else gr.skip()]
 
 
 def evaluations(wb: Workbench) -> pd.DataFrame:
@@ -98,10 +98,15 @@ def show(jobs: Jobs, wb: Workbench, view: View, changed: frozenset[str]) -> list
             "A run evaluates its policy before and after training. Let one finish, or start one.",
             button("Go to Launch", go(tab="launch"), "primary"),
         )
-        return [card("", nothing), None, "", None, "", "", "", ""]
+        return [card("", nothing), None, "", None, "", "", "", "", ""]
     sides = sides_of(view, known)
     view["sides"] = ",".join(sides) or "none"
-    ends = [compare_ask.answers(wb, view), "", compare_ask.ask_card(wb, jobs, view, sides)]
+    ends = [
+        compare_ask.answers(wb, view),
+        "",
+        compare_ask.ask_card(wb, view, sides),
+        compare_ask.jobs_card(jobs.list()),
+    ]
     picker = compare_views.picker(known, sides)
     if len(sides) < 2:
         advice = empty("Choose two or more sides", "Tick evaluations above to compare them.")

@@ -27,6 +27,7 @@ from workbench.pages.markup import (
 from workbench.pages.page import Refused, View
 from workbench.pages.queries import matrix
 
+RECENT = 6
 SAYS = {
     "waiting": "waits for its turn",
     "running": "at work",
@@ -36,8 +37,8 @@ SAYS = {
 }
 
 
-def ask_card(wb: Workbench, jobs: Jobs, view: View, sides: Sequence[str]) -> str:
-    """Evaluate a checkpoint; send a prompt to the chosen sides; what is at work."""
+def ask_card(wb: Workbench, view: View, sides: Sequence[str]) -> str:
+    """Evaluate a checkpoint; send a prompt to the chosen sides."""
     runs = recent_runs(wb)
     options = "".join(
         f"<option {attr('value', str(name))}>{esc(name)}</option>"
@@ -64,18 +65,17 @@ def ask_card(wb: Workbench, jobs: Jobs, view: View, sides: Sequence[str]) -> str
     )
     return card(
         "Evaluate more",
-        f'<div class="wb-row2 wb-plain"><div>{evaluate}</div><div>{own}</div></div>'
-        + jobs_list(jobs.list()[:6]),
+        f'<div class="wb-row2 wb-plain"><div>{evaluate}</div><div>{own}</div></div>',
         "in a process of its own; results are stored with the run",
     )
 
 
-def jobs_list(jobs: Sequence[Job]) -> str:
-    """What was asked for, newest first."""
+def jobs_card(jobs: Sequence[Job]) -> str:
+    """What was asked for, newest first; nothing where nothing was."""
     if not jobs:
         return ""
     lines = []
-    for job in jobs:
+    for job in jobs[:RECENT]:
         live = job.status in ("waiting", "running")
         end = button("cancel", act("cancel", job=job.identity)) if live else ""
         took = duration(job.seconds) if job.began else ""
@@ -87,7 +87,8 @@ def jobs_list(jobs: Sequence[Job]) -> str:
             f"<td>{esc(job.progress or SAYS[job.status])} {esc(job.message)}</td>"
             f'<td class="wb-num">{took}</td><td class="wb-num">{end}</td></tr>'
         )
-    return table([("evaluation", ""), ("", ""), ("took", "wb-num"), ("", "")], lines, "wb-jobs")
+    head = [("evaluation", ""), ("", ""), ("took", "wb-num"), ("", "")]
+    return card("At work and done", table(head, lines, "wb-jobs"))
 
 
 def evaluate(wb: Workbench, jobs: Jobs, view: View, args: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ import pandas as pd
 from workbench import rundir
 from workbench.api import Workbench
 from workbench.config import RunConfig
+from workbench.configtext import dump
 from workbench.pages import queries
 
 LIVE = ("queued", "starting", "running", "stopping")
@@ -51,6 +52,20 @@ def config_of(wb: Workbench, run_id: str) -> RunConfig:
         UnknownRunError: the run has no directory here.
     """
     return _config(wb.runs_dir, run_id)
+
+
+@lru_cache(maxsize=256)
+def _yaml(runs_dir: Path, run_id: str) -> str:
+    return dump(_config(runs_dir, run_id), comments=False)
+
+
+def yaml_of(wb: Workbench, run_id: str) -> str:
+    """The same as YAML without comments, written once.
+
+    Raises:
+        UnknownRunError: the run has no directory here.
+    """
+    return _yaml(wb.runs_dir, run_id)
 
 
 def forget(wb: Workbench) -> None:

@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 from workbench.api import Workbench
-from workbench.configtext import dump
 from workbench.core.diagnostics import suggest_token_limit
-from workbench.pages.feed import config_of
+from workbench.pages.feed import config_of, yaml_of
 from workbench.pages.markup import (
     act,
     ago,
@@ -145,7 +144,7 @@ def _budget(wb: Workbench, run_id: str) -> str:
 def settings_card(wb: Workbench, run_id: str) -> str:
     """The run's whole configuration, and the command that makes it again."""
     recipe = wb.reproduce(run_id)
-    yaml = dump(config_of(wb, run_id), comments=False)
+    yaml = yaml_of(wb, run_id)
     line = str(recipe["command"])
     return (
         '<details class="wb-card wb-section" data-keep="settings">'

@@ -288,7 +288,7 @@
     new ResizeObserver(() => { if (chart.box.data && chart.box.offsetWidth) window.Plotly.Plots.resize(chart.box); }).observe(element);
   };
   document.addEventListener("DOMContentLoaded", () => {
-    const later = ["launch", "rate"].includes(read().tab) ? 2000 : 0;   // fetched while Gradio starts: no chart waits for it
+    const later = ["launch", "rate"].includes(read().tab) ? 400 : 0;    // fetched while Gradio starts: no chart waits for it
     setTimeout(() => load().catch((e) => console.error(e)), later);
   });
   document.addEventListener("DOMContentLoaded", () => {   // light and dark are a class on body
