@@ -10,7 +10,17 @@ from typing import NoReturn
 
 from workbench import __version__
 from workbench.bench import cli as bench
-from workbench.commands import analysis, app, inspect, marks, offline, runs, store
+from workbench.commands import (
+    analysis,
+    app,
+    data,
+    inspect,
+    marks,
+    offline,
+    runs,
+    store,
+    sweep,
+)  # fmt: skip
 from workbench.commands.base import Command, UsageError
 
 COMMANDS: dict[str, Command] = {
@@ -24,7 +34,9 @@ COMMANDS: dict[str, Command] = {
     "duplicate": marks.DUPLICATE,
     "annotate": marks.ANNOTATE,
     "inspect": inspect.INSPECT,
+    "sweep": sweep.SWEEP,
     "offline": offline.OFFLINE,
+    "data": data.DATA,
     "evaluate": analysis.EVALUATE,
     "compare": analysis.COMPARE,
     "whatif": analysis.WHATIF,

@@ -27,6 +27,7 @@ from workbench.insights import Insights
 from workbench.launcher import Launcher
 from workbench.questions import Questions, Runs
 from workbench.runhandle import Run
+from workbench.sweeps import Sweeps
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -41,7 +42,7 @@ MAX_ACTIVE = 4
 """Runs that are active at once before further ones queue, unless told otherwise."""
 
 
-class Workbench(Questions, Insights):
+class Workbench(Questions, Insights, Sweeps):
     """One runs directory: its runs, its store, its pictures.
 
     Args:
