@@ -1,10 +1,12 @@
 """The bandit tier: planted worlds, the gradient in closed form, and what must come out of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from workbench.bench import bandit
+from workbench.bench import bandit, bandit_sweeps, sweeps
 from workbench.bench.planted import TRAPS, plant
 
 
@@ -123,3 +125,45 @@ def test_a_tournament_reports_every_player() -> None:
     by = {r["method"]: r for r in rows}
     assert by["oracle"]["regret"] == 0 and by["equal"]["recovered"] == 0
     assert np.isnan(by["gdpo"]["weight_error"])  # its weights act on z-scores
+
+
+@pytest.mark.parametrize("judge", sorted(bandit.JUDGES))
+def test_judges_of_the_tier_are_what_they_say(judge: str) -> None:
+    world = plant(seed=3)
+    prompts, arms = np.repeat(np.arange(42), 24), np.tile(np.arange(24), 42)
+    true = world.utility[prompts, arms]
+    first = world.rewards[prompts, arms, 0]
+    early, late = (bandit.JUDGES[judge](world, share, prompts, arms) for share in (0.0, 1.0))
+    expected = {
+        "true": (true, true),
+        "biased": (true + 0.3 * first, true + 0.3 * first),
+        "drifting": (true, 2 * (true + 0.6 * first) - 1),
+    }
+    if judge == "outside":
+        assert np.array_equal(early, late)
+        assert abs(np.corrcoef(early, true)[0, 1]) < 0.1  # three standard errors of 1,008 rows
+    else:
+        np.testing.assert_allclose(early, expected[judge][0])
+        np.testing.assert_allclose(late, expected[judge][1])
+
+
+def test_a_judge_that_says_nothing_of_the_objectives_leaves_equal_weights() -> None:
+    world = plant(seed=1)
+    equal = bandit.play(bandit.PLAYERS["equal"], world, 1, 100)["utility"]
+    true, shuffled, outside = (
+        bandit.play(bandit.PLAYERS[f"anchored{end}"], world, 1, 100)["utility"]
+        for end in ("", "-shuffled", "-outside")
+    )
+    for nothing in (shuffled, outside):
+        assert nothing == pytest.approx(equal, abs=0.35 * (true - equal))
+
+
+def test_a_sweep_measures_the_way_to_the_oracle_per_setting() -> None:
+    rows = bandit_sweeps.measure("group_size", 0.0, 0, steps=4)
+    methods = {m: len(players) for m, players in bandit_sweeps.SWEEPS["group_size"].items()}
+    assert {r["method"] for r in rows} == set(methods)
+    assert len(rows) == sum(methods.values())
+    assert all(np.isfinite(r["recovered"]) for r in rows)
+    with pytest.raises(ValueError, match="sweep: 'rho' unknown"):
+        bandit_sweeps.run("rho", Path("."), [0])
+    assert set(bandit_sweeps.SWEEPS) == set(sweeps.SWEEPS) == set(sweeps.TITLES)

@@ -78,7 +78,7 @@ def test_markdown_has_one_line_a_method_and_marks_the_best_without_a_judge() -> 
     table = report.summary(frame(base=0.3, equal=0.4, saw=0.45, anchored=0.58))
     lines = report.markdown(table).splitlines()
     assert len(lines) == 2 + 4
-    assert lines[0].startswith("| Method | reason | story | Mean |")
+    assert lines[0].startswith("| Method | Seeds | reason | story | Mean |")
     assert {line.count("|") for line in lines} == {lines[0].count("|")}
     (saw,) = [line for line in lines if line.startswith("| SAW")]
     assert "**46.0**" in saw and "+5.0 [+5.0, +5.0]" in saw

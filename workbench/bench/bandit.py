@@ -14,7 +14,6 @@ last quarter of the steps and w*_f.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +21,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from workbench.bench.planted import CONFLICTS, FAMILIES, TRAPS, World, plant
+from workbench.bench.players import GROUP, JUDGES, PLAYERS, Player
 from workbench.core.advantages import aggregate
 from workbench.core.scalarizers import build_scalarizer
 from workbench.core.scaling import ObjectiveScaling, RewardScaling
@@ -29,63 +29,8 @@ from workbench.core.scene import Choice, Scalarizer, Scene
 from workbench.scalarizer_config import ScalarizerConfig
 from workbench.types import Floats, Ints
 
-PROMPTS_PER_STEP, GROUP, STEPS, RATE = 14, 16, 200, 1.0
+PROMPTS_PER_STEP, STEPS, RATE = 14, 200, 1.0
 CONFIG: TypeAdapter[Any] = TypeAdapter(ScalarizerConfig)
-
-
-@dataclass(frozen=True)
-class Player:
-    """One method of the bandit tier: a scalarizer's settings and what surrounds it.
-
-    ``reward`` is ``objectives``, or ``utility``: the judge itself as the reward, on the share
-    ``judged`` of the groups.
-    """
-
-    scalarizer: Mapping[str, Any]
-    aggregation: str = "sum_then_normalize"
-    scaling: str = "none"
-    reward: str = "objectives"
-    judged: float = 1.0
-
-
-def _anchored(**anchor: Any) -> dict[str, Any]:
-    return {
-        "name": "conductor",
-        "meta_reward": "anchor",
-        "anchor": {"source": "judge", "fraction": 0.125} | anchor,
-    }
-
-
-EQUAL = {"name": "static"}
-PLAYERS: dict[str, Player] = {
-    **{
-        f"single-{k}": Player({"name": "single", "objective": f"objective_{k}"})
-        for k in range(1, 5)
-    },
-    "equal": Player(EQUAL),
-    "random": Player({"name": "random", "per": "step"}),
-    "random-response": Player({"name": "random", "per": "completion"}),
-    "saw": Player({"name": "saw"}),
-    "gdpo": Player(EQUAL, "normalize_then_sum"),
-    "saw-gdpo": Player({"name": "saw"}, "normalize_then_sum"),
-    "dvao": Player({"name": "dvao"}, "normalize_then_sum"),
-    "gd2po": Player({"name": "gd2po"}, "normalize_then_sum"),
-    "ctwa": Player({"name": "ctwa"}),
-    "sa-mrpo": Player({"name": "sa_mrpo"}, "normalize_then_sum"),
-    "hypervolume": Player({"name": "hypervolume"}),
-    "maestro": Player({"name": "conductor"}),
-    "maestro-rank": Player({"name": "conductor"}, scaling="rank"),
-    "anchored": Player(_anchored()),
-    "anchored-16": Player(_anchored(fraction=0.0625)),
-    "anchored-64": Player(_anchored(fraction=1 / 64)),
-    "anchored-noise": Player(_anchored(noise=0.05)),
-    "anchored-bias": Player(_anchored(head="bias")),
-    "anchored-disagreement": Player(_anchored(select="disagreement")),
-    "anchored-shuffled": Player(_anchored(shuffle=True)),
-    "judge-only": Player(EQUAL, reward="utility", judged=0.125),
-    "judge-everywhere": Player(EQUAL, reward="utility"),
-}
-"""Every method of the tier by its key; the oracle is trained beside them."""
 
 
 @dataclass
@@ -108,10 +53,10 @@ class Learner:
         """Expected utility over all prompts."""
         return float((self.probabilities() * self.world.utility).sum(axis=1).mean())
 
-    def draw(self, prompts: Ints, rng: np.random.Generator) -> Ints:
+    def draw(self, prompts: Ints, rng: np.random.Generator, size: int = GROUP) -> Ints:
         """(B, G) arms by systematic sampling: one offset per group, in random order."""
         edges = np.cumsum(self.probabilities(prompts), axis=1)  # (B, A)
-        points = (np.arange(GROUP) + rng.random((len(prompts), 1))) / GROUP  # (B, G)
+        points = (np.arange(size) + rng.random((len(prompts), 1))) / size  # (B, G)
         arms = (points[:, :, None] >= edges[:, None, :]).sum(axis=2)
         return np.asarray(rng.permuted(np.minimum(arms, edges.shape[1] - 1), axis=1))
 
@@ -130,7 +75,8 @@ def _rewards(player: Player, world: World, prompts: Ints, arms: Ints, seen: Floa
         return seen
     utility = world.utility[prompts, arms][:, None]
     # the first share of every batch; which prompts those are changes from step to step
-    judged = np.arange(len(prompts)) < round(player.judged * len(prompts) / GROUP) * GROUP
+    size = player.group
+    judged = np.arange(len(prompts)) < round(player.judged * len(prompts) / size) * size
     return np.where(judged[:, None], utility, np.nan)
 
 
@@ -141,7 +87,7 @@ def play(player: Player, world: World, seed: int, steps: int = STEPS) -> dict[st
         ``utility`` at the end, ``weight_error`` (NaN where weights do not act on raw rewards), and
         ``judged``, the number of rows whose utility was asked for.
     """
-    rng = np.random.default_rng([seed, 11])
+    rng, size = np.random.default_rng([seed, 11]), player.group
     count = world.rewards.shape[2] if player.reward == "objectives" else 1
     names = tuple(f"objective_{k + 1}" for k in range(count))
     scaling = RewardScaling(
@@ -151,25 +97,27 @@ def play(player: Player, world: World, seed: int, steps: int = STEPS) -> dict[st
         CONFIG.validate_python(dict(player.scalarizer)),
         names,
         world.hidden.shape[2],
-        GROUP,
+        size,
         seed,
         player.aggregation,
+        steps * PROMPTS_PER_STEP,
     )
     learner = Learner(world)
     totals, rows, judged = np.zeros((FAMILIES, count)), np.zeros((FAMILIES, 1)), 0
     for step in range(steps):
         batch = _batch(world, step, rng)
-        arms = learner.draw(batch, rng)
-        flat, prompts = arms.reshape(-1), np.repeat(batch, GROUP)
+        arms = learner.draw(batch, rng, size)
+        flat, prompts = arms.reshape(-1), np.repeat(batch, size)
         seen = world.observe(prompts, flat, rng)
-        raw, scaled = scaling(_rewards(player, world, prompts, flat, seen), GROUP)
+        raw, scaled = scaling(_rewards(player, world, prompts, flat, seen), size)
         judged += int((~np.isnan(raw[:, 0])).sum()) if player.reward == "utility" else 0
         kinds = [str(f) for f in world.family[prompts]]
         scene = Scene(
-            scaled, raw, scaling.lower, scaling.upper, kinds, GROUP, step,
+            scaled, raw, scaling.lower, scaling.upper, kinds, size, step,
             world.hidden[prompts, flat],
         )  # fmt: skip
-        choice, advantages, asked = _turn(scalarizer, player, scene, world, prompts, flat, rng)
+        scores = JUDGES[player.judge](world, step / steps, prompts, flat)
+        choice, advantages, asked = _turn(scalarizer, player, scene, scores, rng)
         judged += asked
         learner.ascend(batch, arms, advantages)
         if step >= steps * 3 // 4:
@@ -191,23 +139,18 @@ def _batch(world: World, step: int, rng: np.random.Generator) -> Ints:
 
 
 def _turn(
-    scalarizer: Scalarizer,
-    player: Player,
-    scene: Scene,
-    world: World,
-    prompts: Ints,
-    arms: Ints,
-    rng: np.random.Generator,
+    scalarizer: Scalarizer, player: Player, scene: Scene, scores: Floats, rng: np.random.Generator
 ) -> tuple[Choice, Floats, int]:
     """Weights, advantages and the scalarizer's own learning; rows judged for its anchor."""
+    size = player.group
     choice = scalarizer.choose(scene, rng)
     advantages = aggregate(
-        scene.rewards, choice.weights, GROUP, player.aggregation, mask=choice.mask
+        scene.rewards, choice.weights, size, player.aggregation, mask=choice.mask
     )[1]
     groups = scalarizer.anchor_groups(scene, rng)
-    utility = world.utility[prompts, arms].reshape(-1, GROUP)
-    scalarizer.learn(scene, choice, advantages, {int(g): utility[g] for g in groups})
-    return choice, np.asarray(advantages), len(groups) * GROUP
+    trusted = scores.reshape(-1, size)
+    scalarizer.learn(scene, choice, advantages, {int(g): trusted[g] for g in groups})
+    return choice, np.asarray(advantages), len(groups) * size
 
 
 def oracle(world: World) -> Player:

@@ -82,18 +82,26 @@ def families(summary: pd.DataFrame) -> go.Figure:
     return _layout(figure, len(summary), title)
 
 
-def sweep(frame: pd.DataFrame, x: str, log_x: bool = False) -> go.Figure:
-    """Judge against one setting: mean over seeds with the range of the seeds.
+MEASURES = {"judge": "held-out judge", "recovered": "way from equal weights to the oracle"}
+
+
+def sweep(frame: pd.DataFrame, x: str, log_x: bool = False, what: str = "judge") -> go.Figure:
+    """A measure against one setting: mean over seeds with the range of the seeds.
 
     Args:
-        frame: columns ``method``, ``value`` (the setting), ``judge`` (one row a seed).
+        frame: columns ``method``, ``value`` (the setting), ``seed`` where worlds share one, and
+            the measure (one row a seed, or a seed and world, which are averaged first).
         x: name of the setting, for the axis.
         log_x: logarithmic axis.
+        what: the measure's column.
     """
+    if "conflict" in frame:
+        keys = ["method", "value", "seed"]
+        frame = frame.groupby(keys, sort=False, as_index=False)[what].mean()
     figure = go.Figure()
     colors = list(GROUP_COLORS.values())
     for index, (name, rows) in enumerate(frame.groupby("method", sort=False)):
-        line = rows.groupby("value")["judge"].agg(["mean", "min", "max"]).reset_index()
+        line = rows.groupby("value")[what].agg(["mean", "min", "max"]).reset_index()
         figure.add_scatter(
             x=line["value"].tolist(),
             y=line["mean"].tolist(),
@@ -108,7 +116,7 @@ def sweep(frame: pd.DataFrame, x: str, log_x: bool = False) -> go.Figure:
             hovertemplate="%{y:.3f}",
         )
     figure = _layout(figure, 8, x)
-    figure.update_yaxes(title="held-out judge")
+    figure.update_yaxes(title=MEASURES[what])
     return figure.update_xaxes(type="log" if log_x else "linear")
 
 

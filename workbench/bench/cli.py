@@ -36,8 +36,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="policy updates of each cell")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--tier", choices=TIERS, help="one tier alone")
-    parser.add_argument("--sweep", help="a sensitivity sweep instead of the methods; or 'all'")
+    parser.add_argument(
+        "--sweep", help="a sensitivity sweep (emphasis, temperature, ...) instead; or 'all'"
+    )
     parser.add_argument("--search", choices=SEARCHES, help="tune on calibration prompts instead")
+    parser.add_argument(
+        "--report", action="store_true", help="tables of the cells that are done; runs none"
+    )
     parser.add_argument("--cost", action="store_true", help="paired timings instead")
     parser.add_argument("--pairs", type=int, default=7, help="with --cost: pairs of timed runs")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
@@ -49,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if args.suite == "offline":
         from workbench.bench.offline import report as part
+    elif args.report:
+        part = stored
     elif args.cost:
         from workbench.bench.cost import report as part
     elif args.search:
@@ -82,7 +89,7 @@ def methods(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def language(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The language tier: real runs on the etudes."""
-    from workbench.bench import cells, charts, collect, report
+    from workbench.bench import cells, collect
     from workbench.bench import methods as known
 
     budget = cells.QUICK if args.quick else cells.FULL
@@ -95,26 +102,43 @@ def language(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if not done:
         raise RuntimeError(f"every cell failed; the first one: {failed[0]}")
     runs_dir = Path(args.runs_dir)
-    scores = collect.report_scores(runs_dir, done, grid)
-    cost = collect.spent(runs_dir, done, grid)
-    table = report.summary(scores, collect.objective_means(runs_dir, done, grid), cost)
+    found = tables(
+        folder,
+        collect.report_scores(runs_dir, done, grid),
+        collect.objective_means(runs_dir, done, grid),
+        collect.spent(runs_dir, done, grid),
+    )
+    found["json"] |= {"budget": vars(budget), "seeds": list(seeds), "failed": failed}
+    found["text"] += "".join(f"{line}\n" for line in failed)
+    return found | {"failed": bool(failed)}
+
+
+def stored(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Tables and figures of the cells that have finished here, whoever ran them."""
+    from workbench.bench.stored import read
+
+    found = read(Path(args.runs_dir), args.steps)
+    return tables(folder, found.scores, found.objectives, found.spent)
+
+
+def tables(folder: Path, scores: Any, objectives: Any, cost: Any) -> dict[str, Any]:
+    """The table, the comparisons and the claims; CSV, Markdown and figures into the folder."""
+    from workbench.bench import charts, report
+
+    table = report.summary(scores, objectives, cost)
     against = report.comparisons(scores, "anchored")
+    claims = report.claims(scores)
     save(folder, "methods", table, report.markdown(table))
     scores.to_csv(folder / "cells.csv", index=False)
     charts.methods(table).write_html(folder / "methods.html", include_plotlyjs=True)
     charts.families(table).write_html(folder / "families.html", include_plotlyjs=True)
-    claims = report.claims(scores)
     return {
         "json": {
             "methods": table.to_dict("records"),
             "anchored_against": against.to_dict("records"),
             "claims": claims,
-            "budget": vars(budget),
-            "seeds": list(seeds),
-            "failed": failed,
         },
-        "text": report.markdown(table) + _claims_text(claims) + "".join(f"{f}\n" for f in failed),
-        "failed": bool(failed),
+        "text": report.markdown(table) + _claims_text(claims),
     }
 
 

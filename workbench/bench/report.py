@@ -134,6 +134,7 @@ def claims(scores: pd.DataFrame) -> dict[str, Any]:
     for arm, rivals in (
         ("anchored", WEIGHTINGS),
         ("maestro", ("single",)),
+        ("maestro-searched", ("single",)),
         ("maestro-paper", ("single",)),
     ):
         if arm not in set(scores["arm"]):
@@ -158,7 +159,7 @@ def claims(scores: pd.DataFrame) -> dict[str, Any]:
 def markdown(frame: pd.DataFrame) -> str:
     """The table in the paper's layout: methods by families, scores times 100."""
     kinds = [k for k in FAMILIES if k in frame]
-    header = ["Method", *kinds, "Mean", "IQM [95 %]", "vs equal [95 %]", "P(> equal)"]
+    header = ["Method", "Seeds", *kinds, "Mean", "IQM [95 %]", "vs equal [95 %]", "P(> equal)"]
     optional = {
         "recovered": "Recovered",
         "worst": "Least gain over base",
@@ -172,7 +173,7 @@ def markdown(frame: pd.DataFrame) -> str:
     lines.append(_line(["---", *["---:"] * (len(header) + len(shown) - 1)]))
     best = {k: frame.loc[frame["group"].isin(WEIGHTINGS), k].max() for k in [*kinds, "mean"]}
     for row in frame.to_dict("records"):
-        cells = [row["label"]]
+        cells = [row["label"], str(row["seeds"])]
         for key in (*kinds, "mean"):
             text = f"{100 * row[key]:.1f}"
             leads = row["group"] in WEIGHTINGS and row[key] == best[key]

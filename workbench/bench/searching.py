@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from workbench.bench import charts, collect, sweeps
+from workbench.bench import bandit_sweeps, charts, collect, sweeps
 from workbench.bench.cells import FULL, Cell
-from workbench.bench.cli import run_grid, save
+from workbench.bench.cli import bar, run_grid, save
+from workbench.bench.planted import CONFLICTS
+
+LOGARITHMIC = ("fraction", "entropy_coef", "temperature", "group_size")
 
 
 def _means(frame: pd.DataFrame) -> pd.Series:
@@ -69,7 +73,9 @@ def oracle(args: argparse.Namespace, folder: Path, steps: int) -> dict[str, Any]
 def sweep(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Sensitivity sweeps on the reported seeds and prompts; one figure each."""
     names = list(sweeps.SWEEPS) if args.sweep == "all" else [args.sweep]
-    budget = FULL
+    if args.tier == "bandit":
+        return planted(args, folder, names)
+    budget = replace(FULL, steps=args.steps) if args.steps else FULL
     seeds = range(args.seeds or 2)
     grids = {name: sweeps.sweep_cells(name, seeds, budget) for name in names}
     flat: list[Cell] = [c for grid in grids.values() for cells in grid.values() for c in cells]
@@ -84,12 +90,39 @@ def sweep(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             rows += [{"method": method, "value": value, "judge": j} for j in _means(scores)]
         frame = pd.DataFrame(rows).assign(sweep=name)
         frames.append(frame)
-        logarithmic = name in ("fraction", "entropy_coef", "temperature", "group_size")
-        figure = charts.sweep(frame, sweeps.TITLES[name], logarithmic)
+        figure = charts.sweep(frame, sweeps.TITLES[name], name in LOGARITHMIC)
         figure.write_html(folder / f"sweep-{name}.html", include_plotlyjs=True)
-        means = frame.pivot_table(index="value", columns="method", values="judge", sort=False)
-        text += f"{sweeps.TITLES[name]}\n{means.round(3).to_string()}\n\n"
+        text += _pivot(name, frame, "judge")
     table = pd.concat(frames, ignore_index=True)
     save(folder, "sweeps", table, text)
     results = {"sweeps": table.to_dict("records"), "failed": failed}
     return {"json": results, "text": text, "failed": bool(failed)}
+
+
+def planted(args: argparse.Namespace, folder: Path, names: list[str]) -> dict[str, Any]:
+    """The same sweeps on the planted worlds: share of the way from equal weights to the oracle."""
+    seeds = range(args.seeds or 3)
+    frames, text = [], ""
+    with bar("planted worlds", len(names) * len(seeds) * len(CONFLICTS)) as advance:
+        for name in names:
+            frame = bandit_sweeps.run(
+                name, folder / "bandit-sweeps", seeds, args.jobs, watch=lambda: advance(1.0)
+            ).assign(sweep=name)
+            frames.append(frame)
+            figure = charts.sweep(frame, sweeps.TITLES[name], name in LOGARITHMIC, "recovered")
+            figure.write_html(folder / f"bandit-sweep-{name}.html", include_plotlyjs=True)
+            text += _pivot(name, frame, "recovered")
+    table = pd.concat(frames, ignore_index=True)
+    save(folder, "bandit-sweeps", table, text)
+    return {"json": {"sweeps": table.to_dict("records")}, "text": text}
+
+
+def _pivot(name: str, frame: pd.DataFrame, what: str) -> str:
+    """Means by method and value, as Markdown."""
+    table = frame.pivot_table(index="method", columns="value", values=what, sort=False)
+    header = [sweeps.TITLES[name], *(f"{value:.4g}" for value in table.columns)]
+    lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * len(table.columns)]
+    for method, row in table.iterrows():
+        numbers = ("" if value != value else f"{value:.2f}" for value in row)
+        lines.append("| " + " | ".join([str(method), *numbers]) + " |")
+    return "\n".join(lines) + "\n\n"

@@ -66,10 +66,19 @@ class Benchmark:
         return self._asked(collect.report_scores, self.cells)
 
     @cached_property
+    def objectives(self) -> pd.DataFrame:
+        """Mean raw reward per method, seed and objective on the report prompts."""
+        return self._asked(collect.objective_means, self.cells)
+
+    @cached_property
+    def spent(self) -> pd.DataFrame:
+        """Tokens, seconds and judge calls of each cell's training."""
+        return self._asked(collect.spent, self.cells)
+
+    @cached_property
     def table(self) -> pd.DataFrame:
         """One row a method; see ``report.summary``."""
-        means = self._asked(collect.objective_means, self.cells)
-        return report.summary(self.scores, means, self._asked(collect.spent, self.cells))
+        return report.summary(self.scores, self.objectives, self.spent)
 
     def against(self, method: str) -> pd.DataFrame:
         """One method against every other: paired differences with intervals.
