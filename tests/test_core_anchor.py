@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from anchor_world import B, D, G, K, learner, make_scene, rng, train
+from anchor_world import NAMES, B, D, G, K, learner, make_scene, rng, train
 
 from workbench.core.agreement import EVIDENCE, agreement, normalize_scores, trust_of
 from workbench.core.emphasis import weights_from_state
-from workbench.core.scalarizers import Scene
+from workbench.core.scalarizers import Scene, build_scalarizer
+from workbench.scalarizer_config import AnchorConfig
+from workbench.scalarizer_config import Conductor as Config
 
 # -- the objective --------------------------------------------------------------------------------
 
@@ -162,6 +164,21 @@ def test_nothing_is_learned_before_the_first_anchor():
         "anchor_trust",
         "policy/a",
     }
+
+
+def test_the_first_groups_are_judged_at_once_and_the_budget_catches_up():
+    # 8 groups a step, one in 8: 8 + 2 at once, then none until 10 are due, in the tenth step
+    conductor = learner(first=10)
+    counts = [len(conductor.anchor_groups(make_scene(s)[0], rng(s))) for s in range(14)]
+    assert counts == [8, 2] + 8 * [0] + 4 * [1]
+
+
+def test_the_first_groups_never_exceed_the_budget_of_the_run():
+    # 4 steps of 8 groups, one in 8: 4 groups in all
+    settings = Config(meta_reward="anchor", anchor=AnchorConfig(source="judge", first=8))
+    conductor = build_scalarizer(settings, NAMES, D, G, planned=4 * B)
+    counts = [len(conductor.anchor_groups(make_scene(s)[0], rng(s))) for s in range(4)]
+    assert counts == [4, 0, 0, 0]
 
 
 # -- trust ----------------------------------------------------------------------------------------

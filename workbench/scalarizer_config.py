@@ -191,6 +191,9 @@ class AnchorConfig:
     """`judge`, `ratings`, `objective:NAME`, or `package.module:function`."""
     fraction: Annotated[float, Strict(), Field(gt=0, le=1)] = 0.125
     """Share of the groups that are judged."""
+    first: Annotated[int, Strict(), Field(ge=0)] = 0
+    """Groups judged at once when the run starts; none follow until `fraction` has caught up. Never
+    more than `fraction` of the whole run."""
     select: Literal["random", "uncertain", "disagreement"] = "random"
     """Which groups to judge."""
     replay: Count = 256

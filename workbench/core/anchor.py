@@ -57,6 +57,7 @@ class AnchoredConductor(HeadLearner):
         num_generations: int,
         seed: int = 0,
         aggregation: str = "sum_then_normalize",
+        planned: int | None = None,
     ) -> None:
         super().__init__(config, objectives, hidden_size, prompt=True)
         if config.anchor is None:
@@ -72,6 +73,10 @@ class AnchoredConductor(HeadLearner):
         self.rng = np.random.default_rng(seed)
         self.replay: list[tuple[Floats, Floats, Floats]] = []
         self.due = 0.0
+        self.asked = 0
+        self.first = self.anchor.first
+        if planned is not None:  # a short run's budget may be smaller
+            self.first = min(self.first, int(self.anchor.fraction * planned + 1e-9))
         self.spent = 0
         self.gains: list[float] = []
         self.rated: set[str] = set()
@@ -100,15 +105,19 @@ class AnchoredConductor(HeadLearner):
     def anchor_groups(self, scene: Scene, rng: np.random.Generator) -> Ints:
         """Which groups to judge this step.
 
-        Exactly floor(fraction * groups seen so far) groups are judged in all: what a step cannot
-        spend whole is carried over, so that 1/16 of 8 groups is one group every second step. Under
-        ``source: ratings`` none is: what people said comes through ``recall``.
+        The ``first`` groups are judged at once, because weights matter most while the policy is
+        young; then none until the budget has caught up. From there on floor(fraction * groups seen
+        so far) groups are judged in all: what a step cannot spend whole is carried over, so that
+        1/16 of 8 groups is one group every second step. Under ``source: ratings`` none is judged:
+        what people said comes through ``recall``.
         """
         if self.anchor.source == "ratings":  # people are not asked: they said what they said
             return np.zeros(0, dtype=np.int64)
         self.due += self.anchor.fraction * scene.groups
-        count = min(scene.groups, int(self.due + 1e-9))
+        wanted = max(int(self.due + 1e-9), self.first - self.asked)
+        count = min(scene.groups, max(0, wanted))
         self.due -= count
+        self.asked += count
         if count == 0:
             return np.zeros(0, dtype=np.int64)
         order = rng.permutation(scene.groups)
@@ -262,6 +271,7 @@ class AnchoredConductor(HeadLearner):
         """Also the replay, the budget carried over and the generator of noise."""
         kept = super().state()
         kept["anchor/due"] = np.array(self.due)
+        kept["anchor/asked"] = np.array(self.asked)
         kept["anchor/spent"] = np.array(self.spent)
         kept["anchor/trust"] = np.array(self.trust)
         kept["anchor/min_weight"] = np.array(self.config.min_weight)
@@ -278,6 +288,7 @@ class AnchoredConductor(HeadLearner):
         """Restore what ``state`` returned; continuing is then exact."""
         super().load(state)
         self.due = float(state["anchor/due"])
+        self.asked = int(state["anchor/asked"])
         self.spent = int(state["anchor/spent"])
         self.gains = [float(gain) for gain in state["anchor/gains"]]
         self.rng.bit_generator.state = json.loads(bytes(state["anchor/rng"]).decode())

@@ -137,8 +137,8 @@ class SAW(Memoryless):
         return Choice(np.tile(weights, (len(scene.raw), 1)))
 
 
-Factory = Callable[[Any, tuple[str, ...], int | None, int, int, str], Scalarizer]
-"""(config, objectives, hidden_size, num_generations, seed, aggregation) to a scalarizer."""
+Factory = Callable[[Any, tuple[str, ...], int | None, int, int, str, int | None], Scalarizer]
+"""(config, objectives, hidden_size, num_generations, seed, aggregation, planned groups) to it."""
 
 
 def _conductor(
@@ -148,6 +148,7 @@ def _conductor(
     num_generations: int,
     seed: int,
     aggregation: str,
+    planned: int | None,
 ) -> Scalarizer:
     if hidden_size is None:
         raise ValueError("hidden_size: missing; a Conductor reads hidden states of known size")
@@ -156,7 +157,7 @@ def _conductor(
         from workbench.core.anchor import AnchoredConductor
 
         return AnchoredConductor(
-            config, objectives, hidden_size, num_generations, seed, aggregation
+            config, objectives, hidden_size, num_generations, seed, aggregation, planned
         )
     from workbench.core.conductor import ConductorLearner
 
@@ -188,6 +189,7 @@ def build_scalarizer(
     num_generations: int = 8,
     seed: int = 0,
     aggregation: str = "sum_then_normalize",
+    planned: int | None = None,
 ) -> Scalarizer:
     """Build the scalarizer that a configuration names.
 
@@ -198,10 +200,11 @@ def build_scalarizer(
         num_generations: G; the judged groups that an anchored Conductor replays all have this size.
         seed: for what a scalarizer draws by itself (the anchor's noise and shuffling).
         aggregation: the run's; an anchored Conductor learns through the same rewards or z-scores.
+        planned: groups of the whole run, where that is known: the budget of an anchor is a share.
 
     Raises:
         ValueError: When the configuration does not fit the objectives.
     """
     config.check(objectives)
     factory = SCALARIZERS[config.name]
-    return factory(config, objectives, hidden_size, num_generations, seed, aggregation)
+    return factory(config, objectives, hidden_size, num_generations, seed, aggregation, planned)

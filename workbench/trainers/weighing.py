@@ -81,6 +81,7 @@ class Weighing:
             config.grpo.num_generations,
             config.seed,
             config.aggregation,
+            config.steps * config.grpo.prompts_per_step,
         )
 
     def weigh(
