@@ -22,7 +22,7 @@ from workbench.configio import (
 )
 from workbench.configtext import dump
 from workbench.guard import check_allowed, check_config, with_absolute_paths
-from workbench.pages import form, objectives_form, task_preview
+from workbench.pages import form, objectives_form, scale_form, task_preview
 from workbench.pages.feed import recent_runs
 from workbench.pages.markup import act, attr, button, duration, esc, go
 from workbench.pages.page import Page, Refused, View, html
@@ -38,7 +38,7 @@ def build(wb: Workbench) -> Page:
             fields = html("launch-form")
         with gr.Column(elem_classes="wb-aside"):
             result = html("launch-result")
-    actions = {"launch": start, "objective": objectives_form.add}
+    actions = {"launch": start, "objective": objectives_form.add, "sweep": sweep}
     return Page("launch", [fields, result], show, actions)
 
 
@@ -172,6 +172,7 @@ def command(wb: Workbench, view: View) -> str:
     for item in overrides(view):
         path, _, value = item.partition("=")
         words += ["--name", value.strip('"')] if path == "name" else ["--set", item]
+    words += scale_form.words(view)
     if wb.runs_dir.name != "runs" or wb.runs_dir.parent != wb.runs_dir.cwd():
         words += ["--runs-dir", str(wb.runs_dir)]
     return shlex.join(words)
@@ -199,6 +200,7 @@ def _result(
         f'<section class="wb-card"><div class="wb-bar">{start_button}{reset}</div>'
         f'<p class="wb-dim wb-foot">{budget}</p>{refused}</section>'
         f"{task_preview.preview_card(config.task) if config is not None else ''}"
+        f"{scale_form.cards(view)}"
         '<section class="wb-card"><header><h3>Command line</h3><span class="wb-right">'
         f"{button('copy', attr('data-copy', line))}</span></header>"
         f'<pre class="wb-log" id="launch-command">{esc(line)}</pre></section>'
@@ -230,11 +232,23 @@ def start(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     config, _, problems = checked(wb, view)
     if config is None or problems:
         raise Refused("; ".join(problems.values()))
-    run_id = wb.start(config, token=str(args.get("token", "")))
+    options = scale_form.launch_options(view)
+    try:
+        run_id = wb.start(config, token=str(args.get("token", "")), **options)
+    except ConfigError as error:
+        raise Refused(str(error)) from error
     name = wb.config(run_id).name or run_id
     view.clear()
     view.update({"tab": "runs", "run": name})
     return f"Started {name}"
+
+
+def sweep(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """Start a sweep around the run that the form describes."""
+    config, _, problems = checked(wb, view)
+    if config is None or problems:
+        raise Refused("; ".join(problems.values()))
+    return scale_form.start_sweep(wb, view, args, config)
 
 
 def open_with(view: View, config: RunConfig) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
-from pathlib import Path
 
 from workbench.config import TaskConfig
 from workbench.pages.markup import card, chip, esc, table
 from workbench.tasks import load_task
+from workbench.tasks.sources import Source
 from workbench.types import Example, Task
 
 ROWS = 5
@@ -19,9 +19,13 @@ def preview_card(config: TaskConfig) -> str:
     """What the run would train on; why not, where the file cannot be read."""
     if config.name != "file" or not config.path:
         return ""
-    paths = [Path(p) for p in (config.path, config.eval_path) if p]
+    sources = [Source.parse(p) for p in (config.path, config.eval_path) if p]
+    if any(s.path is None for s in sources):  # a page must not wait for a network
+        line = esc(f"workbench data {config.path}")
+        body = f"<p>Read when the run starts. <code>{line}</code> shows and checks it now.</p>"
+        return card("Data set of the hub", body)
     try:
-        stamps = tuple(p.stat().st_mtime_ns for p in paths)
+        stamps = tuple(s.path.stat().st_mtime_ns for s in sources if s.path is not None)
         task = _load(repr(config), stamps, _Box(config))
     except (ValueError, OSError) as error:
         return card("Task file", f'<div class="wb-note bad" role="alert">{esc(error)}</div>')

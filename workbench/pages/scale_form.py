@@ -1,0 +1,111 @@
+"""Parts of Launch for more than one device and more than one run: processes, and a sweep."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+from typing import Any
+
+from workbench.api import Workbench
+from workbench.config import RunConfig
+from workbench.configio import ConfigError, to_dict
+from workbench.pages.markup import act, attr, button, card, esc
+from workbench.pages.page import Refused, View
+from workbench.rundir import free_name
+from workbench.sweep_plan import SweepError
+
+FIELDS = (
+    ("sets", "scalarizer.emphasis=0.1,0.3 grpo.learning_rate=1e-4..1e-3:log", "what varies"),
+    ("seeds", "0 1", "seeds"),
+    ("random", "empty: the whole grid", "configurations to draw"),
+    ("jobs", "2", "runs at once"),
+)
+"""Name, example and label of the sweep's text fields."""
+
+
+def launch_options(view: View) -> dict[str, Any]:
+    """``processes`` and ``accelerate_config`` as the address has them, for ``Workbench.start``.
+
+    Raises:
+        Refused: the number of processes is none.
+    """
+    options: dict[str, Any] = {}
+    if view.get("processes"):
+        options["processes"] = _number(view["processes"], "processes")
+    if view.get("accelerate"):
+        options["accelerate_config"] = view["accelerate"]
+    return options
+
+
+def words(view: View) -> list[str]:
+    """The same as words of the command line."""
+    found = []
+    if view.get("processes", "1") != "1":
+        found += ["--processes", view["processes"]]
+    if view.get("accelerate"):
+        found += ["--accelerate-config", view["accelerate"]]
+    return found
+
+
+def cards(view: View) -> str:
+    """Both parts, below the budget."""
+    devices = (
+        '<div class="wb-bar">'
+        + _control("processes", "data-param", view.get("processes", "1"), "1", "processes")
+        + _control(
+            "accelerate",
+            "data-param",
+            view.get("accelerate", ""),
+            "file of accelerate config",
+            "accelerate config",
+        )
+        + "</div>"
+        '<p class="wb-dim wb-foot">Completions of a step are shared among the processes. A file of '
+        "<code>accelerate config</code> says the rest: FSDP, DeepSpeed, several machines.</p>"
+    )
+    fields = "".join(_control(name, "name", "", hint, label) for name, hint, label in FIELDS)
+    start = button("Start sweep", act("sweep", token=secrets.token_hex(8)) + " data-with")
+    sweep = (
+        f'<div class="wb-bar" data-form>{fields}<label class="wb-dim"><input type="checkbox" '
+        f'name="early" data-on="1"> stop bad ones early</label>{start}</div>'
+        '<p class="wb-dim wb-foot">Every trial is a run with the settings of this page but those '
+        "that vary; <code>workbench sweep --show NAME</code> ranks them.</p>"
+    )
+    return card("Several devices", devices) + card("Sweep", sweep)
+
+
+def _control(name: str, binding: str, value: str, hint: str, label: str) -> str:
+    return (
+        f'<label class="wb-field named"><span>{esc(label)}</span><input type="text" '
+        f"{attr(binding, name)} {attr('value', value)} {attr('placeholder', hint)}></label>"
+    )
+
+
+def _number(text: str, what: str) -> int:
+    if not text.strip().isdigit() or int(text) < 1:
+        raise Refused(f"{what}: {text!r} is not allowed; it must be a whole number of at least 1")
+    return int(text)
+
+
+def start_sweep(wb: Workbench, view: View, args: dict[str, Any], config: RunConfig) -> str:
+    """Start a sweep around the configuration of the form and go to the list of runs.
+
+    Raises:
+        Refused: a field cannot be meant.
+    """
+    values = {k: str(v).strip() for k, v in dict(args.get("values") or {}).items()}
+    try:
+        more: dict[str, Any] = {"early_stop": bool(values.get("early"))}
+        for key in ("random", "jobs"):
+            if values.get(key):
+                more[key] = _number(values[key], key)
+        seeds = [int(s) for s in values.get("seeds", "").replace(",", " ").split()] or [0]
+        name = free_name(config.name or "sweep", set(wb.sweeps()))
+        found = wb.start_sweep(
+            to_dict(config), shlex.split(values.get("sets", "")), name=name, seeds=seeds, **more
+        )
+    except (SweepError, ConfigError, ValueError) as error:
+        raise Refused(str(error)) from error
+    view.clear()
+    view["tab"] = "runs"
+    return f"Started sweep {name}: {found.plan.count} runs, {found.plan.jobs} at once"
