@@ -74,6 +74,9 @@ def test_a_duckdb_export_is_whole_by_itself_and_comes_back(source, tmp_path):
             "AND comment IS NULL AND table_name IN (SELECT table_name FROM duckdb_tables())"
         ).fetchall()
         assert bare == [("runs", "config")]
+        tags = con.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal").fetchall()
+        # DuckDB 1.4 and every later release read it, the one before today's among them
+        assert [t["storage_version"] for (t,) in tags] == ["v1.4.0+"]
     assert set(import_path(tmp_path / "new", path)) == {RUN, OTHER}
     for view in EXPORTED:
         for run in (RUN, OTHER):
@@ -138,7 +141,7 @@ def test_trl_tables_come_in(tmp_path):
                 "prompt": ["a", "a", "b", "b"],
                 "completion": [f"{step}{i}" for i in range(4)],
                 "format_reward": [0.1, 0.2, None, 0.4],
-                "length_reward": [1.0, 2.0, 3.0, 4.0],
+                "length_reward": ODD[4 * (step - 1) : 4 * step],
                 "advantage": [0.5, -0.5, 0.25, -0.25],
             }
         ).to_parquet(folder / f"completions_{step:05d}.parquet")
@@ -148,7 +151,8 @@ def test_trl_tables_come_in(tmp_path):
         f"train-{s:06d}-{g:03d}" for s in (1, 2) for g in (0, 0, 1, 1)
     ]
     assert rows["sample"].tolist() == [0, 1] * 4 and rows.advantage[3] == -0.25
-    assert rows.rewards[1] == {"format_reward": 0.2, "length_reward": 2.0}
+    assert rows.rewards[1] == {"format_reward": 0.2, "length_reward": ODD[1]}
+    assert [repr(r["length_reward"]) for r in rows.rewards] == [repr(v) for v in ODD]
     assert math.isnan(rows.rewards[2]["format_reward"]) and rows.prompt_id.nunique() == 2
     (run,) = Store(tmp_path / "runs").runs().to_dict("records")
     assert (run["kind"], run["status"], run["step"]) == ("imported", "finished", 2)

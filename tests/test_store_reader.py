@@ -14,7 +14,6 @@ from store_batches import NAMES, RUN, make_batch, make_run
 from workbench.store import contexts as contexts_module
 from workbench.store import session as session_module
 from workbench.store.archive import archive
-from workbench.store.describe import schema_frame, schema_markdown
 from workbench.store.errors import QueryError, StoreBusyError, StoreError
 from workbench.store.groups import GroupFilter
 from workbench.store.reader import Store
@@ -334,15 +333,6 @@ def test_many_threads_ask_at_once(store):
             lambda _: int(store.sql("SELECT count(*) n FROM rollouts").n[0]), range(40)
         )
         assert set(counts) == {20}
-
-
-def test_every_public_column_says_what_it_means():
-    frame = schema_frame()
-    assert frame.comment.notna().all() and (frame.comment.str.len() > 5).all()
-    assert {"runs", "rollouts", "rollout_objectives", "metrics"} <= set(frame.view)
-    columns = frame[frame.view == "rollouts"].set_index("column").type
-    assert columns["rewards"] == "MAP(VARCHAR, DOUBLE)"
-    assert "| `advantage` | DOUBLE | Exactly what trained the policy |" in schema_markdown()
 
 
 def test_the_reader_needs_no_heavy_library():

@@ -70,10 +70,10 @@ def _schema_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _schema(args: argparse.Namespace) -> int:
-    from workbench.store.describe import schema_frame, schema_markdown
+    from workbench.store.describe import schema_frame, schema_markdown, views_markdown
 
     if args.markdown:
-        print(schema_markdown(), end="")
+        print(f"{views_markdown()}\n{schema_markdown()}", end="")
         return 0
     frame = schema_frame()
     views = list(dict.fromkeys(frame["view"]))

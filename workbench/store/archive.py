@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -28,16 +29,17 @@ from workbench.store.migrations import bring_up
 from workbench.store.moving import Batch, Loaded, Report, finish, load, move
 from workbench.store.retention import budgets, prune_checkpoints, prune_contexts
 from workbench.store.schema import SCHEMA_VERSION
-from workbench.store.session import is_busy, waiting_mark
+from workbench.store.session import is_busy, reader_waits, waiting_mark
 from workbench.store.state import read_state
 
 HOLD_SECONDS = 0.5
 """The lock is given back after about this long, so that readers (who wait 2 s) come through."""
 
 BREATH_SECONDS = 0.05
-BATCH_FILES = 200
+BATCH_FILES = 25
+PORTION_FILES = 200
 PORTION_ROWS = 12_800
-"""What one transaction moves, at most about: half a second's worth."""
+"""What one transaction moves at most, on a fast and idle machine; see ``_Pace``."""
 
 LIVE_SEGMENTS = 64
 """Segments of a table that a live run must have gathered before they are worth moving."""
@@ -67,13 +69,16 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
     try:
         with connect(store_path(root), patience) as con:
             deleted = _begin(con, root, report)
-        for loaded in _portions(root, _batches(root, run_id, deleted, report), report):
+        pace = _Pace()
+        for loaded in _portions(root, _batches(root, run_id, deleted, report), report, pace):
             with connect(store_path(root), patience) as con:
+                started = time.monotonic()
                 move(con, root, loaded, report)
-            time.sleep(BREATH_SECONDS)
+            pace.took(time.monotonic() - started)
+            _breathe(root)
         waiting = iter([run_id] if run_id else run_names(root))
         while _end(waiting, root, report, patience):
-            time.sleep(BREATH_SECONDS)
+            _breathe(root)
     except StoreBusyError:
         report.busy = True
     return report
@@ -137,7 +142,8 @@ def _begin(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> set[st
         report.messages.append(f"views rebuilt for {root}, schema {before} -> {SCHEMA_VERSION}")
     finish(con, root)
     tombstones = tuple(name for _, name in Listing(root).segments("deletions", [OWN_FOLDER]))
-    loaded = load(root, Batch("deletions", OWN_FOLDER, tombstones), report) if tombstones else None
+    with duckdb.connect() as reader:
+        loaded = load(reader, root, Batch("deletions", OWN_FOLDER, tombstones), report)
     if loaded is not None:
         move(con, root, [loaded], report)
         for name in (*ARCHIVED, "runs"):
@@ -165,23 +171,48 @@ def _batches(root: Path, run_id: str | None, deleted: set[str], report: Report) 
                 yield Batch(table, run, tuple(files[start : start + BATCH_FILES]))
 
 
-def _portions(root: Path, batches: Iterator[Batch], report: Report) -> Iterator[list[Loaded]]:
+def _breathe(root: Path) -> None:
+    """Leave the lock alone for a moment, and longer where a reader waits for it."""
+    until = time.monotonic() + HOLD_SECONDS
+    time.sleep(BREATH_SECONDS)
+    while reader_waits(root) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+@dataclass
+class _Pace:
+    """How much one transaction moves: less where the disk is slow or others compute."""
+
+    share: float = 0.25
+
+    def took(self, seconds: float) -> None:
+        """A transaction held the lock for so long; the next should for ``HOLD_SECONDS``."""
+        factor = HOLD_SECONDS / max(seconds, 1e-3)
+        self.share = min(self.share * min(max(factor, 0.5), 2.0), 1.0)
+
+    def is_enough(self, portion: list[Loaded]) -> bool:
+        """Whether these segments are worth a transaction."""
+        rows, files = sum(len(p.rows) for p in portion), sum(len(p.paths) for p in portion)
+        return rows >= PORTION_ROWS * self.share or files >= PORTION_FILES * self.share
+
+
+def _portions(
+    root: Path, batches: Iterator[Batch], report: Report, pace: _Pace
+) -> Iterator[list[Loaded]]:
     """Batches read and gathered to what one transaction should move."""
     portion: list[Loaded] = []
-    for batch in batches:
-        try:
-            loaded = load(root, batch, report)
-        except StoreVersionError as error:
-            report.messages.append(str(error))
-            continue
-        if loaded is not None:
-            portion.append(loaded)
-        if (
-            sum(len(p.rows) for p in portion) >= PORTION_ROWS
-            or sum(len(p.paths) for p in portion) >= BATCH_FILES
-        ):
-            yield portion
-            portion = []
+    with duckdb.connect() as reader:
+        for batch in batches:
+            try:
+                loaded = load(reader, root, batch, report)
+            except StoreVersionError as error:
+                report.messages.append(str(error))
+                continue
+            if loaded is not None:
+                portion.append(loaded)
+            if pace.is_enough(portion):
+                yield portion
+                portion = []
     if portion:
         yield portion
 

@@ -18,6 +18,9 @@ from workbench.store.schema import SCHEMA_VERSION, TABLES
 from workbench.store.session import session_for
 from workbench.store.state import read_state
 
+SHOWN = 6
+"""Lines of a kind in the text; ``as_dict`` has them all."""
+
 LOW_DISK = 1e9
 OLD_TEMPORARY_SECONDS = 600.0
 
@@ -66,8 +69,8 @@ class Health:
             f"checkpoints {_size(self.checkpoint_bytes)}",
             f"free        {_size(self.free_bytes)}",
         ]
-        lines += [f"quarantine  {q}" for q in self.quarantined]
-        lines += [f"problem     {p}" for p in self.problems]
+        lines += _first("quarantine", self.quarantined)
+        lines += _first("problem", self.problems)
         if self.healthy:
             lines.append("healthy     every segment can be read, every view answers")
         return "\n".join(lines)
@@ -178,6 +181,14 @@ def _ask_store(root: Path, health: Health) -> None:
             f"the store was made in {session.moved_from}: `workbench archive` rebuilds the views "
             "that other DuckDB clients use"
         )
+
+
+def _first(label: str, texts: list[str]) -> list[str]:
+    """As many lines as leave the rest of the screen free, and how many more there are."""
+    lines = [f"{label:11} {text}" for text in texts[:SHOWN]]
+    if len(texts) > SHOWN:
+        lines.append(f"{label:11} and {len(texts) - SHOWN} more: `workbench doctor --json`")
+    return lines
 
 
 def _size(count: float) -> str:

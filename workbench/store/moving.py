@@ -67,28 +67,30 @@ class Loaded:
     rows: pa.Table
 
 
-def load(root: Path, batch: Batch, report: Report) -> Loaded | None:
+def load(
+    reader: duckdb.DuckDBPyConnection, root: Path, batch: Batch, report: Report
+) -> Loaded | None:
     """Read a batch without any lock; what cannot be read is quarantined. None: nothing is left.
 
     Raises:
         StoreError: a damaged segment cannot be moved aside.
+        StoreVersionError: a newer workbench wrote one that cannot be read.
     """
     table = TABLES[batch.table]
     paths = batch.paths(root)
     run = "run_id" if table.name == "deletions" else quoted(batch.run)
     columns = ", ".join(f"{run} AS run_id" if c == "run_id" else c for c in table.names)
-    with duckdb.connect() as reader:
-        while paths:
-            try:
-                scan = scan_segments(table, paths)
-                rows = reader.sql(f"SELECT {columns} FROM {scan}").to_arrow_table()
-                return Loaded(batch, paths, rows)
-            except duckdb.Error:
-                found = quarantine_damaged(paths)
-                if not found and all(p.exists() for p in paths):
-                    raise
-                report.damaged += found
-                paths = [p for p in paths if p.exists()]
+    while paths:
+        try:
+            scan = scan_segments(table, paths)
+            rows = reader.sql(f"SELECT {columns} FROM {scan}").to_arrow_table()
+            return Loaded(batch, paths, rows)
+        except duckdb.Error:
+            found = quarantine_damaged(paths)
+            if not found and all(p.exists() for p in paths):
+                raise
+            report.damaged += found
+            paths = [p for p in paths if p.exists()]
     return None
 
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,8 @@ class Session:
                         f"{self.path} is being archived for longer than {BUSY_SECONDS:g} s; "
                         "ask again in a moment"
                     ) from error
+                with suppress(OSError):  # a directory that cannot be written has no archive either
+                    reading_mark(self.root).touch()
                 time.sleep(0.005)
         self._is_attached = True
         try:
@@ -251,10 +253,24 @@ def waiting_mark(root: Path) -> Path:
     return root / OWN_FOLDER / "archive-waits"
 
 
+def reading_mark(root: Path) -> Path:
+    """The file that a reader touches for as long as it waits for an archive to let go."""
+    return root / OWN_FOLDER / "reader-waits"
+
+
 def archive_waits(root: Path) -> bool:
     """Whether an archive waits for the lock now; the mark of a killed one is soon out of date."""
+    return _is_fresh(waiting_mark(root), 2 * WAY_SECONDS)
+
+
+def reader_waits(root: Path) -> bool:
+    """Whether a reader waits for the lock now, or did until a moment ago."""
+    return _is_fresh(reading_mark(root), WAY_SECONDS)
+
+
+def _is_fresh(mark: Path, seconds: float) -> bool:
     try:
-        return time.time() - waiting_mark(root).stat().st_mtime < 2 * WAY_SECONDS
+        return time.time() - mark.stat().st_mtime < seconds
     except OSError:
         return False
 
