@@ -55,10 +55,8 @@ def summary(
         if objectives is not None:
             rows[-1]["below_base"] = _below(objectives, arm)
     frame = pd.DataFrame(rows)
-    means = frame.set_index("method")["mean"]
     if {"equal", "oracle"} <= set(arms):
-        gap = means["oracle"] - means["equal"]
-        frame["recovered"] = (frame["mean"] - means["equal"]) / gap
+        frame["recovered"] = [recovered(scores, arm) for arm in arms]
     if cost is not None:
         spent = cost.groupby("arm")[["tokens", "seconds", "judge_calls"]].mean()
         frame = frame.join(spent, on="method")
@@ -149,11 +147,17 @@ def claims(scores: pd.DataFrame) -> dict[str, Any]:
             "does_not_beat": [a for a in chosen["against"] if a not in beaten],
             "holds": len(beaten) == len(chosen) > 0,
         }
-    if {"anchored", "equal", "oracle"} <= set(scores["arm"]):
-        means = scores.groupby("arm")["judge"].mean()
-        share = (means["anchored"] - means["equal"]) / (means["oracle"] - means["equal"])
-        found["anchored"]["recovered"] = float(share)
+    if {"anchored", "equal", "oracle"} <= set(scores["arm"]) and "anchored" in found:
+        found["anchored"]["recovered"] = recovered(scores, "anchored")
     return found
+
+
+def recovered(scores: pd.DataFrame, arm: str) -> float:
+    """Share of the way from equal weights to the oracle, on the seeds that all three have."""
+    table = scores.groupby(["seed", "arm"])["judge"].mean().unstack("arm")
+    shared = table[list(dict.fromkeys([arm, "equal", "oracle"]))].dropna()
+    gap = (shared["oracle"] - shared["equal"]).mean()
+    return float((shared[arm] - shared["equal"]).mean() / gap)
 
 
 def markdown(frame: pd.DataFrame) -> str:
