@@ -128,6 +128,7 @@ def test_pictures_by_name(wb):
     assert len(wb.figure("compare", ["a", "b"]).data) == 2
     for name in ("judge", "weight_area", "weight_map", "health"):
         wb.figure(name, "a")
+    assert wb.figure("weight_area", "a").layout.showlegend  # nothing beside it names the colours
     data = pd.DataFrame({"step": [0, 1], "name": "x", "value": [1.0, 2.0]})
     assert wb.figure("curves", data=data).data[0].y == (1.0, 2.0)
     with pytest.raises(ValueError, match="no figure 'wieghts' of a run; there are rewards"):

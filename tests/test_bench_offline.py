@@ -169,7 +169,7 @@ def test_the_overview_has_a_row_a_condition_and_marks_the_best():
         ("single-rpo", ("single", "RPO")),
         ("chain-sft", ("chain", "SFT, best row of each prompt")),
         ("chain-more-grpo", ("chain", "more GRPO")),
-        ("fresh-rpo-sum", ("fresh", "RPO, summed log-probabilities")),
+        ("fresh-rpo-sum", ("fresh", "RPO, summed log-probabilities, tau 1")),
     ],
 )
 def test_arms_in_words(arm, words):

@@ -126,8 +126,9 @@ class UpdateConfig:
 class RpoConfig:
     """Reward Partitioning Optimization: 1/2 (l - l_ref - (r - V(x))/tau)^2, V from x's own rows."""
 
-    tau: Positive = 1.0
-    """Temperature: the optimum is the reference times e^{r/tau}."""
+    tau: Positive = 3.0
+    """Temperature: the optimum is the reference times e^{r/tau}. V lies above the mean reward, the
+    more the smaller tau is, and pushes most rows down: 1 undoes the policy on votes."""
     length_normalize: Bool = True
     """Average log-probabilities over tokens instead of summing them."""
     partition: Literal["monte_carlo", "authors"] = "monte_carlo"

@@ -44,7 +44,7 @@ def _weights(wb: Workbench, run: Runs) -> go.Figure:
 
 def _weight_area(wb: Workbench, run: Runs) -> go.Figure:
     """Mean weights over training as stacked areas."""
-    return figures.weight_area(_believed(wb.weights(run, by=("step",))))
+    return _named(figures.weight_area(_believed(wb.weights(run, by=("step",)))))
 
 
 def _prompt(wb: Workbench, run: Runs, prompt_id: str, split: str = "probe") -> go.Figure:
@@ -52,7 +52,12 @@ def _prompt(wb: Workbench, run: Runs, prompt_id: str, split: str = "probe") -> g
     rows = wb.weights(run, by=("step",), split=split, prompt_id=prompt_id)
     if rows.empty:
         raise ValueError(f"prompt_id: {prompt_id!r} has no {split} completions in run {run!r}")
-    return figures.weight_area(_believed(rows))
+    return _named(figures.weight_area(_believed(rows)))
+
+
+def _named(area: go.Figure) -> go.Figure:
+    """Room for a legend: on a page the colours are explained beside the picture, here nowhere."""
+    return area.update_layout(showlegend=True, height=240, margin={**figures.MARGIN, "t": 34})
 
 
 def _group(wb: Workbench, run: Runs, prompt_id: str, step: int | None = None) -> go.Figure:

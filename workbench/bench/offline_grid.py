@@ -69,7 +69,10 @@ LEARNERS: dict[str, Learner] = {
 """The four methods as they ship."""
 
 VARIANTS: dict[str, Learner] = {
-    "rpo-sum": Learner("RPO, summed log-probabilities", _rpo(length_normalize=False)),
+    "rpo-tau-1": Learner("RPO, tau 1", _rpo(tau=1.0)),
+    "rpo-sum": Learner(
+        "RPO, summed log-probabilities, tau 1", _rpo(length_normalize=False, tau=1.0)
+    ),
     "rpo-authors": Learner(
         "RPO as its authors set it: their partition on averages, tau 5",
         _rpo(partition="authors", length_normalize=True, tau=5.0),
@@ -77,9 +80,6 @@ VARIANTS: dict[str, Learner] = {
     "rpo-authors-1": Learner(
         "RPO, the authors' partition on averages, tau 1",
         _rpo(partition="authors", length_normalize=True, tau=1.0),
-    ),
-    "dro-sum": Learner(
-        "DRO, summed log-probabilities", {"method": "dro", "dro": {"length_normalize": False}}
     ),
     "sft-above": Learner(
         "SFT, rows above their prompt's mean",
@@ -94,10 +94,11 @@ VARIANTS: dict[str, Learner] = {
 EXTRA: dict[str, tuple[str, ...]] = {
     "fresh": tuple(key for key in VARIANTS if key != "rpo-corrected"),
     "old": ("rpo-corrected",),
+    "votes": ("rpo-tau-1",),
 }
 """Which variants run beside the four, by condition."""
 
-CHAIN = ("rpo", "rpo-corrected", "sft")
+CHAIN = ("rpo", "sft")
 """What follows a MAESTRO run on its own rollouts."""
 
 

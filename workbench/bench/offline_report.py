@@ -99,8 +99,10 @@ AGAINST = {
 """The paper's claims, asked under every condition."""
 
 CLAIMS = {
-    "fresh: RPO better with averaged than with summed log-probabilities": (
-        "fresh-rpo",
+    "fresh: RPO better at tau 3 than at tau 1": ("fresh-rpo", "fresh-rpo-tau-1"),
+    "votes: RPO better at tau 3 than at tau 1": ("votes-rpo", "votes-rpo-tau-1"),
+    "fresh: RPO at tau 1 better with averaged than with summed log-probabilities": (
+        "fresh-rpo-tau-1",
         "fresh-rpo-sum",
     ),
     "fresh: the authors' partition on averages, tau 5, falls below the warm start": (
