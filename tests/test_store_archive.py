@@ -44,6 +44,26 @@ def test_archiving_changes_nothing_that_anybody_sees(tmp_path):
     assert archive(tmp_path).segments == 0
 
 
+@pytest.mark.parametrize(("seconds", "portions"), [(9.0, [1] * 6), (0.001, [1, 2, 3])])
+def test_a_slow_machine_gets_short_transactions(tmp_path, monkeypatch, seconds, portions):
+    fill(make_run(tmp_path), range(12), contexts=None)
+    real, moved = archive_module.move, []
+    monkeypatch.setattr(archive_module, "BATCH_FILES", 6)
+    monkeypatch.setattr(archive_module, "PORTION_FILES", 24)
+    monkeypatch.setattr(archive_module, "move", lambda *a: (moved.append(len(a[2])), real(*a)))
+    monkeypatch.setattr(archive_module._Pace, "took", _took(seconds))
+    archive(tmp_path, RUN)
+    # 36 segments are 6 batches: first a quarter of 24 files; where that was fast, twice as many
+    assert moved == portions
+    assert plain_count(tmp_path, "rollouts") == 96
+
+
+def _took(seconds):
+    """A clock on which every transaction takes so long."""
+    real = archive_module._Pace.took
+    return lambda pace, _: real(pace, seconds)
+
+
 def test_a_live_run_keeps_few_segments_and_gives_many(tmp_path, monkeypatch):
     monkeypatch.setattr(archive_module, "LIVE_SEGMENTS", 4)
     run_dir = make_run(tmp_path)

@@ -319,10 +319,13 @@ def test_a_reader_waits_for_an_archive_and_then_says_so(tmp_path, monkeypatch):
 
     with hold(0.5):
         assert len(store.runs()) == 1
+    session_module.reading_mark(tmp_path).unlink()
     monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
     with hold(60) as holder:
+        assert not session_module.reader_waits(tmp_path)
         with pytest.raises(StoreBusyError, match="archived"):
             store.runs()
+        assert session_module.reader_waits(tmp_path)  # what an archive looks at between two holds
         holder.kill()
     assert len(store.runs()) == 1
 
