@@ -120,7 +120,8 @@ def planted(args: argparse.Namespace, folder: Path, names: list[str]) -> dict[st
 def _pivot(name: str, frame: pd.DataFrame, what: str) -> str:
     """Means by method and value, as Markdown."""
     table = frame.pivot_table(index="method", columns="value", values=what, sort=False)
-    header = [sweeps.TITLES[name], *(f"{value:.4g}" for value in table.columns)]
+    table = table[sorted(table.columns)]
+    header = [sweeps.TITLES[name], *(f"{value:.3g}" for value in table.columns)]
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * len(table.columns)]
     for method, row in table.iterrows():
         numbers = ("" if value != value else f"{value:.2f}" for value in row)
