@@ -92,12 +92,20 @@ class PolicyConfig:
     """Number format of the weights."""
     lora: LoraConfig | None = None
     """Train low-rank adapters instead of all weights."""
+    quantize: Literal["8bit", "4bit"] | None = None
+    """Load the base below an adapter in 8 or 4 bits; needs a CUDA GPU and bitsandbytes."""
     gradient_checkpointing: Bool = False
     """Trade compute for memory in the training pass."""
     trust_remote_code: Bool = False
     """Run code that comes with the model. Leave off unless you have read that code."""
     system_prompt: str | None = None
     """Put in front of conversational prompts."""
+
+    @model_validator(mode="after")
+    def _adapter_on_quantized(self) -> PolicyConfig:
+        if self.quantize is not None and self.lora is None:
+            raise ValueError("policy.quantize: a quantised base is not trained itself; set lora")
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -12,6 +12,7 @@ from typing import Any
 from workbench.config import FUNCTION, RunConfig
 from workbench.configio import ConfigError, Problem, to_dict
 from workbench.credentials import found
+from workbench.distribution import problem_of
 from workbench.objectives import OBJECTIVES
 from workbench.rundir import LauncherError, read_config, read_identity
 from workbench.scalarizer_config import Conductor
@@ -120,7 +121,7 @@ def check_launch(
         accelerate_config: a file of ``accelerate config`` that says how.
 
     Raises:
-        ConfigError: the numbers do not fit, or the file does not exist.
+        ConfigError: the numbers do not fit, or the file does not exist or asks for what cannot be.
     """
     if processes < 1:
         raise ConfigError([Problem("processes", f"{processes} is not allowed; at least 1")])
@@ -136,6 +137,9 @@ def check_launch(
         path = Path(accelerate_config).expanduser().absolute()
         if not path.is_file():
             raise ConfigError([Problem("accelerate_config", f"{str(path)!r} does not exist")])
+        problem = problem_of(path)
+        if problem is not None:
+            raise ConfigError([Problem("accelerate_config", problem)])
         launch["accelerate_config"] = str(path)
     return launch
 

@@ -20,7 +20,7 @@ from typing import Any
 from workbench import processes as system
 from workbench import rundir
 from workbench.config import RunConfig
-from workbench.configio import load, with_name
+from workbench.configio import ConfigError, Problem, load, with_name
 from workbench.guard import (
     check_allowed,
     check_config,
@@ -96,6 +96,9 @@ class Launcher:
         for handle in config.offline.source.runs if config.offline else ():
             rundir.resolve(self.runs_dir, handle)
         launch = check_launch(config, **(launch or {}))
+        if self.allowed_functions is not None and "accelerate_config" in launch:
+            # such a file may name a program to start
+            raise ConfigError([Problem("accelerate_config", "not allowed here")])
         with lock(self.runs_dir):
             for path in rundir.run_dirs(self.runs_dir) if token else ():
                 if rundir.read_identity(path).get("token") == token:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, TaskType, get_peft_model
+from peft import PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -81,8 +83,38 @@ def load_base(policy: PolicyConfig, path: str | Path | None = None) -> PreTraine
         config = AutoConfig.from_pretrained(where, trust_remote_code=trusted)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         return kind.from_pretrained(
-            where, dtype=dtype, trust_remote_code=trusted, use_safetensors=True
+            where,
+            dtype=dtype,
+            trust_remote_code=trusted,
+            use_safetensors=True,
+            **_quantization(policy),
         )
+
+
+def _quantization(policy: PolicyConfig) -> dict[str, Any]:
+    """What a quantised base is loaded with.
+
+    Raises:
+        ValueError: This machine cannot.
+    """
+    if policy.quantize is None:
+        return {}
+    missing = [] if torch.cuda.is_available() else ["a CUDA GPU"]
+    missing += [] if find_spec("bitsandbytes") else ["the package bitsandbytes"]
+    if missing:
+        raise ValueError(
+            f"policy.quantize: {policy.quantize!r} needs {' and '.join(missing)}, which this "
+            "machine does not have; set it to null"
+        )
+    return {
+        "quantization_config": BitsAndBytesConfig(
+            load_in_8bit=policy.quantize == "8bit",
+            load_in_4bit=policy.quantize == "4bit",
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        ),
+        "device_map": {"": torch.cuda.current_device()},
+    }
 
 
 def load_policy(policy: PolicyConfig, checkpoint: Path | None = None) -> PreTrainedModel:
@@ -95,6 +127,8 @@ def load_policy(policy: PolicyConfig, checkpoint: Path | None = None) -> PreTrai
         model = load_base(policy)
         if policy.lora is None:
             return model
+        if policy.quantize is not None:
+            model = prepare_model_for_kbit_training(model, policy.gradient_checkpointing)
         # the adapter's random start must not depend on what was drawn before
         torch.manual_seed(0)
         return get_peft_model(model, lora_config(policy))

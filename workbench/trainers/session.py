@@ -127,7 +127,8 @@ class Session:
 
     def on_device(self) -> Session:
         """Move the policy to the accelerator, where there is one."""
-        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        if self.config.policy.quantize is None:  # a quantised base is there already
+            self.model.to("cuda" if torch.cuda.is_available() else "cpu")
         return self
 
 
