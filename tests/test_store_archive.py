@@ -167,6 +167,28 @@ def test_a_checkpoint_that_was_cut_short_is_read_and_finished(tmp_path):
     assert not left.exists() and plain_count(tmp_path, "archive.rollouts") == 24
 
 
+SMALL_DISK = """
+import resource, signal, sys
+from workbench.store.archive import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, -1))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_disk_that_is_full_stops_the_archive_and_loses_nothing(tmp_path):
+    fill(make_run(tmp_path), range(3))
+    Store(tmp_path)
+    command = [sys.executable, "-c", SMALL_DISK, str(tmp_path), "--run", RUN]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == "" and done.stdout.count("\n") == 1
+    for words in ("archive failed", "workbench.duckdb", "File too large", "stays readable"):
+        assert words in done.stdout
+    assert plain_count(tmp_path, "rollouts") == len(everything(tmp_path, "rollouts")) == 24
+    assert archive(tmp_path, RUN).rows == 30
+    assert plain_count(tmp_path, "archive.rollouts") == 24
+
+
 def test_somebody_who_has_the_store_open_only_postpones(tmp_path):
     run_dir = make_run(tmp_path)
     fill(run_dir, range(2))

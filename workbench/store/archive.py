@@ -58,7 +58,7 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
 
     Raises:
         StoreVersionError: a newer workbench wrote the store.
-        StoreError: the store is damaged, or a damaged segment cannot be moved aside.
+        StoreError: the store is damaged or its disk is full, or a damaged segment cannot be moved.
         OSError: the runs directory cannot be written.
     """
     root = Path(runs_dir).resolve()
@@ -81,6 +81,11 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
             _breathe(root)
     except StoreBusyError:
         report.busy = True
+    except duckdb.Error as error:  # a full disk, most of all
+        raise StoreError(
+            f"{store_path(root)} cannot be written ({error}); what was not moved stays readable "
+            "as segments, and the next archive goes on"
+        ) from error
     return report
 
 

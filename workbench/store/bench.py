@@ -102,12 +102,8 @@ def opening(root: Path, repeats: int = 5) -> dict[str, float]:
             [sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True
         )
         found.append([float(v) * 1e3 for v in done.stdout.split()])
-    opened, listed = np.median(found, axis=0)
-    return {
-        "median_ms": float(opened),
-        "p95_ms": float(np.max(found, axis=0)[0]),
-        "with_runs_ms": float(listed),
-    }
+    opened, listed = zip(*found, strict=True)
+    return spread(list(opened)) | {"with_runs_ms": float(np.median(listed))}
 
 
 PARTS = ("store", "archiving", "peers")
@@ -145,10 +141,10 @@ def _measure_store(folder: Path, runs: int, segments: int) -> dict[str, Any]:
     _say("asking")
     middle = "SELECT run_id FROM runs ORDER BY created LIMIT 1 OFFSET $1"
     old = str(store.sql(middle, [runs // 2]).run_id[0])
-    rollouts = int(store.sql("SELECT count(*) AS n FROM archive.rollouts").n[0])
     first = time.perf_counter()
     store.steps(live)
     loaded = time.perf_counter() - first
+    rollouts = int(store.sql("SELECT count(*) AS n FROM archive.rollouts").n[0])
     return {
         "rollouts": rollouts,
         "runs": runs,
@@ -177,15 +173,17 @@ def table(result: dict[str, Any]) -> str:
     """The measurements as text: ours, the target, and what the peers took."""
     lines = [
         f"{result['rollouts']:,} rollouts in {result['runs']} archived runs and a live run of "
-        f"{result['live_segments']:,} segments; medians of the peers",
-        f"{'':46}{'median':>8}{'p95':>8}{'target':>8}{'pandas':>9}{'trackio':>9}   ms",
+        f"{result['live_segments']:,} segments; milliseconds, of the peers the median; cpu: of all "
+        "threads together, which other programs of the machine disturb less",
+        f"{'':46}{'least':>8}{'median':>8}{'p95':>8}{'cpu':>7}{'target':>8}{'pandas':>9}{'trackio':>9}",
     ]
 
     def row(what: str, ours: dict[str, float], target: float, kind: str, key: str) -> None:
         peers = [result.get(f"{peer}, {kind}", {}).get(key) for peer in ("trl", "trackio")]
         others = "".join(f"{p['median_ms']:9.1f}" if p else f"{'-':>9}" for p in peers)
-        ours_text = f"{ours['median_ms']:8.2f}{ours['p95_ms']:8.2f}"
-        lines.append(f"{what:46}{ours_text}{target:8.1f}{others}")
+        wall = "".join(f"{ours[k]:8.2f}" for k in ("least_ms", "median_ms", "p95_ms"))
+        work = f"{ours['cpu_ms']:7.1f}" if "cpu_ms" in ours else f"{'-':>7}"
+        lines.append(f"{what:46}{wall}{work}{target:8.1f}{others}")
 
     row("trainer's thread, a step", result["publish"], TARGETS["publish"], "archived", "publish")
     row("open the store", result["open"], TARGETS["open"], "archived", "")
