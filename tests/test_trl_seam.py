@@ -46,6 +46,7 @@ def test_the_version_is_the_one_that_was_read() -> None:
         ("_save_checkpoint", ["self", "model", "trial"]),
         ("_load_optimizer_and_scheduler", ["self", "checkpoint"]),
         ("_load_rng_state", ["self", "checkpoint"]),
+        ("_load_from_checkpoint", ["self", "resume_from_checkpoint", "model"]),
     ],
 )
 def test_overridden_methods_keep_their_signatures(method: str, parameters: list[str]) -> None:

@@ -139,7 +139,13 @@ class Child:
         model = trainer.accelerator.unwrap_model(trainer.model)
         roller = session.roller(model, trainer.reference, trainer.eos_token_ids)
         monitor = RunMonitor(
-            trainer, roller, session.probes(), self.wants_stop, self.say, self._notify_finding
+            trainer,
+            roller,
+            session.probes(),
+            self.wants_stop,
+            self.say,
+            self._notify_finding,
+            trainer.sharded,
         )
         trainer.add_callback(monitor)
         if saved:
@@ -153,7 +159,9 @@ class Child:
             return "stopped"
         if config.evaluation.prompts and task.report:
             self.phase("evaluating after", "evaluating the trained policy")
-            after = self._evaluate(session, model, trainer.reference, self.step, "after")
+            after = self._evaluate(
+                session, model, trainer.reference, self.step, "after", trainer.sharded
+            )
             if after is not None:
                 means = None if before is None else summarise(before)
                 self.say("held-out judge and mean weights\n" + table(summarise(after), means))
@@ -161,13 +169,19 @@ class Child:
         return "finished"
 
     def _evaluate(
-        self, session: Any, model: Any, reference: Any, step: int, phase: str
+        self,
+        session: Any,
+        model: Any,
+        reference: Any,
+        step: int,
+        phase: str,
+        together: bool = False,
     ) -> RolloutBatch | None:
-        """An evaluation, on the process that publishes; None on all others."""
+        """An evaluation, on the process that publishes (``together``: on all); None on others."""
         from workbench.evaluate import evaluation_rows
         from workbench.trainers.rollout import spread
 
-        if not self.main:
+        if not self.main and not together:
             return None
         examples = spread(session.task.report, session.config.evaluation.prompts)
         reference = reference or session.reference_for(None)

@@ -29,6 +29,9 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from transformers import Trainer
 
+from workbench.trainers.sharded import restore_optimizer as restore_sharded
+from workbench.trainers.sharded import whole_optimizer
+
 if TYPE_CHECKING:
     from workbench.trainers.maestro import MaestroTrainer
 
@@ -75,15 +78,19 @@ def save(trainer: MaestroTrainer) -> Path:
     states = [random_state()]
     if trainer.accelerator.num_processes > 1:
         states = gather_object(states)
+    weights, optimizer = None, None
+    if trainer.sharded:  # everybody gives a share
+        weights = trainer.accelerator.get_state_dict(trainer.model)
+        optimizer = whole_optimizer(trainer)
     if not trainer.accelerator.is_main_process:
         return directory
     temporary = trainer.checkpoint_dir / f".{directory.name}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(temporary)
+    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(temporary, state_dict=weights)
     trainer.processing_class.save_pretrained(temporary)
     save_arrays(_contiguous(trainer.weighing.state()), temporary / CONDUCTOR)
-    tensors, groups, numbers = optimizer_state(trainer.optimizer)
+    tensors, groups, numbers = optimizer or optimizer_state(trainer.optimizer)
     save_file(tensors, temporary / "optimizer.safetensors")
     save_arrays(
         {f"{rank}.{k}": v for rank, state in enumerate(states) for k, v in state["arrays"].items()},
@@ -124,7 +131,12 @@ def restore(trainer: MaestroTrainer, path: Path) -> None:
     The policy itself is loaded by transformers, random states by ``restore_random``.
     """
     content = read_trainer(path)
-    restore_optimizer(trainer, path)
+    if trainer.sharded:
+        groups, numbers = content["param_groups"], content["optimizer_numbers"]
+        restore_sharded(trainer, path, groups, numbers)
+        trainer.lr_scheduler.load_state_dict(content["scheduler"])
+    else:
+        restore_optimizer(trainer, path)
     trainer.weighing.load(load_conductor(path))
     trainer.headline = content["score"]
     trainer._step = content["micro_step"]

@@ -40,6 +40,7 @@ from workbench.trainers.rewards import ObjectiveReward, all_needs
 from workbench.trainers.rollout import score_rows
 from workbench.trainers.rows import Rows
 from workbench.trainers.scoring import Scores
+from workbench.trainers.sharded import is_sharded, restore_policy
 from workbench.trainers.shared import SharedPass, put
 from workbench.trainers.text import (
     example_columns,
@@ -121,6 +122,7 @@ class MaestroTrainer(SharedPass):
             processing_class=tokenizer,
         )
         self.remove_callback(PrinterCallback)
+        self.sharded = is_sharded(self)
         self.reference: Reference | None = None
         if frozen is not None or self.ref_model is not None or adapter:
             self.reference = on_device(Reference(model, frozen or self.ref_model), args.device)
@@ -166,6 +168,7 @@ class MaestroTrainer(SharedPass):
                 max_completion_length=self.max_completion_length,
                 batch_size=self.args.per_device_train_batch_size,
                 keep_graph=self.shares_pass,
+                lockstep=self.sharded,
             )
         for reward in self.rewards:
             reward.scores = self._scores
@@ -333,6 +336,12 @@ class MaestroTrainer(SharedPass):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             checkpoints.restore(self, Path(checkpoint))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.sharded:
+            restore_policy(self, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:

@@ -35,6 +35,7 @@ class RunMonitor(TrainerCallback):
         wants_stop: Why the run is asked to stop now, None while it is not.
         say: Prints a line to the log.
         notify: Called with each new finding.
+        together: Whether probes take every process: each holds a share of the policy.
 
     Attributes:
         stopped: Why the training ended before its last step; None when it did not.
@@ -48,6 +49,7 @@ class RunMonitor(TrainerCallback):
         wants_stop: Callable[[], str | None],
         say: Callable[[str], None],
         notify: Callable[[Finding], None] = lambda finding: None,
+        together: bool = False,
     ) -> None:
         self.trainer = trainer
         self.config = trainer.config
@@ -57,6 +59,7 @@ class RunMonitor(TrainerCallback):
         self.wants_stop = wants_stop
         self.say = say
         self.notify = notify
+        self.together = together
         self.stopped: str | None = None
         self.history: list[dict[str, float]] = []
         self.open: set[str] = set()  # codes of findings that were already told
@@ -124,7 +127,8 @@ class RunMonitor(TrainerCallback):
 
     def _probe(self, step: int) -> None:
         """Sample the probe prompts; nothing of it reaches the training."""
-        if not self.probes or not self.trainer.accelerator.is_main_process:
+        main = self.trainer.accelerator.is_main_process
+        if not self.probes or not (main or self.together):
             return
         seed = np.random.SeedSequence([self.config.seed, step, PROBE]).generate_state(1)[0]
         grpo = self.config.grpo
@@ -136,6 +140,8 @@ class RunMonitor(TrainerCallback):
             seed=int(seed),
         )
         batch = self.roller.roll_out(self.probes, sampling, step, "probe")
+        if not main:
+            return
         numbers = probe_metrics(batch)
         numbers["judge_calls"] = float(self.roller.judge_calls.get("probe", 0))
         self.publisher.rollouts(batch)

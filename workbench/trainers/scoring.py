@@ -109,6 +109,7 @@ def score(
     lead_ids: TokenIds = (),
     batch_size: int | None = None,
     keep_graph: bool = False,
+    lockstep: bool = False,
 ) -> Scores:
     """Score N completions in eval mode, without gradients unless the graph is to be kept.
 
@@ -123,6 +124,8 @@ def score(
         batch_size: Rows per forward pass; None puts all in one.
         keep_graph: Return ``Scores.graph``; all rows then go through one pass. It stays None where
             a completion has no prompt, so that its first token has no probability.
+        lockstep: Run as many passes whether or not any row here has an answer: under FSDP every
+            process takes part in every pass.
 
     Raises:
         ValueError: When a row has neither prompt nor completion, so that it has no state at all.
@@ -139,7 +142,8 @@ def score(
     model.eval()
     try:
         with torch.set_grad_enabled(keep_graph):
-            parts = [_pass(model, rows[i : i + size]) for i in range(0, len(rows), size)]
+            both = lockstep and answer_ids is not None
+            parts = [_pass(model, rows[i : i + size], both) for i in range(0, len(rows), size)]
     finally:
         model.train(was_training)
     ended = set(eos_ids)
@@ -184,7 +188,7 @@ def _branches(model: nn.Module) -> bool:
 
 
 def _pass(
-    model: nn.Module, rows: list[TokenRow]
+    model: nn.Module, rows: list[TokenRow], lockstep: bool = False
 ) -> tuple[
     NDArray[np.float32],
     list[Floats],
@@ -194,7 +198,8 @@ def _pass(
 ]:
     """Hidden (n, D), completion log-probabilities and entropies, answers, tensors (n, L - 1)."""
     answered = [i for i, row in enumerate(rows) if row.answered]
-    branching = bool(answered) and _branches(model)
+    able = _branches(model)
+    branching = bool(answered) and able
     trunks = rows if branching else [row.without_answer() for row in rows]
     hidden, *tensors = _forward(model, trunks, branching)
     logps, entropies = (_array(tensor) for tensor in tensors)
@@ -204,11 +209,11 @@ def _pass(
     if branching:
         for i in answered:
             answers[i] = logps[i, rows[i].trunk + rows[i].lead : len(rows[i].tokens) - 1]
-    elif answered:
-        straight = [rows[i].straight() for i in answered]
+    elif answered or (lockstep and not able):
+        straight = [rows[i].straight() for i in answered] or [rows[0].without_answer()]
         with torch.no_grad():
             _, answer_logps, _ = _forward(model, straight, False)
-        for i, row, values in zip(answered, straight, _array(answer_logps), strict=True):
+        for i, row, values in zip(answered, straight, _array(answer_logps), strict=False):
             answers[i] = values[row.start - 1 : row.trunk - 1]
     return (
         terminal,
