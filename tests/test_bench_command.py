@@ -42,6 +42,8 @@ def test_a_small_grid_leaves_rows_tables_and_figures_and_is_not_run_twice(tmp_pa
     again = bench(*words)
     assert again.returncode == 0 and "3 of 3 cells are done already" in again.stderr
     assert json.loads(again.stdout)["methods"] == found["methods"]
+    report = bench("--report", "--json", "--runs-dir", str(tmp_path))
+    assert json.loads(report.stdout)["methods"] == found["methods"]
 
 
 @pytest.mark.parametrize(
