@@ -73,6 +73,11 @@ def wb(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     return wb
 
 
+@pytest.fixture(scope="module")
+def desk(wb: Workbench) -> Any:
+    return build_app(wb).desk
+
+
 class Reader(HTMLParser):
     """What a browser would make of it."""
 
@@ -119,8 +124,7 @@ VIEWS = [
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda v: "-".join([v["tab"], *list(v)[1:3]]))
-def test_no_page_shows_markup(wb: Workbench, view: dict[str, str]) -> None:
-    desk = build_app(wb).desk
+def test_no_page_shows_markup(desk: Any, view: dict[str, str]) -> None:
     values = desk.pages[view["tab"]].show(desk.wb, dict(view), EVERYTHING)
     check([v for v in values])
     assert sum(map(len, strings(list(values)))) > 200
@@ -150,6 +154,7 @@ def test_no_figure_of_data_shows_markup() -> None:
              ("curves", "weight_area", "weights_by_kind", "means_with_intervals")}  # fmt: skip
     drawn["pareto"] = figures.figure("pareto", frame, x=OBJECTIVES[0], y=OBJECTIVES[1])
     drawn["weight_map"] = figures.figure("weight_map", frame, objectives=list(OBJECTIVES))
+    drawn["parallel"] = figures.figure("parallel", frame, columns=["kind", OBJECTIVES[0]])
     assert set(drawn) == set(figures.FIGURES)
     for figure in drawn.values():
         check(json.loads(figure.to_json()))

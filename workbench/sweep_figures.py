@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.palette import layout
+from workbench.palette import layout, plain_text
 
 SCALE = "Viridis"
 
@@ -35,7 +35,7 @@ def parallel(frame: pd.DataFrame, columns: Sequence[str], minimize: bool = False
             "colorscale": SCALE,
             "reversescale": minimize,
             "showscale": True,
-            "colorbar": {"title": {"text": metric}, "thickness": 12},
+            "colorbar": {"title": {"text": plain_text(metric)}, "thickness": 12},
         },
         labelangle=-20,
     )
@@ -44,7 +44,7 @@ def parallel(frame: pd.DataFrame, columns: Sequence[str], minimize: bool = False
 
 def _dimension(values: pd.Series, name: str) -> dict[str, object]:
     """One axis: numbers as they are, anything else as evenly spaced ticks."""
-    label = name.removeprefix("reward/").rpartition(".")[2]
+    label = plain_text(name.removeprefix("reward/").rpartition(".")[2])
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().all():
         return {"label": label, "values": numbers.tolist()}
@@ -55,5 +55,5 @@ def _dimension(values: pd.Series, name: str) -> dict[str, object]:
         "label": label,
         "values": [texts.index(str(v)) for v in values],
         "tickvals": list(range(len(texts))),
-        "ticktext": texts,
+        "ticktext": [plain_text(text) for text in texts],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 QUEUE_SECONDS = 0.05
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]+)?")
+"""A ``Host`` header: name or address, perhaps a port, nothing else."""
 PLOTLY_URL = f"/workbench/plotly/{plotly.__version__.replace('.', '-')}"
 
 # Inline script and style are Gradio's; nothing may be fetched from, sent to or framed by others.
@@ -101,8 +104,8 @@ class Guard:
 
     def _problem(self, headers: dict[str, bytes]) -> str:
         host = headers.get("host", b"").decode("latin-1")
-        name = urlsplit(f"//{host}").hostname or ""
-        if self.hosts is not None and name not in self.hosts:
+        name = HOST.fullmatch(host)
+        if self.hosts is not None and (name is None or name[1].lower() not in self.hosts):
             return f"Host {host!r} is not this app"
         origin = headers.get("origin", b"").decode("latin-1")
         if origin and urlsplit(origin).netloc != host:

@@ -154,6 +154,7 @@ def ensure_own_folder(root: Path) -> None:
         OSError: the runs directory cannot be written.
     """
     own = root / OWN_FOLDER
+    own.mkdir(parents=True, exist_ok=True)
     for table in TABLES.values():
         for name in EMPTY_SEGMENTS:
             path = own / "segments" / table.name / name

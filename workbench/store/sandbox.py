@@ -20,7 +20,18 @@ TABLE_FUNCTIONS = frozenset(
 """Functions that may stand in FROM; all others (files, settings, queries from text) are refused."""
 
 REFUSED_FUNCTIONS = frozenset(
-    {"getenv", "getvariable", "query", "query_table", "json_execute_serialized_sql", "write_log"}
+    {
+        "getenv",
+        "getvariable",
+        "current_setting",
+        "query",
+        "query_table",
+        "json_execute_serialized_sql",
+        "write_log",
+        "nextval",
+        "sleep_ms",
+        "pg_sleep",
+    }  # fmt: skip
 )
 REFUSED_PREFIXES = ("read_", "copy_", "pragma_", "sniff_", "parquet_", "glob", "which_secret")
 
@@ -41,9 +52,12 @@ def check_select(parser: duckdb.DuckDBPyConnection, sql: str) -> str:
         raise QueryError(_one_line(error)) from error
     if len(statements) != 1:
         raise QueryError(f"one SELECT at a time: found {len(statements)} statements")
-    if statements[0].type != duckdb.StatementType.SELECT:
-        kind = statements[0].type.name
-        raise QueryError(f"only SELECT can be asked of the store, not {kind}")
+    try:
+        kind = statements[0].type
+    except ValueError as error:  # DuckDB parses kinds of statements that its Python does not know
+        raise QueryError("only SELECT can be asked of the store") from error
+    if kind != duckdb.StatementType.SELECT:
+        raise QueryError(f"only SELECT can be asked of the store, not {kind.name}")
     text = statements[0].query.strip().rstrip(";")
     answer = parser.execute("SELECT json_serialize_sql(?)", [text]).fetchall()[0][0]
     tree = json.loads(answer)

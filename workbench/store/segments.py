@@ -21,9 +21,14 @@ def write_segment(table: pa.Table, path: Path) -> None:
     """Write ``table`` so that ``path`` appears whole and survives a power cut.
 
     Raises:
-        OSError: the disk is full or the directory cannot be written; nothing is left behind.
+        OSError: the disk is full, or the run's directory is gone or cannot be written; nothing is
+            left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _, segments, run_dir = path.parents[:3]
+    if not run_dir.is_dir():  # making it would leave a second, half run in its old place
+        raise FileNotFoundError(f"{run_dir} is gone (moved?)")
+    segments.mkdir(exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(2)}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -58,6 +63,7 @@ def publish(run_dir: Path, table: str, rows: pa.Table) -> Path:
         OSError: the disk is full or the directory cannot be written.
     """
     name = f"{SINGLE}{time.time_ns():020d}-{secrets.token_hex(3)}.parquet"
+    run_dir.mkdir(exist_ok=True)
     path = run_dir / "segments" / table / name
     write_segment(rows, path)
     return path
