@@ -280,7 +280,8 @@ def _rename(rows: list[dict[str, Any]]) -> None:
         for column in maps:
             if row.get(column) is not None:
                 row[column] = {names.get(str(k), str(k)): v for k, v in row[column].items()}
-        row["action"] = names.get(row.get("action"), row.get("action"))
+        if isinstance(row.get("action"), str):
+            row["action"] = names.get(row["action"], row["action"])
 
 
 def _groups(rows: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
