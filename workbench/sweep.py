@@ -49,7 +49,8 @@ class Trial:
     run_id: str
     status: str = "running"
     value: float | None = None
-    seen: int = -1  # newest step that was reported
+    seen: int = -1  # newest step that was looked at
+    reported: int = -1  # newest step that the pruner knows
 
 
 class Driver:
@@ -168,9 +169,10 @@ class Driver:
     def _prune(self, trial: Trial, info: RunInfo) -> None:
         """Report what was measured since the last look; end the trial if it is not worth it."""
         asked = self._optuna_trial(trial)
-        for point in self._curve(trial).itertuples():
-            asked.report(float(point.value), int(point.step))  # again: it keeps the first
-            trial.value = float(point.value)
+        curve = self._curve(trial)
+        for point in curve[curve["step"] > trial.reported].itertuples():
+            trial.value, trial.reported = float(point.value), int(point.step)
+            asked.report(trial.value, trial.reported)
         self._save()
         if trial.value is not None and asked.should_prune():
             self.say(
