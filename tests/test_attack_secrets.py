@@ -142,13 +142,16 @@ def test_pickled_weights_are_never_opened(tmp_path):
 
 
 def test_resuming_opens_no_pickle(tmp_path):
-    """Pickles lie in the checkpoint under every name that transformers knows."""
+    """Pickles lie in the checkpoint under every name that transformers knows.
+
+    All but ``scaler.pt``, which transformers reads under float16 only, with ``weights_only``.
+    """
     from test_trainer_checkpoint import SaveAt, run
 
     _, _ = run(tmp_path, "through", SaveAt(1, stop=True))
     saved, mark = tmp_path / "through" / "step-000001", tmp_path / "mark"
     for name in ("pytorch_model.bin", "training_args.bin", "optimizer.pt", "optimizer.bin",
-                 "scheduler.pt", "rng_state.pth", "rng_state_0.pth", "scaler.pt"):  # fmt: skip
+                 "scheduler.pt", "rng_state.pth", "rng_state_0.pth"):  # fmt: skip
         (saved / name).write_bytes(pickle.dumps(Bomb(mark)))
     _, rest = run(tmp_path, "through", SaveAt(2, stop=True), resume=saved)
     assert [b.step for b in rest.batches] == [1] and not mark.exists()
