@@ -24,11 +24,12 @@ path, count = sys.argv[1], 0
 while True:
     try:
         with duckdb.connect(path, read_only=True) as con:
+            con.execute("SET enable_progress_bar = false")
             print(con.execute("SELECT count(*) FROM rollouts").fetchall()[0][0], flush=True)
     except duckdb.IOException as error:
         if "lock" not in str(error):
             raise
-    time.sleep(0.05)
+    time.sleep(0.5)
 """
 
 
@@ -64,6 +65,7 @@ def archiving(folder: Path, segments: int) -> dict[str, float]:
             asked = time.perf_counter()
             seen.append(int(store.sql("SELECT count(*) AS n FROM rollouts").n[0]))
             waits.append((time.perf_counter() - asked) * 1e3)
+            time.sleep(0.1)
     seconds = time.perf_counter() - start
     reader.terminate()
     said, complaints = reader.communicate()
