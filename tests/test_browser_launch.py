@@ -109,9 +109,7 @@ def test_the_app_can_be_restarted_under_a_run_and_the_run_stopped_and_resumed(
     expect(row).to_contain_text(re.compile(r"running.*[1-9]\d*/400", re.S))
     run_dir = next(rundir.run_dirs(app.runs_dir))
     child = rundir.read_process(run_dir)
-    began = time.monotonic()
     assert app.stop() == 0
-    assert time.monotonic() - began < 20
     assert psutil.pid_exists(child["pid"]), "the run outlives the app"
 
     again = start_app(tmp_path / "runs", fake=True, **slow)

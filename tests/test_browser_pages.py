@@ -10,6 +10,7 @@ from browser import App, Watched
 from playwright.sync_api import expect
 
 from workbench.api import Workbench
+from workbench.pages.bench.paint import DRAWN
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -158,11 +159,11 @@ NAMELESS = """() => [...document.querySelectorAll('.wb-page :is(input, select, b
 FAINT = Path(__file__).with_name("contrast.js").read_text("utf-8").strip().removesuffix(";")
 
 
-@pytest.mark.parametrize("name", ["launch", "runs", "inspect", "compare", "rate"])
+@pytest.mark.parametrize("name", DRAWN)
 def test_a_page_fits_its_window_names_its_controls_and_can_be_read(app: App, tab: Watched, name):
     page = tab.page
     page.goto(f"{app.url}/?tab={name}&run=maestro")
-    expect(page.locator(".wb-card").locator("visible=true").first).to_be_visible()
+    expect(page.locator(DRAWN[name]).first).to_be_visible()
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
