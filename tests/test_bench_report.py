@@ -1,5 +1,7 @@
 """Tables from frames with numbers that can be checked by hand; the store's part from real rows."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from workbench import rundir
 from workbench.bench import cells, charts, collect, methods, report, sweeps, tournaments
+from workbench.bench.cost import own_peak
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
 from workbench.types import RolloutBatch
@@ -215,3 +218,10 @@ def test_oracle_trials_give_every_kind_every_candidate_once() -> None:
         for j, w in ((0.9, 0.1), (0.8, 0.2), (0.7, 0.6), (0.1, 0.9))
     ]
     assert sweeps.best_weights(pd.DataFrame(rows), top=2)["story"]["length"] == pytest.approx(0.15)
+
+
+def test_peak_memory_is_a_processs_own_and_not_its_parents() -> None:
+    ballast = np.ones(60_000_000 // 8)  # 60 MB that a child must not be charged for
+    code = "from workbench.bench.cost import own_peak; print(own_peak())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ballast.sum() > 0 and 1e6 < int(done.stdout) < own_peak() / 2
