@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from workbench.config.scalarizers import AnchorConfig
+from workbench.config.scalarizers import Conductor as Config
 from workbench.core.advantages import grpo_advantages
 from workbench.core.agreement import normalize_scores
 from workbench.core.scalarizers import Scene, build_scalarizer
-from workbench.scalarizer_config import AnchorConfig
-from workbench.scalarizer_config import Conductor as Config
 
 B, G, K, D = 8, 4, 3, 6
 NAMES = ("a", "b", "c")

@@ -17,18 +17,18 @@ from typing import Any
 from store_batches import RUN, make_batch, make_run
 
 from workbench.config import TaskConfig
-from workbench.configio import ConfigError, load, parse_text, validate
-from workbench.configtext import dump
-from workbench.guard import check_allowed, check_config
+from workbench.config.guard import check_allowed, check_config
+from workbench.config.io import ConfigError, load, parse_text, validate
+from workbench.config.text import dump
+from workbench.config.yamlio import YamlError, parse
 from workbench.launcher import Launcher
-from workbench.rundir import UnknownRunError, resolve
+from workbench.running.rundir import UnknownRunError, resolve
 from workbench.store.damage import quarantined
 from workbench.store.errors import QueryError, StoreError
 from workbench.store.imports import _jsonl_rollouts
 from workbench.store.reader import Store
 from workbench.store.writer import RunWriter
 from workbench.tasks import load_task
-from workbench.yamlio import YamlError, parse
 
 GOOD = "20260101-000000-900d"
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from workbench import rundir
-from workbench.configio import load
+from workbench.config.io import load
 from workbench.core.advantages import aggregate
+from workbench.running import rundir
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
 from workbench.types import RolloutBatch

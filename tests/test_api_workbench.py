@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from workbench import Workbench
-from workbench.comparison import compare
-from workbench.rundir import UnknownRunError
+from workbench.running.rundir import UnknownRunError
+from workbench.views.comparison import compare
 
 CHILD = (sys.executable, str(Path(__file__).with_name("cli_child.py")))
 NAMES = ["perplexity", "format", "entropy", "length", "preference"]

@@ -16,11 +16,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from workbench import display, figures
+from workbench import figures
 from workbench.api import Workbench
 from workbench.model_export import card
 from workbench.pages.app import EVERYTHING, build_app
-from workbench.pictures import OF_RUNS
+from workbench.views import display
+from workbench.views.pictures import OF_RUNS
 
 TAG = "wbx"
 EVIL = f"\"'><{TAG} onwbx=1><script>wbx</script> ${{wbx}} {{{{wbx}}}} \u202ewbx"

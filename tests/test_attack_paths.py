@@ -10,9 +10,9 @@ import pytest
 from store_batches import RUN, make_batch, make_run
 
 from workbench.api import Workbench
-from workbench.configio import ConfigError, load
+from workbench.config.io import ConfigError, load
 from workbench.launcher import Launcher
-from workbench.rundir import LauncherError, create
+from workbench.running.rundir import LauncherError, create
 from workbench.store.archive import archive
 from workbench.store.errors import StoreError
 from workbench.store.exchange import export

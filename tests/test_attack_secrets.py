@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from workbench.api import Workbench
-from workbench.configio import ConfigError, load
-from workbench.credentials import found, resolve
-from workbench.guard import check_allowed, check_config
-from workbench.spawn import AUTH, spawn
+from workbench.config.credentials import found, resolve
+from workbench.config.guard import check_allowed, check_config
+from workbench.config.io import ConfigError, load
+from workbench.running.spawn import AUTH, spawn
 from workbench.store.state import write_state
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +62,7 @@ def test_a_named_variable_is_allowed_and_read_where_it_is_used(monkeypatch):
 
 
 def test_presets_and_ordinary_settings_hold_nothing_secret():
-    from workbench.configio import PRESETS, to_dict
+    from workbench.config.io import PRESETS, to_dict
 
     for preset in PRESETS:
         assert list(found(to_dict(load(preset)))) == []
@@ -158,7 +158,7 @@ def test_resuming_opens_no_pickle(tmp_path):
 
 
 def test_the_failure_of_a_named_secret_is_told_without_it(tmp_path, monkeypatch):
-    from workbench.notify import post
+    from workbench.running.notify import post
 
     monkeypatch.setenv("HOOK", f"http://127.0.0.1:1/{KEY}")
     started = time.monotonic()

@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 from starlette.testclient import TestClient
 
-from workbench.configio import ConfigError
+from workbench.config.io import ConfigError
 from workbench.pages.app import build_app, publish
 from workbench.pages.server import Guard, serve
 

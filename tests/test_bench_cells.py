@@ -4,8 +4,8 @@ import pytest
 
 from workbench.bench import cells, methods
 from workbench.bench.judged import judge
-from workbench.configio import to_dict
-from workbench.configtext import dump
+from workbench.config.io import to_dict
+from workbench.config.text import dump
 from workbench.tasks.etudes import load
 from workbench.tasks.etudes.judge import judge as score
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import rundir
 from workbench.bench import cells, charts, collect, methods, report, sweeps, tournaments
 from workbench.bench.cost import own_peak
+from workbench.running import rundir
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
 from workbench.types import RolloutBatch

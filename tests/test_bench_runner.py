@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from bench_bodies import hangs
 
-from workbench import processes, rundir
 from workbench.bench import cells, methods
 from workbench.bench.runner import Event, finished, run_cells
-from workbench.rundir import LauncherError
+from workbench.running import processes, rundir
+from workbench.running.rundir import LauncherError
 from workbench.store.state import read_state
 
 GOOD = dict.fromkeys(("grpo", "sft", "none"), "bench_bodies:finishes")

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from workbench.configio import ConfigError, load, parse_text, validate
-from workbench.yamlio import YamlError, parse, write_flow
+from workbench.config.io import ConfigError, load, parse_text, validate
+from workbench.config.yamlio import YamlError, parse, write_flow
 
 REFUSED = [
     ({"steps": "x"}, "steps: 'x' is not allowed; it must be a whole number at least 1"),
@@ -231,7 +231,7 @@ def test_reading_a_configuration_imports_nothing_heavy():
     import subprocess
 
     code = (
-        "import sys, workbench.configtext as c; c.load('quick'); c.keys_help();"
+        "import sys, workbench.config.text as c; c.load('quick'); c.keys_help();"
         "print(sorted({'torch','trl','transformers','datasets','pandas'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

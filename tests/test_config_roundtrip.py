@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.configdoc import describe_fields
-from workbench.configio import PRESETS, ConfigError, load, parse_text, to_dict, validate
-from workbench.configtext import as_sets, command_line, diff, dump, keys_help
+from workbench.config.doc import describe_fields
+from workbench.config.io import PRESETS, ConfigError, load, parse_text, to_dict, validate
+from workbench.config.text import as_sets, command_line, diff, dump, keys_help
 
 SAFE_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 UNIT = st.floats(0, 1)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from anchor_world import NAMES, B, D, G, K, learner, make_scene, rng, train
 
+from workbench.config.scalarizers import AnchorConfig
+from workbench.config.scalarizers import Conductor as Config
 from workbench.core.agreement import EVIDENCE, agreement, normalize_scores, trust_of
 from workbench.core.emphasis import weights_from_state
 from workbench.core.scalarizers import Scene, build_scalarizer
-from workbench.scalarizer_config import AnchorConfig
-from workbench.scalarizer_config import Conductor as Config
 
 # -- the objective --------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench.config.scalarizers import Conductor as Config
 from workbench.core.advantages import grpo_advantages
 from workbench.core.conductor import Conductor, ConductorLearner
 from workbench.core.emphasis import (
@@ -20,7 +21,6 @@ from workbench.core.emphasis import (
     weights_from_state,
 )
 from workbench.core.scalarizers import Scene, build_scalarizer
-from workbench.scalarizer_config import Conductor as Config
 
 NAMES = ("a", "b", "c")
 

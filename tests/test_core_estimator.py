@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.config.scalarizers import Conductor as Config
 from workbench.core.advantages import grpo_advantages
 from workbench.core.conductor import ConductorLearner
 from workbench.core.emphasis import continuous_weights, discrete_weights
-from workbench.scalarizer_config import Conductor as Config
 
 # -- what the estimator is ------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scenes import make_scene, rng
 
-from workbench import scalarizer_config as configs
+from workbench.config import scalarizers as configs
 from workbench.core.advantages import aggregate
 from workbench.core.scalarizers import Scene, build_scalarizer
 

@@ -20,10 +20,10 @@ import pytest
 from fault_table import note
 from store_batches import make_batch, make_run
 
-from workbench import processes, rundir
-from workbench.configio import load
+from workbench.config.io import load
 from workbench.launcher import Launcher
-from workbench.rundir import read_process
+from workbench.running import processes, rundir
+from workbench.running.rundir import read_process
 from workbench.store import segments
 from workbench.store import writer as writer_module
 from workbench.store.archive import archive

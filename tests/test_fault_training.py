@@ -19,7 +19,7 @@ from test_train_child import _signals_and_environment, made, rows  # noqa: F401
 from workbench import train
 from workbench.config import TaskConfig
 from workbench.launcher import Launcher
-from workbench.rundir import read_process
+from workbench.running.rundir import read_process
 from workbench.store.reader import Store
 from workbench.store.state import read_state, write_state
 from workbench.tasks import load_task
@@ -166,7 +166,7 @@ def test_a_table_of_ten_thousand_prompts(tmp_path: Path) -> None:
 
 def test_hostile_text_in_prompts(tmp_path: Path) -> None:
     """What was written is what is read; what is shown of it is harmless."""
-    from workbench.texts import esc
+    from workbench.views.texts import esc
 
     texts = [t.encode("utf-8", "replace").decode() for t in HOSTILE if t.strip()]
     path = tmp_path / "hostile.jsonl"

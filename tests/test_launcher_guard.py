@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from workbench.configio import ConfigError, load
-from workbench.guard import check_allowed, check_launch, functions, with_absolute_paths
+from workbench.config.guard import check_allowed, check_launch, functions, with_absolute_paths
+from workbench.config.io import ConfigError, load
 from workbench.launcher import Launcher
-from workbench.notify import post
-from workbench.rundir import UnknownRunError, create, free_name, run_dirs
-from workbench.spawn import beginning
+from workbench.running.notify import post
+from workbench.running.rundir import UnknownRunError, create, free_name, run_dirs
+from workbench.running.spawn import beginning
 
 CHILD = ("/bin/true",)
 

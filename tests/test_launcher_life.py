@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from workbench import processes
-from workbench.configio import ConfigError
+from workbench.config.io import ConfigError
 from workbench.launcher import Launcher
-from workbench.rundir import LauncherError, UnknownRunError, read_process
+from workbench.running import processes
+from workbench.running.rundir import LauncherError, UnknownRunError, read_process
 from workbench.store.state import read_state, write_state
 
 CHILD = (sys.executable, str(Path(__file__).with_name("launcher_child.py")))

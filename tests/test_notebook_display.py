@@ -14,10 +14,10 @@ from nbclient import NotebookClient
 from playwright.sync_api import expect
 
 from workbench.api import Workbench
-from workbench.comparison import compare
-from workbench.display import Group, RunTable, in_notebook, run_html, stack, win_sentences
 from workbench.pages import serve
-from workbench.rundir import RunInfo
+from workbench.running.rundir import RunInfo
+from workbench.views.comparison import compare
+from workbench.views.display import Group, RunTable, in_notebook, run_html, stack, win_sentences
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202e"
 NAMES = ("format", "length")

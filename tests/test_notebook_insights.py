@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import closeups
 from workbench.api import Workbench
 from workbench.bench import cells, methods, stored, sweeps
-from workbench.configio import ConfigError
-from workbench.pictures import OF_RUNS, of_data
-from workbench.rundir import create
+from workbench.config.io import ConfigError
+from workbench.running.rundir import create
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
+from workbench.views import closeups
+from workbench.views.pictures import OF_RUNS, of_data
 
 NAMES = ["perplexity", "format", "entropy", "length", "preference"]
 

@@ -12,9 +12,9 @@ import pytest
 from stub_server import stub_server
 
 from workbench.config import ObjectiveConfig, TaskConfig
-from workbench.configio import ConfigError, load
-from workbench.guard import check_allowed, check_config
-from workbench.judge_config import LlmConfig
+from workbench.config.guard import check_allowed, check_config
+from workbench.config.io import ConfigError, load
+from workbench.config.judge import LlmConfig
 from workbench.objectives import http, resolve
 from workbench.objectives.http import EndpointError, StoppedWaiting
 from workbench.objectives.llm import BudgetSpent, LlmJudge, judged, make_llm

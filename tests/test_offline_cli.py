@@ -10,7 +10,7 @@ import pytest
 
 from workbench import Workbench
 from workbench.__main__ import main
-from workbench.configio import parse_text
+from workbench.config.io import parse_text
 
 # one worker, so that the run is made once
 pytestmark = pytest.mark.xdist_group("offline_cli")

@@ -12,7 +12,7 @@ import torch
 from offline_rows_tiny import Published, dozen_model, tiny_t5
 from tiny_models import tiny_tokenizer
 
-from workbench.configio import validate
+from workbench.config.io import validate
 from workbench.trainers.offline import PartitionTrainer
 from workbench.trainers.offline_tokens import TokenRows, with_values
 from workbench.trainers.row_policy import row_logps

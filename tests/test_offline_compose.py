@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from offline_rows_tiny import frame
 
-from workbench import rundir
-from workbench.compose import STEPS, offline_run
-from workbench.configio import ConfigError, load, parse_text
-from workbench.configtext import dump
+from workbench.config.compose import STEPS, offline_run
+from workbench.config.io import ConfigError, load, parse_text
+from workbench.config.text import dump
 from workbench.offline import logged_reference, source_runs
+from workbench.running import rundir
 
 
 @pytest.fixture(scope="module")

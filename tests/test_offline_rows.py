@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from offline_rows_tiny import frame
 
-from workbench.configio import load
-from workbench.offline_config import OfflineConfig, RewardConfig, SourceConfig
+from workbench.config.io import load
+from workbench.config.offline import OfflineConfig, RewardConfig, SourceConfig
 from workbench.store.reader import Store
 from workbench.store.records import annotate
 from workbench.store.writer import RunWriter

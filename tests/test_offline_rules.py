@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from offline_rows_tiny import frame
 
-from workbench.offline_config import RulesConfig
+from workbench.config.offline import RulesConfig
 from workbench.trainers import offline_rules as rules
 from workbench.trainers.offline_rows import RowsError
 

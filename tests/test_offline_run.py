@@ -10,8 +10,8 @@ from offline_rows_tiny import tiny_t5
 from safetensors.numpy import load_file
 from tiny_models import save_tiny, tiny_tokenizer
 
-from workbench import rundir
-from workbench.configio import validate
+from workbench.config.io import validate
+from workbench.running import rundir
 from workbench.store.reader import Store
 from workbench.store.state import read_state
 from workbench.train import main

@@ -7,7 +7,7 @@ import pytest
 from offline_rows_tiny import dozen_model, frame
 from tiny_models import tiny_tokenizer
 
-from workbench.offline_config import RpoConfig
+from workbench.config.offline import RpoConfig
 from workbench.trainers import offline_tokens as tokens
 from workbench.trainers.offline_rows import RowsError
 from workbench.trainers.offline_tokens import TokenRows

@@ -5,8 +5,8 @@ import shlex
 import pytest
 
 from workbench.api import Workbench
-from workbench.configdoc import describe_fields
-from workbench.configio import PRESETS, load, to_dict
+from workbench.config.doc import describe_fields
+from workbench.config.io import PRESETS, load, to_dict
 from workbench.pages import form, objectives_form
 from workbench.pages.launch import command, open_with, overrides, read, show
 from workbench.pages.page import Refused
@@ -98,7 +98,7 @@ def test_what_was_typed_stays_in_its_field(wb):
 def test_a_taken_name_is_refused(wb):
     from pathlib import Path
 
-    from workbench import rundir
+    from workbench.running import rundir
 
     wb.runs_dir.mkdir()
     rundir.create(wb.runs_dir, load("quick", ["name=mine"]), token=None, parent=None, cwd=Path())

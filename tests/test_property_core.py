@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scenes import make_scene, rng
 
-from workbench import scalarizer_config as configs
+from workbench.config import scalarizers as configs
 from workbench.core.advantages import aggregate, gdpo_advantages, grpo_advantages
 from workbench.core.scalarizers import build_scalarizer, saw_weights
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from store_batches import NAMES, RUN, make_batch, make_run
 
+from workbench.config.scalarizers import Gd2po
 from workbench.core.advantages import aggregate
 from workbench.core.scalarizers import Scene, build_scalarizer
-from workbench.scalarizer_config import Gd2po
 from workbench.store.archive import archive
 from workbench.store.reader import Store
 from workbench.store.writer import RunWriter

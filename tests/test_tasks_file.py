@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from workbench.config import TaskConfig
-from workbench.configio import ConfigError
-from workbench.configio import load as load_config
-from workbench.guard import check_config, with_absolute_paths
-from workbench.provenance import data_sha256
+from workbench.config.guard import check_config, with_absolute_paths
+from workbench.config.io import ConfigError
+from workbench.config.io import load as load_config
+from workbench.running.provenance import data_sha256
 from workbench.tasks import load_task
 from workbench.tasks.file import preview
 

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_runs import EXAMPLES, tiny_config
 
-from workbench import evaluate, rundir, train
-from workbench.configio import to_dict, validate
+from workbench import evaluate, train
+from workbench.config.io import to_dict, validate
+from workbench.running import rundir
 from workbench.store.state import read_state
 
 TESTS = Path(__file__).parent

@@ -13,8 +13,8 @@ from tiny_models import save_tiny
 from tiny_runs import Recorder, tiny_trainer
 
 from workbench.config import LoraConfig, PolicyConfig
-from workbench.configio import ConfigError, load
-from workbench.guard import check_launch
+from workbench.config.guard import check_launch
+from workbench.config.io import ConfigError, load
 from workbench.launcher import Launcher
 from workbench.trainers import build
 from workbench.trainers.sharded import is_sharded

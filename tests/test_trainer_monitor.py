@@ -13,7 +13,7 @@ import pytest
 from tiny_runs import Recorder, tiny_config
 from transformers import TrainerControl, TrainerState
 
-from workbench.notify import post
+from workbench.running.notify import post
 from workbench.trainers.monitor import RunMonitor
 
 COLLAPSED = {"collapsed_prompts": 0.9, "audit_error": 0.0, "weights_entropy": 0.1}

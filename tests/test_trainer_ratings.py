@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tiny_runs import EXAMPLES, Recorder, tiny_config, tiny_trainer
 
-from workbench import rundir
-from workbench.configio import with_name
+from workbench.config.io import with_name
 from workbench.core.agreement import normalize_scores
 from workbench.core.anchor import AnchoredConductor
+from workbench.running import rundir
 from workbench.store.reader import Store
 from workbench.store.records import annotate
 from workbench.store.writer import RunWriter

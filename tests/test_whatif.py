@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import scalarizer_config as configs
+from workbench.config import scalarizers as configs
 from workbench.core.advantages import aggregate
 from workbench.core.scalarizers import Scene, build_scalarizer
 from workbench.whatif import LoggedRows, audit_error, rows_from_frame, whatif
@@ -247,7 +247,7 @@ def test_refusals(call, message):
 def test_a_hundred_thousand_rows_without_torch():
     code = """
 import sys, numpy as np
-from workbench import scalarizer_config as c
+from workbench.config import scalarizers as c
 from workbench.whatif import LoggedRows, whatif
 n = 100_000
 r = np.random.default_rng(0).random((n, 5)); w = np.full((n, 5), 0.2)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tiny_models import save_tiny
 
-from workbench.configio import load
+from workbench.config.io import load
 from workbench.objectives import Objective
 from workbench.trainers import build
 from workbench.trainers.anchors import anchor_source

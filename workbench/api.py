@@ -19,24 +19,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import rundir
 from workbench.config import RunConfig
-from workbench.display import RunTable, in_notebook
-from workbench.guard import check_runnable
-from workbench.insights import Insights
+from workbench.config.guard import check_runnable
 from workbench.launcher import Launcher
-from workbench.questions import Questions, Runs
-from workbench.runhandle import Run
-from workbench.sweeps import Sweeps
+from workbench.running import rundir
+from workbench.running.handle import Run
+from workbench.sweeps.results import Sweeps
+from workbench.views.display import RunTable, in_notebook
+from workbench.views.insights import Insights
+from workbench.views.questions import Questions, Runs
 
 if TYPE_CHECKING:
     import gradio as gr
     import plotly.graph_objects as go
 
-    from workbench.comparison import Comparison
-    from workbench.evaluations import Evaluation
-    from workbench.hindsight import LoggedWhatIf
+    from workbench.running.evaluations import Evaluation
     from workbench.store.records import AnnotationType
+    from workbench.views.comparison import Comparison
+    from workbench.views.hindsight import LoggedWhatIf
 
 MAX_ACTIVE = 4
 """Runs that are active at once before further ones queue, unless told otherwise."""
@@ -94,7 +94,7 @@ class Workbench(Questions, Insights, Sweeps):
             ConfigError: a key or value is not allowed; the text names it.
             LauncherError: the name is taken.
         """
-        from workbench.configio import load
+        from workbench.config.io import load
 
         config = load(config, sets) if sets else config
         return self.run(self.launcher.start(config, token=token, parent=parent, launch=launch))
@@ -116,7 +116,7 @@ class Workbench(Questions, Insights, Sweeps):
             sets: overrides ``key=value``, e.g. ``"rpo.tau=2"``, ``"steps=50"``.
             name: name of the new run.
         """
-        from workbench.compose import offline_run
+        from workbench.config.compose import offline_run
 
         def annotated() -> list[str]:
             query = "SELECT DISTINCT run_id FROM annotations WHERE type IN ('rating', 'vote')"
@@ -141,7 +141,7 @@ class Workbench(Questions, Insights, Sweeps):
         columns = list(rundir.RunInfo("", "", "").as_dict())
         rows = [info.as_dict() for info in self.launcher.list()]
         if self.launcher.take_ended():
-            from workbench.housekeeping import archive_later
+            from workbench.running.housekeeping import archive_later
 
             archive_later(self.runs_dir)
         return RunTable(rows, columns=None if rows else columns)
@@ -170,7 +170,7 @@ class Workbench(Questions, Insights, Sweeps):
 
     def duplicate(self, handle: str, name: str | None = None) -> RunConfig:
         """The configuration of a run under another name (or none), to be changed and started."""
-        from workbench.configio import to_dict, validate
+        from workbench.config.io import to_dict, validate
 
         return validate(to_dict(self.config(handle)) | {"name": name})
 
@@ -184,7 +184,7 @@ class Workbench(Questions, Insights, Sweeps):
 
     def archive(self, run: str | None = None) -> str:
         """Move rows that are still in segments into native tables, in a process of its own."""
-        from workbench.housekeeping import archive
+        from workbench.running.housekeeping import archive
 
         return archive(self.runs_dir, None if run is None else self.resolve(run))
 
@@ -232,7 +232,7 @@ class Workbench(Questions, Insights, Sweeps):
             LauncherError: the run was imported, so that it has no checkpoints here.
             ConfigError: it names code that is not allowed.
         """
-        from workbench.evaluations import Evaluation
+        from workbench.running.evaluations import Evaluation
 
         options = {
             "checkpoint": checkpoint,
@@ -260,7 +260,7 @@ class Workbench(Questions, Insights, Sweeps):
 
     def reproduce(self, run: str) -> dict[str, Any]:
         """What it takes to make a run again: the command, versions, code and data."""
-        from workbench.housekeeping import recipe
+        from workbench.running.housekeeping import recipe
 
         path = self.launcher.path(run)
         return recipe(rundir.read_identity(path), self.config(run))
@@ -290,7 +290,7 @@ class Workbench(Questions, Insights, Sweeps):
         Raises:
             ValueError: not exactly one weighting is given, or it does not fit the rows.
         """
-        from workbench.hindsight import whatif_run
+        from workbench.views.hindsight import whatif_run
 
         return whatif_run(self, run, scalarizer, weights, conductor, split, aggregation)
 
@@ -312,7 +312,7 @@ class Workbench(Questions, Insights, Sweeps):
                 the worst mean among the sides), or one of ``runs`` (its means). None: the bounds
                 where there are any, else the worst.
         """
-        from workbench.hindsight import compare_runs
+        from workbench.views.hindsight import compare_runs
 
         return compare_runs(self, runs, phase, reference)
 
@@ -321,7 +321,7 @@ class Workbench(Questions, Insights, Sweeps):
 
         ``wb.figures()`` lists all. Raises ValueError when there is no such picture.
         """
-        from workbench.pictures import draw
+        from workbench.views.pictures import draw
 
         return draw(self, name, run, **options)
 

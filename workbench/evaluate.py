@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.evaluations import PROGRESS
-from workbench.quiet import quiet_libraries
-from workbench.rundir import read_config
+from workbench.running.evaluations import PROGRESS
+from workbench.running.quiet import quiet_libraries
+from workbench.running.rundir import read_config
 from workbench.store.writer import RunWriter
 from workbench.tasks import load_task
 from workbench.types import Example, RolloutBatch, Task

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.palette import (
+from workbench.sweeps.figures import parallel
+from workbench.views.palette import (
     FAMILIES,
     MARGIN,
     PAPER_COLORS,
@@ -27,8 +28,7 @@ from workbench.palette import (
     plain_text,
     tint,
 )  # fmt: skip
-from workbench.sweep_figures import parallel
-from workbench.weight_map import polygon, simplex_points, weight_map
+from workbench.views.weight_map import polygon, simplex_points, weight_map
 
 __all__ = [
     "FAMILIES", "FIGURES", "PAPER_COLORS", "curves", "figure", "kind_colors", "kind_slot",

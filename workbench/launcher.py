@@ -17,20 +17,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench import processes as system
-from workbench import rundir
 from workbench.config import RunConfig
-from workbench.configio import ConfigError, Problem, load, with_name
-from workbench.guard import (
+from workbench.config.guard import (
     check_allowed,
     check_config,
     check_launch,
     check_runnable,
     with_absolute_paths,
 )
-from workbench.rundir import ACTIVE, LauncherError, RunInfo, lock
-from workbench.spawn import spawn
-from workbench.stopping import request, stop_phases
+from workbench.config.io import ConfigError, Problem, load, with_name
+from workbench.running import processes as system
+from workbench.running import rundir
+from workbench.running.rundir import ACTIVE, LauncherError, RunInfo, lock
+from workbench.running.spawn import spawn
+from workbench.running.stopping import request, stop_phases
 from workbench.store.records import tombstone
 from workbench.store.state import read_state, write_atomically, write_state
 

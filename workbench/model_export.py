@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workbench.configtext import dump
-from workbench.texts import visible
+from workbench.config.text import dump
+from workbench.views.texts import visible
 
 if TYPE_CHECKING:
     from workbench.api import Workbench

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench import rundir
 from workbench.config import RunConfig
-from workbench.offline_config import OfflineConfig
-from workbench.quiet import choose_threads
-from workbench.rundir import read_config
+from workbench.config.offline import OfflineConfig
+from workbench.running import rundir
+from workbench.running.quiet import choose_threads
+from workbench.running.rundir import read_config
 from workbench.train import Child
 from workbench.types import Floats, RolloutBatch, Task
 

@@ -21,12 +21,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import processes
-from workbench.credentials import resolve
-from workbench.notify import post
+from workbench.config.credentials import resolve
 from workbench.objectives.http import StoppedWaiting
-from workbench.quiet import choose_threads, quiet_libraries
-from workbench.rundir import read_config, read_identity
+from workbench.running import processes
+from workbench.running.notify import post
+from workbench.running.quiet import choose_threads, quiet_libraries
+from workbench.running.rundir import read_config, read_identity
 from workbench.store.writer import RunWriter
 from workbench.tasks import load_task
 from workbench.trainers.publish import Silence

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.config.scalarizers import Conductor, ScalarizerConfig
 from workbench.core.advantages import aggregate
 from workbench.core.emphasis import weights_from_state
 from workbench.core.scalarizers import Choice, Scalarizer, Scene, build_scalarizer
 from workbench.core.scene import named_weights
 from workbench.core.segments import aggregate_segments
-from workbench.logged_rows import LoggedRows, rows_from_frame
-from workbench.scalarizer_config import Conductor, ScalarizerConfig
 from workbench.types import Floats, Ints
+from workbench.views.logged_rows import LoggedRows, rows_from_frame
 
 __all__ = ["LoggedRows", "WhatIf", "audit_error", "rows_from_frame", "whatif"]
 

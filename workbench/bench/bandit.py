@@ -22,11 +22,11 @@ from pydantic import TypeAdapter
 
 from workbench.bench.planted import CONFLICTS, FAMILIES, TRAPS, World, plant
 from workbench.bench.players import GROUP, JUDGES, PLAYERS, Player
+from workbench.config.scalarizers import ScalarizerConfig
 from workbench.core.advantages import aggregate
 from workbench.core.scalarizers import build_scalarizer
 from workbench.core.scaling import ObjectiveScaling, RewardScaling
 from workbench.core.scene import Choice, Scalarizer, Scene
-from workbench.scalarizer_config import ScalarizerConfig
 from workbench.types import Floats, Ints
 
 PROMPTS_PER_STEP, STEPS, RATE = 14, 200, 1.0

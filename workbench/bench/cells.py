@@ -15,7 +15,7 @@ from typing import Any
 
 from workbench.bench.methods import BASE, METHODS, OBJECTIVES, Method
 from workbench.config import RunConfig
-from workbench.configio import to_dict, validate, with_name
+from workbench.config.io import to_dict, validate, with_name
 
 
 @dataclass(frozen=True)

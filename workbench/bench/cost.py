@@ -42,7 +42,7 @@ STEPS, SKIP = 10, 2
 
 def config_of(variant: str, policy: str = "etudes", steps: int = STEPS) -> Any:
     """The run of a variant; completions are the same for all."""
-    from workbench.configio import validate
+    from workbench.config.io import validate
 
     scalarizer, objectives = VARIANTS[variant]
     return validate(

@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.bench.cells import Budget, Cell, cell, common, merged
 from workbench.bench.methods import BASE, METHODS, Method
-from workbench.configio import validate
+from workbench.config.io import validate
 
 PROMPTS, SAMPLES, BATCHES = 200, 8, 5
 """Rows of a seed: 200 prompts with 8 responses each, sampled in 5 batches."""

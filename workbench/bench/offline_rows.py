@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.bench.offline_grid import Condition
-from workbench.rundir import read_config
+from workbench.running.rundir import read_config
 from workbench.store.state import write_atomically
 from workbench.store.writer import RunWriter
 from workbench.tasks import load_task

@@ -24,11 +24,11 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from workbench import processes, rundir
 from workbench.bench.cells import Cell
 from workbench.launcher import Launcher
-from workbench.rundir import ACTIVE, LauncherError
-from workbench.stopping import stop_phases
+from workbench.running import processes, rundir
+from workbench.running.rundir import ACTIVE, LauncherError
+from workbench.running.stopping import stop_phases
 from workbench.store.state import read_state, write_atomically, write_state
 
 BODIES = {

@@ -20,7 +20,7 @@ from trl import SFTConfig, SFTTrainer
 
 from workbench.config import RunConfig
 from workbench.evaluate import evaluation_rows, summarise, table
-from workbench.rundir import read_config
+from workbench.running.rundir import read_config
 from workbench.store.writer import RunWriter
 from workbench.tasks import load_task
 from workbench.trainers.build import end_ids

@@ -20,7 +20,7 @@ from workbench.bench import collect, report, tournaments
 from workbench.bench.methods import METHODS
 from workbench.bench.runner import finished
 from workbench.bench.sweeps import SWEEPS
-from workbench.rundir import read_config
+from workbench.running.rundir import read_config
 
 NAME = re.compile(r"bench-(?P<arm>.+)-s(?P<seed>\d+)-[0-9a-f]{8}\Z")
 

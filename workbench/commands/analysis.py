@@ -17,7 +17,7 @@ from workbench.commands.base import (
 
 
 def _whatif_arguments(parser: argparse.ArgumentParser) -> None:
-    from workbench.scalarizer_config import SCALARIZER_CONFIGS
+    from workbench.config.scalarizers import SCALARIZER_CONFIGS
 
     run_argument(parser)
     names = [name for name in SCALARIZER_CONFIGS if name != "conductor"]
@@ -73,7 +73,7 @@ def _whatif(args: argparse.Namespace) -> int:
 
 
 def _scalarizer(args: argparse.Namespace) -> dict[str, Any] | None:
-    from workbench.configio import apply_set
+    from workbench.config.io import apply_set
 
     if args.scalarizer is None:
         return None

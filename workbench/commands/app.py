@@ -7,7 +7,7 @@ import os
 import sys
 
 from workbench.commands.base import Command
-from workbench.spawn import AUTH
+from workbench.running.spawn import AUTH
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

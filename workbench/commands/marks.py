@@ -59,8 +59,8 @@ def _duplicate_arguments(parser: argparse.ArgumentParser) -> None:
 def _duplicate(args: argparse.Namespace) -> int:
     from workbench.api import Workbench
     from workbench.commands.runs import begun
-    from workbench.configio import load, to_dict
-    from workbench.configtext import dump
+    from workbench.config.io import load, to_dict
+    from workbench.config.text import dump
 
     wb = Workbench(args.runs_dir, limit=None)
     config = load(to_dict(wb.duplicate(args.run, args.name)), args.set)

@@ -10,9 +10,9 @@ from workbench.commands.runs import begun
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    from workbench.configdoc import describe_fields
-    from workbench.offline_config import Method
-    from workbench.yamlio import write_flow
+    from workbench.config.doc import describe_fields
+    from workbench.config.offline import Method
+    from workbench.config.yamlio import write_flow
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -49,7 +49,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from workbench.api import MAX_ACTIVE, Workbench
-    from workbench.configtext import dump
+    from workbench.config.text import dump
 
     wb = Workbench(args.runs_dir, limit=MAX_ACTIVE if args.queue else None)
     config = wb.offline_config(args.source, args.method, sets=args.set, name=args.name)

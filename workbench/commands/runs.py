@@ -19,8 +19,8 @@ from workbench.commands.base import (
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
-    from workbench.configio import PRESETS
-    from workbench.configtext import keys_help
+    from workbench.config.io import PRESETS
+    from workbench.config.text import keys_help
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -58,8 +58,8 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from workbench.api import MAX_ACTIVE, Workbench
-    from workbench.configio import PRESETS, load, with_name
-    from workbench.configtext import dump
+    from workbench.config.io import PRESETS, load, with_name
+    from workbench.config.text import dump
 
     for item in [s for s in args.set if "=" not in s and args.config is None][:1]:
         args.config = item  # `run --set steps=3 quick`: the option took the configuration along
@@ -144,8 +144,8 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
 def _show(args: argparse.Namespace) -> int:
     from workbench.api import Workbench
     from workbench.commands.follow import print_outcome
-    from workbench.configio import to_dict
-    from workbench.configtext import dump
+    from workbench.config.io import to_dict
+    from workbench.config.text import dump
 
     wb = Workbench(args.runs_dir)
     run = wb.run(args.run)

@@ -11,7 +11,7 @@ from workbench.commands.base import Command, UsageError, json_flag, print_frame,
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    from workbench.configio import PRESETS
+    from workbench.config.io import PRESETS
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -86,7 +86,7 @@ def _run(args: argparse.Namespace) -> int:
             print(f"  {axis.key}: {ends}")
         print(f"  seed: {', '.join(map(str, plan.seeds))}")
         return 0
-    from workbench.sweep import Driver
+    from workbench.sweeps.driver import Driver
 
     if args.again is None:
         plan.save(wb.runs_dir)
@@ -102,8 +102,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _plan(wb: Any, args: argparse.Namespace) -> Any:
-    from workbench.rundir import free_name
-    from workbench.sweep_plan import SweepPlan
+    from workbench.running.rundir import free_name
+    from workbench.sweeps.plan import SweepPlan
 
     if args.again is not None:
         return SweepPlan.read(wb.runs_dir, args.again)

@@ -36,13 +36,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from workbench.config.scalarizers import AnchorConfig
+from workbench.config.scalarizers import Conductor as ConductorConfig
 from workbench.core.advantages import group_z_scores
 from workbench.core.agreement import EVIDENCE, agreement, normalize_scores, trust_of
 from workbench.core.conductor import HeadLearner, State
 from workbench.core.emphasis import continuous_weights, floor_probabilities, trusted_weights
 from workbench.core.scene import Choice, Scene
-from workbench.scalarizer_config import AnchorConfig
-from workbench.scalarizer_config import Conductor as ConductorConfig
 from workbench.types import Floats, Ints
 
 

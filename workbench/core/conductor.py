@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from workbench.config.scalarizers import Conductor as ConductorConfig
 from workbench.core.emphasis import (
     conductor_probabilities,
     continuous_weights,
@@ -41,7 +42,6 @@ from workbench.core.emphasis import (
 )
 from workbench.core.scaling import RunningMoments
 from workbench.core.scene import Choice, Scene
-from workbench.scalarizer_config import Conductor as ConductorConfig
 from workbench.types import Floats, Ints
 
 __all__ = ["Conductor", "ConductorLearner", "HeadLearner", "conductor_probabilities"]

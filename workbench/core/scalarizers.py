@@ -1,7 +1,7 @@
 """Who chooses the weights: the simple scalarizers, SAW, and the one table of all of them.
 
 A new scalarizer is one class with the protocol of ``core.scene`` and one line in ``SCALARIZERS``
-(its settings: one dataclass in ``scalarizer_config``).
+(its settings: one dataclass in ``config.scalarizers``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench import scalarizer_config as configs
+from workbench.config import scalarizers as configs
 from workbench.core.advantages import nan_mean_std
 from workbench.core.arrays import as_floats, check_matrix, give_back, is_tensor
 from workbench.core.rivals import CTWA, DVAO, GD2PO, SAMRPO, Hypervolume

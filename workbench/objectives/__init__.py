@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Any
 
 from workbench.config import ObjectiveConfig
-from workbench.credentials import resolve as resolve_secrets
+from workbench.config.credentials import resolve as resolve_secrets
 from workbench.objectives import entropy, format, length, perplexity, preference
 from workbench.objectives.llm import make_llm
 from workbench.objectives.preference import make_preference

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from workbench.credentials import resolve
-from workbench.judge_config import LlmConfig
+from workbench.config.credentials import resolve
+from workbench.config.judge import LlmConfig
 from workbench.objectives.format import text_of
 from workbench.objectives.http import SHOWN, Endpoint, EndpointError, Unusable
 from workbench.objectives.paid import Paid, fingerprint

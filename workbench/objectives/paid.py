@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from workbench.processes import MARK
+from workbench.running.processes import MARK
 
 NAME = "judge-cache.sqlite"
 HOME = Path("~/.cache/maestro-workbench")

@@ -10,12 +10,12 @@ import pandas as pd
 
 from workbench import figures
 from workbench.api import Workbench
-from workbench.comparison import Comparison
 from workbench.pages import compare_ask, compare_views
 from workbench.pages.jobs import Jobs
 from workbench.pages.markup import button, card, empty, go
 from workbench.pages.page import Page, View, chart, heading, html
 from workbench.pages.quick_gradio import gr
+from workbench.views.comparison import Comparison
 
 TEXT_KEYS = frozenset({"tpage", "tkind", "tsort"})
 

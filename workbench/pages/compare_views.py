@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 import numpy as np
 import pandas as pd
 
-from workbench.comparison import Comparison
+from workbench.config.yamlio import write_flow
 from workbench.pages.markup import (
     NOTHING,
     attr,
@@ -24,7 +24,7 @@ from workbench.pages.markup import (
     table,
 )  # fmt: skip
 from workbench.pages.page import View
-from workbench.yamlio import write_flow
+from workbench.views.comparison import Comparison
 
 TEXTS_PER_PAGE = 12
 REFERENCES = {

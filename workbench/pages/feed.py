@@ -17,11 +17,11 @@ from weakref import WeakKeyDictionary
 
 import pandas as pd
 
-from workbench import rundir
 from workbench.api import Workbench
 from workbench.config import RunConfig
-from workbench.configtext import dump
+from workbench.config.text import dump
 from workbench.pages import queries
+from workbench.running import rundir
 
 LIVE = ("queued", "starting", "running", "stopping")
 FRESH = 1.5

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workbench.configdoc import FieldDoc, describe_fields
+from workbench.config.doc import FieldDoc, describe_fields
+from workbench.config.yamlio import write_flow
 from workbench.pages.markup import attr, esc
-from workbench.yamlio import write_flow
 
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("run", "Run", ("name", "steps", "seed")),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.api import Workbench
-from workbench.evaluations import Evaluation
+from workbench.running.evaluations import Evaluation
 
 KEPT = 20
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from workbench.api import Workbench
 from workbench.config import RunConfig
-from workbench.configdoc import field_index
-from workbench.configio import (
+from workbench.config.doc import field_index
+from workbench.config.guard import check_allowed, check_config, with_absolute_paths
+from workbench.config.io import (
     PRESETS,
     ConfigError,
     apply_set,
@@ -20,8 +21,7 @@ from workbench.configio import (
     read_mapping,
     to_dict,
 )
-from workbench.configtext import dump
-from workbench.guard import check_allowed, check_config, with_absolute_paths
+from workbench.config.text import dump
 from workbench.pages import form, objectives_form, scale_form, task_preview
 from workbench.pages.feed import recent_runs
 from workbench.pages.markup import act, attr, button, duration, esc, go

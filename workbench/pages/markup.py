@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from workbench.figures import kind_slot
-from workbench.texts import NOTHING, esc, num, percent
+from workbench.views.texts import NOTHING, esc, num, percent
 
 __all__ = [
     "NOTHING", "act", "ago", "attr", "button", "card", "chip", "duration", "empty", "esc",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workbench.configdoc import field_index
+from workbench.config.doc import field_index
+from workbench.config.yamlio import write_flow
 from workbench.figures import PAPER_COLORS, objective_colors
 from workbench.pages import form
 from workbench.pages.markup import act, attr, button, esc
 from workbench.pages.page import Refused, View
-from workbench.yamlio import write_flow
 
 SETTINGS = ("sign", "scaling", "condition", "lower", "upper", "params")
 

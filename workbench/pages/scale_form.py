@@ -8,11 +8,11 @@ from typing import Any
 
 from workbench.api import Workbench
 from workbench.config import RunConfig
-from workbench.configio import ConfigError, to_dict
+from workbench.config.io import ConfigError, to_dict
 from workbench.pages.markup import act, attr, button, card, esc
 from workbench.pages.page import Refused, View
-from workbench.rundir import free_name
-from workbench.sweep_plan import SweepError
+from workbench.running.rundir import free_name
+from workbench.sweeps.plan import SweepError
 
 FIELDS = (
     ("sets", "scalarizer.emphasis=0.1,0.3 grpo.learning_rate=1e-4..1e-3:log", "what varies"),

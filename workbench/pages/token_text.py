@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from workbench.api import Workbench
 from workbench.pages.feed import config_of
-from workbench.rundir import UnknownRunError
+from workbench.running.rundir import UnknownRunError
 from workbench.tasks.etudes import POLICY_DIR
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from workbench.api import Workbench
-from workbench.hindsight import latest_conductor
-from workbench.logged_rows import LoggedRows, rows_from_frame
+from workbench.config.scalarizers import SCALARIZER_CONFIGS
 from workbench.pages.feed import config_of, recent_runs
 from workbench.pages.markup import attr, button, esc, go, num, percent, select
 from workbench.pages.page import View
 from workbench.pages.queries import matrix
-from workbench.scalarizer_config import SCALARIZER_CONFIGS
 from workbench.types import Floats
+from workbench.views.hindsight import latest_conductor
+from workbench.views.logged_rows import LoggedRows, rows_from_frame
 from workbench.whatif import WhatIf, whatif
 
 MOST_CONDUCTORS = 40

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import duckdb
 import pyarrow as pa
 
-from workbench.configio import ConfigError, parse_text, validate
-from workbench.configtext import dump
+from workbench.config.io import ConfigError, parse_text, validate
+from workbench.config.text import dump
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
 HEAD = (

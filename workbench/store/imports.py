@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workbench.configio import ConfigError
+from workbench.config.io import ConfigError
 from workbench.store.assumed import (
     assumed_config,
     found_names,

@@ -11,8 +11,8 @@ import numpy as np
 from accelerate.utils import broadcast_object_list
 
 from workbench.config import RunConfig
+from workbench.config.scalarizers import Conductor
 from workbench.objectives.llm import judged
-from workbench.scalarizer_config import Conductor
 from workbench.trainers.ratings import Rated, Ratings
 from workbench.types import Example, Floats, Ints, Judge
 

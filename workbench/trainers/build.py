@@ -25,7 +25,7 @@ from transformers import (
 from trl import GRPOConfig
 
 from workbench.config import PolicyConfig, RunConfig
-from workbench.credentials import resolve as resolve_secrets
+from workbench.config.credentials import resolve as resolve_secrets
 from workbench.hub import loading
 from workbench.objectives import resolve
 from workbench.tasks.etudes import POLICY_DIR

@@ -30,8 +30,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from transformers.trainer_callback import PrinterCallback
 
 from workbench.config import RunConfig
+from workbench.config.offline import OfflineConfig
 from workbench.core.losses import dro_loss, rpo_loss
-from workbench.offline_config import OfflineConfig
 from workbench.trainers import checkpoint as checkpoints
 from workbench.trainers.offline_tokens import TokenRows, row_order
 from workbench.trainers.publish import Publisher

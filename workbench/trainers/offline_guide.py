@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
-from workbench import rundir
 from workbench.core.emphasis import weights_from_state
+from workbench.running import rundir
 from workbench.trainers.checkpoint import CONDUCTOR, list_checkpoints, step_of
 from workbench.types import Floats
 

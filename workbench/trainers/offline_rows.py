@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.config import RunConfig
-from workbench.offline_config import OfflineConfig, RewardConfig, SourceConfig
+from workbench.config.offline import OfflineConfig, RewardConfig, SourceConfig
 from workbench.trainers.offline_file import file_rows
 from workbench.trainers.offline_guide import Guide
 from workbench.trainers.votes import Sql, people_scores

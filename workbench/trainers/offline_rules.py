@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workbench.offline_config import Method, RulesConfig
+from workbench.config.offline import Method, RulesConfig
 from workbench.trainers.offline_rows import RowsError, prompt_keys
 
 FLAT = 1e-12  # rewards that differ by less, relative to their size, are float noise

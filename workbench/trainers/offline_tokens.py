@@ -12,8 +12,8 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from workbench.config.offline import RpoConfig
 from workbench.core.losses import partition_values
-from workbench.offline_config import RpoConfig
 from workbench.trainers.offline_rows import RowsError, prompt_keys
 from workbench.trainers.text import encode_prompts
 from workbench.types import Floats

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import rundir
 from workbench.config import RunConfig
+from workbench.running import rundir
 from workbench.store.errors import StoreError
 from workbench.store.reader import Store
 from workbench.trainers.votes import people_scores

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.configio import load
-from workbench.configtext import dump
+from workbench.config.io import load
+from workbench.config.text import dump
 from workbench.store.archive import archive
 from workbench.store.synthetic import KINDS, OBJECTIVES, make_run
 from workbench.store.writer import RunWriter
