@@ -50,15 +50,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_app(runs_dir: Path, fake: bool = False, **environment: str) -> App:
+def start_app(runs_dir: Path, fake: bool = False, folder: Path = ROOT, **environment: str) -> App:
     """Start the app over a runs directory and wait for its first byte.
 
-    With ``fake`` what it starts publishes made-up numbers at once instead of training.
+    With ``fake`` what it starts publishes made-up numbers at once instead of training. ``folder``
+    is where it is started.
     """
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, str(SERVER), str(runs_dir), str(port), *(["fake"] if fake else [])],
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
         start_new_session=True,
     )

@@ -26,14 +26,16 @@ PAGES = {
 SETTLED = 2500  # ms after the first card: charts are drawn last
 
 
-def shoot(browser: Browser, app: App, out: Path, run: str, width: int, height: int) -> list[Path]:
+def shoot(
+    browser: Browser, app: App, out: Path, run: str, pages: list[str], width: int, height: int
+) -> list[Path]:
     """One picture a page and theme; returns the files written."""
     written = []
     for dark in (False, True):
         tab = watch(browser, width, height, dark)
-        for name, more in PAGES.items():
+        for name in pages:
             theme = "dark" if dark else "light"
-            tab.page.goto(f"{app.url}/?tab={name}&run={run}{more}&__theme={theme}")
+            tab.page.goto(f"{app.url}/?tab={name}&run={run}{PAGES[name]}&__theme={theme}")
             tab.page.locator(".wb-card").locator("visible=true").first.wait_for()
             tab.page.wait_for_timeout(SETTLED)
             path = out / f"{name}{'-dark' if dark else ''}.png"
@@ -49,16 +51,20 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--runs-dir", type=Path, help="of real runs; default: two made-up ones")
     parser.add_argument("--run", default="maestro", help="the run to show")
+    parser.add_argument("--pages", default=",".join(PAGES), help="which, with commas between")
     parser.add_argument("--size", default="1440x930", help="width x height")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     width, height = map(int, arguments.size.split("x"))
     with tempfile.TemporaryDirectory() as folder:
-        runs_dir = arguments.runs_dir or make_world(Path(folder) / "runs")
-        app = start_app(runs_dir)
+        runs_dir = (arguments.runs_dir or make_world(Path(folder) / "runs")).resolve()
+        app = start_app(
+            runs_dir, folder=runs_dir.parent
+        )  # so that no path of ours is in the picture
         try:
             with chromium() as browser:
-                for path in shoot(browser, app, arguments.out, arguments.run, width, height):
+                pages = arguments.pages.split(",")
+                for path in shoot(browser, app, arguments.out, arguments.run, pages, width, height):
                     print(path)
         finally:
             app.stop()

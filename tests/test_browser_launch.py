@@ -16,10 +16,17 @@ from workbench.running import rundir
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 
+# as a person does, by its summary: what was opened so stays open when the form is drawn anew
+UNFOLD = """field => {
+  for (let fold = field.closest("details"); fold; fold = fold.parentElement.closest("details"))
+    if (!fold.open) fold.querySelector("summary").click();
+}"""
+
+
 def fill(page: Page, key: str, text: str) -> None:
     """Type into a field of the form and leave it."""
     field = page.locator(f"[id='f-{key}']")
-    field.evaluate("e => e.closest('details').open = true")
+    field.evaluate(UNFOLD)
     field.fill(text)
     field.press("Tab")
 

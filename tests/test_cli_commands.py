@@ -83,7 +83,7 @@ def test_a_run_from_start_to_deletion(cli, tmp_path):
     assert outcome["weights"] == pytest.approx(dict.fromkeys(outcome["weights"], 0.2))
     assert sum(outcome["per_family"]["fact"]["weights"].values()) == pytest.approx(1)
     assert outcome["seconds"] > 0
-    assert "one  training" in done.stderr
+    assert "one  finished  step 8/8" in done.stderr
 
     listed = json.loads(cli("list", "--json").stdout)
     assert [(r["name"], r["status"], r["step"]) for r in listed] == [("one", "finished", 8)]
