@@ -63,7 +63,7 @@ ROWS = TokenRows(
 def test_values_by_hand():
     # tau 1: V = log mean e^r over each prompt's rows
     expected = [np.log((np.e + 1 + 1 / np.e) / 3)] * 3 + [np.log((np.e**2 + 1) / 2)] * 2
-    found = tokens.with_values(ROWS, RpoConfig())
+    found = tokens.with_values(ROWS, RpoConfig(tau=1.0))
     np.testing.assert_allclose(found.values, expected)
     # each term times pi_ref / pi_behaviour = 2, 1, 1/2 and 1, 1
     corrected = [np.log((2 * np.e + 1 + 0.5 / np.e) / 3)] * 3 + expected[3:]
