@@ -67,14 +67,14 @@ def test_values_by_hand():
     np.testing.assert_allclose(found.values, expected)
     # each term times pi_ref / pi_behaviour = 2, 1, 1/2 and 1, 1
     corrected = [np.log((2 * np.e + 1 + 0.5 / np.e) / 3)] * 3 + expected[3:]
-    found = tokens.with_values(ROWS, RpoConfig(behaviour_correction=True))
+    found = tokens.with_values(ROWS, RpoConfig(tau=1.0, behaviour_correction=True))
     np.testing.assert_allclose(found.values, corrected)
     # the authors': sum of pi_ref e^r, summed log-probabilities; tau 2 halves the exponent
     authors = RpoConfig(partition="authors", length_normalize=False, tau=2.0)
     z = 0.5 * np.exp(0.5) + 0.25 + 0.25 * np.exp(-0.5)
     assert tokens.with_values(ROWS, authors).values[0] == pytest.approx(2 * np.log(z))
     # averaged over tokens (lengths 2, 2, 1) the weights are no probabilities any more
-    averaged = tokens.with_values(ROWS, RpoConfig(partition="authors"))
+    averaged = tokens.with_values(ROWS, RpoConfig(tau=1.0, partition="authors"))
     z = 0.5**0.5 * np.e + 0.25**0.5 + 0.25 / np.e
     assert averaged.values[0] == pytest.approx(np.log(z))
 
