@@ -17,11 +17,11 @@ from typing import Any
 from store_batches import RUN, make_batch, make_run
 
 from workbench.config import TaskConfig
-from workbench.config.guard import check_allowed, check_config
 from workbench.config.io import ConfigError, load, parse_text, validate
 from workbench.config.text import dump
 from workbench.config.yamlio import YamlError, parse
 from workbench.launcher import Launcher
+from workbench.running.guard import check_allowed, check_config
 from workbench.running.rundir import UnknownRunError, resolve
 from workbench.store.damage import quarantined
 from workbench.store.errors import QueryError, StoreError

@@ -16,8 +16,8 @@ import pytest
 
 from workbench.api import Workbench
 from workbench.config.credentials import found, resolve
-from workbench.config.guard import check_allowed, check_config
 from workbench.config.io import ConfigError, load
+from workbench.running.guard import check_allowed, check_config
 from workbench.running.spawn import AUTH, spawn
 from workbench.store.state import write_state
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from workbench.config.guard import check_allowed, check_launch, functions, with_absolute_paths
 from workbench.config.io import ConfigError, load
 from workbench.launcher import Launcher
+from workbench.running.guard import check_allowed, check_launch, functions, with_absolute_paths
 from workbench.running.notify import post
 from workbench.running.rundir import UnknownRunError, create, free_name, run_dirs
 from workbench.running.spawn import beginning

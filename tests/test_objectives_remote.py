@@ -12,7 +12,6 @@ import pytest
 from stub_server import stub_server
 
 from workbench.config import ObjectiveConfig, TaskConfig
-from workbench.config.guard import check_allowed, check_config
 from workbench.config.io import ConfigError, load
 from workbench.config.judge import LlmConfig
 from workbench.objectives import http, resolve
@@ -20,6 +19,7 @@ from workbench.objectives.http import EndpointError, StoppedWaiting
 from workbench.objectives.llm import BudgetSpent, LlmJudge, judged, make_llm
 from workbench.objectives.paid import Paid
 from workbench.objectives.remote import make_remote
+from workbench.running.guard import check_allowed, check_config
 from workbench.tasks import load_task
 from workbench.types import Example
 

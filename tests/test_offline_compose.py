@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from offline_rows_tiny import frame
 
-from workbench.config.compose import STEPS, offline_run
 from workbench.config.io import ConfigError, load, parse_text
 from workbench.config.text import dump
 from workbench.offline import logged_reference, source_runs
 from workbench.running import rundir
+from workbench.running.compose import STEPS, offline_run
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,7 @@ def test_a_draw_gives_all_seeds_the_same_point(wb: Workbench, monkeypatch: Any) 
         assert trial.value == pytest.approx(2 * judge)
 
 
+@pytest.mark.slow
 def test_a_trial_below_the_median_is_stopped_early(wb: Workbench, monkeypatch: Any) -> None:
     monkeypatch.setenv("FAKE_ROWS", "1")
     made = plan("scalarizer.emphasis=0.3,0.4,0.5,0.45,0.9", jobs=2, early_stop=True)

@@ -13,15 +13,16 @@ from tiny_models import save_tiny
 from tiny_runs import Recorder, tiny_trainer
 
 from workbench.config import LoraConfig, PolicyConfig
-from workbench.config.guard import check_launch
 from workbench.config.io import ConfigError, load
 from workbench.launcher import Launcher
+from workbench.running.guard import check_launch
 from workbench.trainers import build
 from workbench.trainers.sharded import is_sharded
 
 CONDUCTOR = {"name": "conductor", "update_every": 1}
 
 
+@pytest.mark.slow
 def test_the_conductor_works_on_continuous_batching(tmp_path: Path) -> None:
     recorder = Recorder()
     extra = {"use_transformers_continuous_batching": True}

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import RunConfig
-from workbench.config.guard import check_runnable
+from workbench.insights import Insights
 from workbench.launcher import Launcher
 from workbench.running import rundir
-from workbench.running.handle import Run
+from workbench.running.guard import check_runnable
 from workbench.sweeps.results import Sweeps
 from workbench.views.display import RunTable, in_notebook
-from workbench.views.insights import Insights
+from workbench.views.handle import Run
 from workbench.views.questions import Questions, Runs
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Workbench(Questions, Insights, Sweeps):
             sets: overrides ``key=value``, e.g. ``"rpo.tau=2"``, ``"steps=50"``.
             name: name of the new run.
         """
-        from workbench.config.compose import offline_run
+        from workbench.running.compose import offline_run
 
         def annotated() -> list[str]:
             query = "SELECT DISTINCT run_id FROM annotations WHERE type IN ('rating', 'vote')"

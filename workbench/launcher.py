@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import RunConfig
-from workbench.config.guard import (
+from workbench.config.io import ConfigError, Problem, load, with_name
+from workbench.running import processes as system
+from workbench.running import rundir
+from workbench.running.guard import (
     check_allowed,
     check_config,
     check_launch,
     check_runnable,
     with_absolute_paths,
 )
-from workbench.config.io import ConfigError, Problem, load, with_name
-from workbench.running import processes as system
-from workbench.running import rundir
 from workbench.running.rundir import ACTIVE, LauncherError, RunInfo, lock
 from workbench.running.spawn import spawn
 from workbench.running.stopping import request, stop_phases

@@ -11,9 +11,9 @@ from typing import Any
 
 from workbench.api import Workbench
 from workbench.commands.base import print_json, print_table, say
-from workbench.running.handle import POLL_SECONDS, Run
 from workbench.running.progress import duration, line
 from workbench.running.rundir import ENDED, RunInfo
+from workbench.views.handle import POLL_SECONDS, Run
 
 PLAIN_SECONDS = 2.0
 

@@ -11,7 +11,6 @@ from typing import Any
 from workbench.api import Workbench
 from workbench.config import RunConfig
 from workbench.config.doc import field_index
-from workbench.config.guard import check_allowed, check_config, with_absolute_paths
 from workbench.config.io import (
     PRESETS,
     ConfigError,
@@ -27,6 +26,7 @@ from workbench.pages.feed import recent_runs
 from workbench.pages.markup import act, attr, button, duration, esc, go
 from workbench.pages.page import Page, Refused, View, html
 from workbench.pages.quick_gradio import gr
+from workbench.running.guard import check_allowed, check_config, with_absolute_paths
 
 DEFAULT = "quick"
 

@@ -19,9 +19,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from workbench.config.guard import check_config, with_absolute_paths
 from workbench.config.io import load, with_name
 from workbench.config.text import dump
+from workbench.running.guard import check_config, with_absolute_paths
 from workbench.store.state import write_atomically
 
 FOLDER = "sweeps"

@@ -176,7 +176,7 @@ class Sweeps:
             SweepError: The sweep cannot be made, or its name is taken.
             ConfigError: A value is not allowed.
         """
-        from workbench.config.guard import check_allowed
+        from workbench.running.guard import check_allowed
 
         plan = SweepPlan.make(name, config, sets, seeds, **more)
         for config in plan.each_value():
