@@ -1,8 +1,8 @@
-"""Kill trainers and archivers at random moments while readers look on; count what went wrong.
+"""Kill trainers, archivers and apps at random moments while readers look on; count what is wrong.
 
 ``python tests/store_crash.py --seconds 300`` prints the figures. Two writers, one of them killed
-again and again, an archiver that is killed as often, and two readers: one through ``Store``, one
-that knows only DuckDB.
+again and again, an archiver and an app that are killed as often, and two readers that check every
+row: one through ``Store``, one that knows only DuckDB.
 """
 
 from __future__ import annotations
@@ -61,6 +61,17 @@ def archive_forever(runs_dir: str, run_id: str | None) -> None:
     while True:
         archive(runs_dir, run_id, patience=0.2)
         time.sleep(random.uniform(0.02, 0.2))
+
+
+def look_forever(runs_dir: str, run_id: str) -> None:
+    """The app: asks what its pages ask, over and over."""
+    session.BUSY_SECONDS = PATIENCE
+    while True:
+        store = Store(runs_dir)
+        store.runs()
+        store.page(run_id, limit=4)
+        store.curves(run_id)
+        time.sleep(0.05)
 
 
 def read_forever(runs_dir: str, through_store: bool, results: str) -> None:
@@ -129,13 +140,19 @@ def crash_test(runs_dir: Path, seconds: float, seed: int = 0) -> dict:
 
     steady = [start(write_forever, where, SPARED)]
     steady += [start(read_forever, where, i == 0, str(r)) for i, r in enumerate(results)]
-    mortal = {"writer": (write_forever, KILLED), "archiver": (archive_forever, None)}
+    mortal = {
+        "writer": (write_forever, KILLED),
+        "archiver": (archive_forever, None),
+        "app": (look_forever, KILLED),
+    }
     alive = {name: start(f, where, arg) for name, (f, arg) in mortal.items()}
     kills = dict.fromkeys(mortal, 0)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(rng.uniform(0.02, 0.6))
         name = rng.choice(sorted(mortal))
+        if name == "writer" and kills[name] % 2:  # every other one dies in its work, not on its way
+            _wait_for_growth(runs_dir / KILLED / "ledger")
         os.kill(alive[name].pid, signal.SIGKILL)
         alive[name].join()
         kills[name] += 1
@@ -148,6 +165,16 @@ def crash_test(runs_dir: Path, seconds: float, seed: int = 0) -> dict:
         process.kill()
         process.join()
     return {"kills": kills} | _verdict(runs_dir, results)
+
+
+def _wait_for_growth(ledger: Path, patience: float = 10.0) -> None:
+    """Until one more step is noted as durable."""
+    size = ledger.stat().st_size if ledger.exists() else 0
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        if ledger.exists() and ledger.stat().st_size > size:
+            return
+        time.sleep(0.01)
 
 
 def _verdict(runs_dir: Path, results: list[Path]) -> dict:

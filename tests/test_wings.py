@@ -18,7 +18,7 @@ LIGHT = [
     "workbench.views.hindsight",
     "workbench.figures",
     "workbench.views.pictures",
-    "workbench.running.outcome",
+    "workbench.views.outcome",
     "workbench.running.evaluations",
     "workbench.config.text",
     "workbench.objectives",

@@ -227,7 +227,7 @@ class Questions:
 
     def outcome(self, run: str) -> dict[str, Any]:
         """What came of a run: held-out judge before and after, mean weights, each per family."""
-        from workbench.running.outcome import outcome
+        from workbench.views.outcome import outcome
 
         return outcome(self, run)
 

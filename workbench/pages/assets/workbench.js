@@ -107,6 +107,7 @@
       if (answer.n === wb.n) {
         wb.view = clean(answer.view || {});
         write(wb.view, true);
+        for (const path of drafts.keys()) if (!typing.has(path)) drafts.delete(path);
       }
       settle();
       ask();
@@ -123,9 +124,20 @@
     ask();
   });
 
+  // What is typed and not yet answered, by key of the form: an older answer never overwrites it.
+  const drafts = new Map(), typing = new Map();
+
   // After Gradio has patched the DOM: form controls follow their attributes, the selection is in sight.
   const folds = new Map();                         // what a person opened or closed stays so when its page is drawn anew
   const foldKey = (details) => details.dataset.section || details.dataset.keep;
+  const unfold = (fold) => {
+    const wanted = folds.get(foldKey(fold));
+    if (wanted !== undefined && fold.open !== wanted && !fold.querySelector(".wb-error")) fold.open = wanted;
+  };
+  // Gradio's patch closes a fold that the server draws closed; opened again before the next frame,
+  // the field in it keeps the focus.
+  new MutationObserver((changes) => { for (const { target } of changes) if (foldKey(target)) unfold(target); })
+    .observe(document, { subtree: true, attributes: true, attributeFilter: ["open"] });
   const settle = () => { setTimeout(tidy, 0); setTimeout(tidy, 80); };
   const tidy = () => {
     for (const s of document.querySelectorAll(".wb-page select")) {
@@ -134,12 +146,11 @@
     }
     for (const c of document.querySelectorAll(".wb-page input[type=checkbox], .wb-page input[type=radio]"))
       c.checked = c.hasAttribute("checked");
-    for (const c of document.querySelectorAll(".wb-page [data-value]"))
-      if (c !== document.activeElement && c.value !== c.dataset.value) c.value = c.dataset.value;
-    for (const fold of document.querySelectorAll("details[data-section], details[data-keep]")) {
-      const wanted = folds.get(foldKey(fold));
-      if (wanted !== undefined && fold.open !== wanted && !fold.querySelector(".wb-error")) fold.open = wanted;
+    for (const c of document.querySelectorAll(".wb-page [data-value]")) {
+      const text = drafts.get(c.dataset.set) ?? c.dataset.value;
+      if (c !== document.activeElement && c.value !== text) c.value = text;
     }
+    document.querySelectorAll("details[data-section], details[data-keep]").forEach(unfold);
     for (const log of document.querySelectorAll(".wb-log[data-tail]"))
       if (log.scrollTop + log.clientHeight > log.dataset.seen - 40 || !log.dataset.seen) { log.scrollTop = log.scrollHeight; log.dataset.seen = log.scrollHeight; }
   };
@@ -194,19 +205,20 @@
   document.addEventListener("change", (event) => { if (event.target.dataset.upload !== undefined) { wb.upload(event.target); return; } if (event.target.type !== "range") later(event, 0); typed(event, 0); });
   document.addEventListener("input", (event) => {
     if (["search", "range"].includes(event.target.type)) later(event, 160);
-    if (event.target.type === "text") typed(event, 600);
+    if (["text", "number"].includes(event.target.type)) typed(event, 600);
   });
-  let typing = null;
   const typed = (event, wait) => {                 // one line of the address key "set": path=text
     const control = event.target.closest?.("[data-set]");
     if (!control) return;
-    clearTimeout(typing);
     const path = control.dataset.set;
     const text = control.dataset.fixed ?? (control.type === "checkbox" ? String(control.checked) : control.value);
-    typing = setTimeout(() => {
+    if (control.dataset.value !== undefined) drafts.set(path, text);
+    clearTimeout(typing.get(path));
+    typing.set(path, setTimeout(() => {
+      typing.delete(path);
       const others = (wb.view.set || "").split("\n").filter((l) => l && !l.startsWith(path + "=") && !(path === "scalarizer.name" && l.startsWith("scalarizer.")));
       wb.go({ set: [...others, path + "=" + text.replaceAll("\n", " ")].join("\n") }, { replace: true });
-    }, wait);
+    }, wait));
   };
 
   document.addEventListener("keydown", (event) => {
