@@ -40,7 +40,7 @@ $(VENV)/.dev: $(VENV)/.runtime
 setup: $(VENV)/.dev  ## create .venv and install everything
 
 demo: $(VENV)/.runtime  ## set up, train the demo run, open the app
-	@$(WORKBENCH) run etudes --name demo --reuse --runs-dir $(RUNS)
+	@$(WORKBENCH) run anchored --name demo --reuse --runs-dir $(RUNS)
 	@$(WORKBENCH) app --port $(PORT) --runs-dir $(RUNS)
 
 app: $(VENV)/.runtime  ## open the app on http://127.0.0.1:7860

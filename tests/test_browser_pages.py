@@ -137,7 +137,8 @@ def test_a_run_that_goes_on_is_seen_to_go_on(app: App, tab: Watched):
     page.wait_for_function(
         "document.querySelector('#runs-rewards .wb-plot').data?.[0]?.x.at(-1) === 59"
     )
-    expect(page.locator(".wb-log[data-tail]")).to_be_visible()
+    written = wb.run("watched").log()[0].rstrip()
+    expect(page.locator(".wb-log[data-tail]")).to_have_text(written, use_inner_text=True)
     wb.delete("watched")
 
 

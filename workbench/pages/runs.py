@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from workbench.api import Workbench
-from workbench.pages import run_actions, run_choice, run_facts, runs_view
+from workbench.pages import log_view, run_actions, run_choice, run_facts, runs_view
 from workbench.pages.feed import LIVE, Feed, recent_runs
 from workbench.pages.markup import card
 from workbench.pages.page import Page, View, chart, heading, html
@@ -32,7 +32,7 @@ def build(wb: Workbench) -> Page:
         heading("Weights over training, by kind")
         weights = chart("runs-weights", "weights over training by kind")
     facts = html("runs-facts")
-    log = html("runs-log")
+    log = log_view.log_box("runs-log")
     return Page(
         "runs",
         [listing, detail, rewards, health, weights, facts, log],
@@ -53,16 +53,16 @@ def show(feed: Feed, wb: Workbench, view: View, changed: frozenset[str]) -> list
     """The table, and the chosen run below it."""
     runs = recent_runs(wb)
     if not len(runs):
-        return [card("", run_choice.no_run(wb, view)), "", None, None, None, "", ""]
+        return [card("", run_choice.no_run(wb, view)), "", None, None, None, "", None]
     run = run_choice.chosen(wb, view)
     listing = runs_view.runs_table(wb, runs, view)
     if run is None:
-        return [listing, card("", run_choice.no_run(wb, view)), None, None, None, "", ""]
+        return [listing, card("", run_choice.no_run(wb, view)), None, None, None, "", None]
     detail = run_actions.detail(wb, run)
-    log = runs_view.log_card(wb, run["run_id"])
     if not changed & {"*", "run"}:
-        return [listing, detail, *[gr.skip()] * 4, log]
+        return [listing, detail, *[gr.skip()] * 5]
     pictures = runs_view.pictures(feed.curves(run))
+    log = log_view.tail(wb, run["run_id"])
     return [listing, detail, *pictures, run_facts.cards(wb, run["run_id"]), log]
 
 
@@ -74,9 +74,11 @@ def live(feed: Feed, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
     if run is None:
         return [skip] * 7
     curves = feed.curves(run)
-    whole = (run["run_id"], run.get("attempt")) != memory.get("run") or int(memory["step"]) < 0
-    if whole:
-        memory.update(run=(run["run_id"], run.get("attempt")), step=-1, facts_at=0.0)
+    watched = (run["run_id"], run.get("attempt"))
+    if watched != memory.get("run"):
+        memory.update(run=watched, step=-1, log=-1)
+    if int(memory["step"]) < 0:
+        memory["facts_at"] = 0.0
         charts: list[Any] = runs_view.pictures(curves)
     elif curves.last > int(memory["step"]):
         charts = runs_view.extensions(curves, int(memory["step"]))
@@ -87,12 +89,14 @@ def live(feed: Feed, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
     if time.time() - float(memory.get("facts_at", 0.0)) > FACTS_SECONDS:
         memory["facts_at"] = time.time()
         facts = _if_new(memory, "facts", run_facts.cards(wb, run["run_id"]))
+    log = log_view.since(wb, run["run_id"], int(memory["log"]))
+    memory["log"] = log["size"] if log else memory["log"]
     return [
         _if_new(memory, "list", runs_view.runs_table(wb, runs, view)),
         _if_new(memory, "detail", run_actions.detail(wb, run)),
         *charts,
         facts,
-        _if_new(memory, "log", runs_view.log_card(wb, run["run_id"])),
+        log or skip,
     ]
 
 

@@ -1,8 +1,7 @@
-"""The parts of Runs: the table of all runs, the curves of one, the end of its log."""
+"""The parts of Runs: the table of all runs, and the curves of one."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -27,7 +26,6 @@ from workbench.pages.markup import (
 )  # fmt: skip
 from workbench.pages.page import View
 
-LOG_TAIL = 24_000
 FEW, ROWS = 8, 50
 HEALTH = {
     "entropy": ("emphasis entropy", "#7048e8"),
@@ -87,17 +85,6 @@ def health_figure(frame: pd.DataFrame) -> Any:
     """Emphasis entropy, share of flat groups and of cut-off completions, all from 0 to 1."""
     figure = figures.curves(health_long(frame), colors=dict(HEALTH.values()))
     return figure.update_layout(yaxis={"range": [-0.02, 1.05]})
-
-
-def log_card(wb: Workbench, run_id: str) -> str:
-    """The end of the run's log, read from an offset near its end."""
-    path = Path(wb.launcher.path(run_id)) / "log.txt"
-    size = path.stat().st_size if path.exists() else 0
-    text, _ = wb.run(run_id).log(max(0, size - LOG_TAIL)) if size else ("", 0)
-    lines = [line.rsplit("\r", 1)[-1] for line in text.rstrip("\r\n").split("\n")]
-    body = esc("\n".join(lines[-200:])) if size else "The process has not written anything yet."
-    log = f'<pre class="wb-log" data-tail tabindex="0" aria-label="log">{body}</pre>'
-    return card("Log", log, f"{size:,} bytes")
 
 
 def runs_table(wb: Workbench, runs: pd.DataFrame, view: View) -> str:

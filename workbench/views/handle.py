@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import threading
 import time
 from collections.abc import Callable
@@ -105,7 +106,9 @@ class Run(str):
         with (self.wb.launcher.path(self) / "log.txt").open("rb") as file:
             file.seek(offset)
             data = file.read(limit)
-        return data.decode("utf-8", "replace"), offset + len(data)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        text = decoder.decode(data)  # a character that is not whole yet comes next time
+        return text, offset + len(data) - len(decoder.getstate()[0])
 
     def _ipython_display_(self) -> None:
         from workbench.views.display import in_notebook

@@ -289,7 +289,13 @@
     const index = new Map(chart.box.data.map((t, i) => [t.meta ?? t.name, i]));
     const known = Object.keys(more.traces).filter((n) => index.has(n));
     if (!known.length) return;
-    await Plotly.extendTraces(chart.box, { x: known.map((n) => more.traces[n].x), y: known.map((n) => more.traces[n].y) }, known.map((n) => index.get(n)));
+    const fresh = (name) => {                      // the picture may have been drawn anew meanwhile
+      const last = chart.box.data[index.get(name)].x.at(-1) ?? -Infinity, { x, y } = more.traces[name];
+      const at = x.findIndex((v) => v > last);
+      return at < 0 ? [[], []] : [x.slice(at), y.slice(at)];
+    };
+    const points = known.map(fresh);
+    await Plotly.extendTraces(chart.box, { x: points.map((p) => p[0]), y: points.map((p) => p[1]) }, known.map((n) => index.get(n)));
   };
   wb.chart = (element, props, watch) => {
     const chart = { box: element.querySelector(".wb-plot"), props, bound: false };
@@ -298,6 +304,28 @@
     watch("value", update);
     update();
     new ResizeObserver(() => { if (chart.box.data && chart.box.offsetWidth) window.Plotly.Plots.resize(chart.box); }).observe(element);
+  };
+
+  // A log: its end at first, then only what is new; a progress line shows its newest state.
+  wb.log = (element, props, watch) => {
+    const box = element.querySelector(".wb-log"), size = element.querySelector("[data-size]");
+    let raw = "", end = 0;                         // end: bytes that are known
+    const update = () => {
+      const value = props.value;
+      element.hidden = !value;
+      if (!value) return;
+      if (value.more === undefined) raw = value.text;
+      else raw += new TextDecoder().decode(new TextEncoder().encode(value.more).slice(Math.max(0, end - value.from)));
+      end = value.size;
+      const lines = raw.replace(/[\r\n]+$/, "").split("\n").slice(-200);
+      raw = raw.slice(-64000);
+      box.textContent = lines.map((line) => line.slice(line.lastIndexOf("\r") + 1)).join("\n")
+        || "The process has not written anything yet.";
+      size.textContent = `${value.size.toLocaleString("en")} bytes`;
+      settle();
+    };
+    watch("value", update);
+    update();
   };
   document.addEventListener("DOMContentLoaded", () => {
     const later = ["launch", "rate"].includes(read().tab) ? 400 : 0;    // fetched while Gradio starts: no chart waits for it
