@@ -48,17 +48,20 @@ def is_sharded(trainer: MaestroTrainer) -> bool:
 
 
 def whole_optimizer(trainer: MaestroTrainer) -> tuple[dict[str, torch.Tensor], Any, dict[str, Any]]:
-    """Tensors by "parameter.name", param groups, numbers; all processes must call this."""
+    """Tensors by "parameter.name", param groups, numbers; all processes must call this.
+
+    Only the first process gets them; the others get nothing.
+    """
     found = get_optimizer_state_dict(trainer.model, _bare(trainer.optimizer), options=WHOLE)
     tensors: dict[str, torch.Tensor] = {}
     numbers: dict[str, dict[str, Any]] = {}
-    for parameter, values in found["state"].items():
+    for parameter, values in found.get("state", {}).items():
         for name, value in values.items():
             if isinstance(value, torch.Tensor):
                 tensors[f"{parameter}.{name}"] = value.contiguous()
             else:
                 numbers.setdefault(parameter, {})[name] = value
-    return tensors, found["param_groups"], numbers
+    return tensors, found.get("param_groups", []), numbers
 
 
 def restore_optimizer(
