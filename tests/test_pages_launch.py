@@ -7,9 +7,9 @@ import pytest
 from workbench.api import Workbench
 from workbench.config.doc import describe_fields
 from workbench.config.io import PRESETS, load, to_dict
-from workbench.pages import form, objectives_form
+from workbench.pages import form, objectives_form, rate, run_actions
 from workbench.pages.launch import command, open_with, overrides, read, show
-from workbench.pages.page import Refused
+from workbench.pages.page import Refused, parse_view
 
 
 @pytest.fixture
@@ -126,6 +126,23 @@ def test_a_run_opened_on_the_form_is_that_run(preset):
     again, _, problems = read(view)
     assert problems == {}
     assert to_dict(again) == to_dict(config) | {"name": None}
+
+
+@pytest.mark.parametrize("votes", [False, True])
+def test_learning_from_a_run_or_its_votes_is_opened_on_the_form(world, votes):
+    wb = Workbench(world)
+    run = wb.resolve("maestro")
+    view: dict[str, str] = {"tab": "rate" if votes else "runs", "run": run}
+    actions = rate.ACTIONS if votes else run_actions.ACTIONS
+    actions["learn"](wb, view, {"source": f"annotations,{run}" if votes else run})
+    config, _, problems = read(parse_view(view))
+    assert problems == {} and config.offline is not None
+    assert (view["tab"], config.offline.method) == ("launch", "dro")
+    assert list(config.offline.source.runs) == [run]
+    assert config.offline.signal == ("votes" if votes else "objectives")
+    wanted = wb.offline_config(["annotations", run] if votes else run)
+    assert to_dict(config) == to_dict(wanted) | {"name": None}
+    assert run in show(wb, view, frozenset({"*"}))[1]
 
 
 @pytest.mark.parametrize(

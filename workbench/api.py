@@ -102,7 +102,7 @@ class Workbench(Questions, Insights, Sweeps):
     def offline_config(
         self,
         source: str | Sequence[str],
-        method: str,
+        method: str = "dro",
         *,
         sets: Sequence[str] = (),
         name: str | None = None,
@@ -124,7 +124,7 @@ class Workbench(Questions, Insights, Sweeps):
 
         return offline_run(source, method, self.runs_dir, sets=sets, name=name, annotated=annotated)
 
-    def offline(self, source: str | Sequence[str], method: str = "rpo", **options: Any) -> Run:
+    def offline(self, source: str | Sequence[str], method: str = "dro", **options: Any) -> Run:
         """Learn from logged rows in a process of its own; see ``offline_config``."""
         return self.start(self.offline_config(source, method, **options))
 

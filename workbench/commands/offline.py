@@ -22,7 +22,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="runs by id or name, a file of (prompt, response, reward) rows, or 'annotations' "
         "(with runs behind it: what people said of these)",
     )
-    parser.add_argument("--method", choices=get_args(Method), required=True, help="how to learn")
+    parser.add_argument("--method", choices=get_args(Method), default="dro", help="how to learn")
     parser.add_argument(
         "--set",
         nargs="+",

@@ -183,8 +183,9 @@ class SftConfig:
 class OfflineConfig:
     """Learning from logged rows instead of sampling."""
 
-    method: Method = "rpo"
-    """`rpo`, `dro`, `kto` or `sft`."""
+    method: Method = "dro"
+    """`rpo`, `dro`, `kto` or `sft`. In `workbench bench offline` DRO is first or second whatever the
+    rows; SFT on the best row of each prompt is better where there are many rows a prompt."""
     source: SourceConfig = Field(default_factory=SourceConfig)
     """Where the rows come from."""
     reward: RewardConfig = Field(default_factory=RewardConfig)

@@ -7,7 +7,7 @@ from itertools import combinations
 import pandas as pd
 
 from workbench.api import Workbench
-from workbench.pages.markup import card, esc, exports, num, percent, table
+from workbench.pages.markup import act, button, card, esc, exports, num, percent, table
 
 FEW = 10
 JUDGE = "\x00judge"
@@ -128,4 +128,8 @@ def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> str:
     size = rollouts.groupby("group_id").size().mean()
     chance = f"by chance a pick is the same in {percent(1 / size)}" if len(votes) else ""
     said = [f"{len(votes)} votes", f"{len(given)} grades", chance]
-    return card("Agreement", body, f"{' · '.join(filter(None, said))} {exports()}")
+    learn = button(
+        "Learn from them", act("learn", source=f"annotations,{run_id}"),
+        title="on Launch: a run whose rewards are these votes and grades",
+    )  # fmt: skip
+    return card("Agreement", body, f"{' · '.join(filter(None, said))} {learn} {exports()}")

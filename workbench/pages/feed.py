@@ -1,4 +1,4 @@
-"""What many tabs watch is read once: the list of runs, and the curves of a run as it goes on.
+"""What many tabs watch is read once: the list of runs, their marks, and the curves of a live run.
 
 Read-only copies of what the store and the run directories say, at most ``FRESH`` seconds old; no
 tab's own state is here. A live run's curves grow by the steps that are new since the last look.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import pandas as pd
@@ -24,20 +25,39 @@ from workbench.pages import queries
 from workbench.running import rundir
 
 LIVE = ("queued", "starting", "running", "stopping")
-FRESH = 1.5
+FRESH = 1.9
 SETTLED = 5.0  # seconds after its last sign of life in which an ended run may still publish rows
 KEPT = 32
 
-_LISTS: WeakKeyDictionary[Workbench, tuple[float, pd.DataFrame]] = WeakKeyDictionary()
+T = TypeVar("T")
+
+
+class _Answers:
+    """The newest answers about one runs directory; whoever asks meanwhile waits for the first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.known: dict[Hashable, tuple[float, Any]] = {}  # until when, and what
+
+
+_ANSWERS: WeakKeyDictionary[Workbench, _Answers] = WeakKeyDictionary()
+
+
+def recent(wb: Workbench, key: Hashable, ask: Callable[[], T], seconds: float = FRESH) -> T:
+    """An answer that every tab may share, at most ``seconds`` old."""
+    answers = _ANSWERS.setdefault(wb, _Answers())
+    with answers.lock:
+        now = time.monotonic()
+        if key not in answers.known or answers.known[key][0] <= now:
+            value = ask()
+            answers.known = {k: v for k, v in answers.known.items() if v[0] > now}
+            answers.known[key] = now + seconds, value
+        return cast(T, answers.known[key][1])
 
 
 def recent_runs(wb: Workbench) -> pd.DataFrame:
     """Every run, newest first, at most ``FRESH`` seconds old."""
-    known = _LISTS.get(wb)
-    if known is None or time.monotonic() - known[0] > FRESH:
-        known = time.monotonic(), wb.runs()
-        _LISTS[wb] = known
-    return known[1]
+    return recent(wb, "runs", wb.runs)
 
 
 @lru_cache(maxsize=256)
@@ -69,8 +89,8 @@ def yaml_of(wb: Workbench, run_id: str) -> str:
 
 
 def forget(wb: Workbench) -> None:
-    """Read the list anew next time: somebody has just changed it."""
-    _LISTS.pop(wb, None)
+    """Ask everything anew next time: somebody has just changed something."""
+    _ANSWERS.pop(wb, None)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from workbench.pages import run_choice, votes
 from workbench.pages.agreement import agreement_card
 from workbench.pages.markup import act, attr, button, card, chip, empty, esc, go
 from workbench.pages.page import Page, Refused, View, html
+from workbench.pages.run_actions import learn
 
 GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -20,7 +21,7 @@ def build(wb: Workbench) -> Page:
     top = html("rate-top")
     desk = html("rate-desk")
     result = html("rate-agreement")
-    return Page("rate", [top, desk, result], show, {"vote": vote, "score": score, "undo": undo})
+    return Page("rate", [top, desk, result], show, ACTIONS)
 
 
 def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
@@ -196,3 +197,6 @@ def undo(wb: Workbench, view: View, args: dict[str, Any]) -> str:
         raise Refused("There is no vote of yours to take back")
     wb.retract(run_id, str(mine.sort_values("time")["annotation_id"].iloc[-1]))
     return "Taken back"
+
+
+ACTIONS = {"vote": vote, "score": score, "undo": undo, "learn": learn}

@@ -24,6 +24,8 @@ def detail(wb: Workbench, run: dict[str, Any]) -> str:
                title="stop after the current step, with a checkpoint"),
         button("Resume", act("resume", run=run["run_id"]), off=not again),
         button("Duplicate", act("duplicate", run=run["run_id"]), title="its settings on Launch"),
+        button("Learn from it", act("learn", source=run["run_id"]), off=not run["step"],
+               title="on Launch: a run that learns from the rollouts of this one"),
         button("Tag", act("tag", run=run["run_id"], ask="Tag:", value="")),
         button("Note", act("note", run=run["run_id"], ask="Note on this run:", value=note)),
         button("Rename", act("rename", run=run["run_id"], ask="New name of the run:", value=name)),
@@ -95,12 +97,21 @@ def duplicate(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     return "Its settings are on this form; nothing has started"
 
 
+def learn(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """Put a run on Launch that learns from logged rows: of a run, or of a run's votes."""
+    from workbench.pages import launch
+
+    launch.open_with(view, wb.offline_config(str(args["source"]).split(",")))
+    return "A run that learns from these rows is on this form; nothing has started"
+
+
 ACTIONS = {
     "stop": stop,
     "resume": resume,
     "rename": rename,
     "delete": delete,
     "duplicate": duplicate,
+    "learn": learn,
     "tag": run_facts.tag,
     "untag": run_facts.untag,
     "note": run_facts.note,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
 from workbench.api import Workbench
 from workbench.pages import log_view, run_actions, run_choice, run_facts, runs_view
-from workbench.pages.feed import LIVE, Feed, recent_runs
+from workbench.pages.feed import LIVE, Feed, recent, recent_runs
 from workbench.pages.markup import card
 from workbench.pages.page import Page, View, chart, heading, html
 from workbench.pages.quick_gradio import gr
@@ -78,24 +77,25 @@ def live(feed: Feed, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
     if watched != memory.get("run"):
         memory.update(run=watched, step=-1, log=-1)
     if int(memory["step"]) < 0:
-        memory["facts_at"] = 0.0
         charts: list[Any] = runs_view.pictures(curves)
     elif curves.last > int(memory["step"]):
         charts = runs_view.extensions(curves, int(memory["step"]))
     else:
         charts = [skip] * 3
     memory["step"] = curves.last
-    facts: Any = skip
-    if time.time() - float(memory.get("facts_at", 0.0)) > FACTS_SECONDS:
-        memory["facts_at"] = time.time()
-        facts = _if_new(memory, "facts", run_facts.cards(wb, run["run_id"]))
+    facts = recent(
+        wb, ("facts", watched), lambda: run_facts.cards(wb, run["run_id"]), FACTS_SECONDS
+    )
+    seen = frozenset(view.items())
+    listing = recent(wb, ("list", seen), lambda: runs_view.runs_table(wb, runs, view))
+    detail = recent(wb, ("detail", seen), lambda: run_actions.detail(wb, run))
     log = log_view.since(wb, run["run_id"], int(memory["log"]))
     memory["log"] = log["size"] if log else memory["log"]
     return [
-        _if_new(memory, "list", runs_view.runs_table(wb, runs, view)),
-        _if_new(memory, "detail", run_actions.detail(wb, run)),
+        _if_new(memory, "list", listing),
+        _if_new(memory, "detail", detail),
         *charts,
-        facts,
+        _if_new(memory, "facts", facts),
         log or skip,
     ]
 

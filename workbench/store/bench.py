@@ -122,6 +122,8 @@ def measure(
         result["archiving"] = archiving(folder, many)
     for name, steps in (("archived", STEPS), ("live", segments)) if "peers" in parts else ():
         _say(f"asking TRL's files through pandas, {steps:,} steps")
+        for old in (f"trl-{name}", "trackio"):
+            shutil.rmtree(folder / old, ignore_errors=True)
         result[f"trl, {name}"] = trl_tables(folder / f"trl-{name}", steps)
         if has_trackio():
             _say(f"asking trackio, {steps:,} steps")

@@ -23,6 +23,9 @@ from workbench.store.schema import TABLES, Table, sql_columns
 
 FILES_AT_ONCE = 500
 READ_TRIES = 5
+PARTS = {"rollouts": 4}
+"""How many tables share the rows of one: DuckDB scans a table in pieces of 122,880 rows, one thread
+each, and a live run has hardly more."""
 
 
 class LiveCache:
@@ -34,14 +37,19 @@ class LiveCache:
         self._listing = Listing(root)
         self._loaded: dict[str, dict[Segment, int]] = {name: {} for name in TABLES}
         self._next = 0
+        self._loads = 0
         self._runs: dict[str, tuple[str, str]] = {}
         self.damaged: list[Damaged] = []
         con.execute("CREATE SCHEMA live")
         con.execute("CREATE TABLE live.runs (run_id VARCHAR, identity JSON, state JSON)")
         for table in TABLES.values():
-            con.execute(
-                f"CREATE TABLE live.{table.name} ({sql_columns(table.columns)}, segment INTEGER)"
-            )
+            columns = f"{sql_columns(table.columns)}, segment INTEGER"
+            parts = _parts(table)
+            for part in parts:
+                con.execute(f"CREATE TABLE {part} ({columns})")
+            if len(parts) > 1:
+                union = " UNION ALL ".join(f"FROM {part}" for part in parts)
+                con.execute(f"CREATE VIEW live.{table.name} AS {union}")
             if table.supersedes:
                 for suffix, which in (("_first", "= 1"), ("_resumed", "> 1")):
                     con.execute(
@@ -76,10 +84,11 @@ class LiveCache:
     def _sync_table(self, table: Table, waiting: set[Segment]) -> None:
         loaded = self._loaded[table.name]
         gone = [loaded.pop(s) for s in set(loaded) - waiting]
-        if not loaded and gone:
-            self._con.execute(f"TRUNCATE live.{table.name}")
-        elif gone:
-            self._con.execute(f"DELETE FROM live.{table.name} WHERE segment IN ({_ints(gone)})")
+        for part in _parts(table) if gone else ():
+            if loaded:
+                self._con.execute(f"DELETE FROM {part} WHERE segment IN ({_ints(gone)})")
+            else:
+                self._con.execute(f"TRUNCATE {part}")
         fresh = sorted(waiting - set(loaded))
         if table.name == "contexts":
             check_memory(self._root, waiting)
@@ -101,7 +110,10 @@ class LiveCache:
                 continue
             if rows is not None:
                 self._con.register("incoming", rows)
-                self._con.execute(f"INSERT INTO live.{table.name} BY NAME FROM incoming")
+                parts = _parts(table)
+                part = parts[self._loads % len(parts)]
+                self._con.execute(f"INSERT INTO {part} BY NAME FROM incoming")
+                self._loads += 1
                 self._con.unregister("incoming")
             self._next += len(paths)
             self._loaded[table.name] |= {s: numbers[p] for p, s in paths.items()}
@@ -160,6 +172,12 @@ def needed_tables(sql: str) -> set[str]:
     if "runs" in text:
         needed.add("runs")
     return needed
+
+
+def _parts(table: Table) -> list[str]:
+    """The tables that hold the rows of one table."""
+    count = PARTS.get(table.name, 1)
+    return [f"live.{table.name}" + (f"_part{i}" if count > 1 else "") for i in range(count)]
 
 
 def _ints(values: Iterable[int]) -> str:
