@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from workbench.__main__ import main
 from workbench.launcher import Launcher
+from workbench.pages.app import build_app
+from workbench.running.spawn import MAX_ACTIVE
 
 ROOT = Path(__file__).parent.parent
 CHILD = (sys.executable, str(Path(__file__).with_name("cli_child.py")))
@@ -77,3 +80,15 @@ def test_a_taken_port_is_one_clear_line(tmp_path):
         )
     assert done.returncode == 1
     assert port in done.stderr and "Traceback" not in done.stderr
+
+
+def test_how_many_runs_go_at_once_is_said_on_the_command_line(tmp_path, monkeypatch, capsys):
+    served = {}
+    monkeypatch.setattr("workbench.pages.serve", lambda *args, **options: served.update(options))
+    where = ["--runs-dir", str(tmp_path)]
+    for words, limit in (([], MAX_ACTIVE), (["--max-runs", "1"], 1), (["--max-runs", "0"], None)):
+        assert main(["app", *words, *where]) == 0
+        assert served["max_runs"] == limit
+    assert main(["app", "--max-runs", "-1", *where]) != 0
+    assert "--max-runs -1: at least 1, or 0 for no limit" in capsys.readouterr().err
+    assert build_app(tmp_path, max_runs=1).desk.wb.launcher.limit == 1

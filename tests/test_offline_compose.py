@@ -118,4 +118,4 @@ def test_logged_reference_log_probabilities_are_reused_only_where_they_are_this_
 
 def test_the_summary_of_such_a_run_names_its_method(runs_dir):
     identity = json.loads((rundir.resolve(runs_dir, "three") / "run.json").read_text())
-    assert identity["kind"] == "offline" and identity["summary"]["scalarizer"] == "rpo"
+    assert identity["kind"] == "offline" and identity["summary"]["scalarizer"] == "dro"

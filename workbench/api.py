@@ -24,6 +24,7 @@ from workbench.insights import Insights
 from workbench.launcher import Launcher
 from workbench.running import rundir
 from workbench.running.guard import check_runnable
+from workbench.running.spawn import MAX_ACTIVE
 from workbench.sweeps.results import Sweeps
 from workbench.views.display import RunTable, in_notebook
 from workbench.views.handle import Run
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from workbench.store.records import AnnotationType
     from workbench.views.comparison import Comparison
     from workbench.views.hindsight import LoggedWhatIf
-
-MAX_ACTIVE = 4
-"""Runs that are active at once before further ones queue, unless told otherwise."""
 
 
 class Workbench(Questions, Insights, Sweeps):
@@ -334,5 +332,6 @@ class Workbench(Questions, Insights, Sweeps):
 
         if self._app is not None:
             self._app.close(verbose=False)
+        options.setdefault("max_runs", self.launcher.limit)
         self._app = serve(self.runs_dir, host, port, block=False, embed=in_notebook(), **options)
         return self._app

@@ -7,7 +7,7 @@ import os
 import sys
 
 from workbench.commands.base import Command
-from workbench.running.spawn import AUTH
+from workbench.running.spawn import AUTH, MAX_ACTIVE
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +27,19 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="own objectives that runs may name, patterns such as 'mine.*' included; without it "
         "any on this machine, none when others can reach the app",
     )
+    parser.add_argument(
+        "--max-runs",
+        type=int,
+        default=MAX_ACTIVE,
+        metavar="N",
+        help="runs that may be active at once before new ones queue; 0: no limit",
+    )
     parser.add_argument("--open", action="store_true", help="open a browser tab")
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.max_runs < 0:
+        raise ValueError(f"--max-runs {args.max_runs}: at least 1, or 0 for no limit")
     if args.auth:
         _start_again_without(args)
     from workbench.pages import serve
@@ -43,6 +52,7 @@ def _run(args: argparse.Namespace) -> int:
         args.port,
         auth=[_pair(text) for text in named] or None,
         allowed_functions=args.allow_objective,
+        max_runs=args.max_runs or None,
         open_browser=args.open,
     )
     return 0
@@ -57,7 +67,7 @@ def _start_again_without(args: argparse.Namespace) -> None:
         _pair(text)
     words = ["app", "--host", args.host, "--port", str(args.port), "--runs-dir", args.runs_dir]
     words += [w for name in args.allow_objective or () for w in ("--allow-objective", name)]
-    words += ["--open"] * args.open
+    words += ["--max-runs", str(args.max_runs)] + ["--open"] * args.open
     sys.stdout.flush()
     os.execve(
         sys.executable,

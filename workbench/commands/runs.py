@@ -16,6 +16,7 @@ from workbench.commands.base import (
     run_argument,
     say,
 )
+from workbench.running.spawn import MAX_ACTIVE
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +58,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from workbench.api import MAX_ACTIVE, Workbench
+    from workbench.api import Workbench
     from workbench.config.io import PRESETS, load, with_name
     from workbench.config.text import dump
 

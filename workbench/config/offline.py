@@ -184,8 +184,8 @@ class OfflineConfig:
     """Learning from logged rows instead of sampling."""
 
     method: Method = "dro"
-    """`rpo`, `dro`, `kto` or `sft`. In `workbench bench offline` DRO is first or second whatever the
-    rows; SFT on the best row of each prompt is better where there are many rows a prompt."""
+    """`rpo`, `dro`, `kto` or `sft`. In `workbench bench offline` DRO is first or second whatever
+    the rows; SFT on the best row of each prompt is better where a prompt has many rows."""
     source: SourceConfig = Field(default_factory=SourceConfig)
     """Where the rows come from."""
     reward: RewardConfig = Field(default_factory=RewardConfig)

@@ -14,6 +14,7 @@ from workbench.pages.feed import forget, recent_runs
 from workbench.pages.page import Page, Refused, View, parse_view
 from workbench.pages.quick_gradio import gr
 from workbench.pages.server import WorkbenchBlocks
+from workbench.running.spawn import MAX_ACTIVE
 
 log = logging.getLogger(__name__)
 
@@ -28,19 +29,26 @@ EVERYTHING = frozenset({"*"})
 
 
 def build_app(
-    runs_dir: str | Path | Workbench = "runs", allowed_functions: Sequence[str] | None = None
+    runs_dir: str | Path | Workbench = "runs",
+    allowed_functions: Sequence[str] | None = None,
+    max_runs: int | None = MAX_ACTIVE,
 ) -> gr.Blocks:
     """Build the app over one runs directory; nothing is started yet.
 
     Args:
         runs_dir: where runs live, made when it is missing; or a ``Workbench`` of one's own.
         allowed_functions: which ``package.module:function`` a run may name; None: any.
+        max_runs: how many runs may be active at once before new ones queue; None: no limit.
 
     Returns:
         Blocks whose ``launch()`` brings its own theme, styles and routes.
     """
     own = isinstance(runs_dir, Workbench)
-    wb = runs_dir if own else Workbench(runs_dir, allowed_functions=allowed_functions)
+    wb = (
+        runs_dir
+        if own
+        else Workbench(runs_dir, limit=max_runs, allowed_functions=allowed_functions)
+    )
 
     def save(asked: dict[str, Any]) -> dict[str, str]:
         """The rows shown, as a file for the browser to keep."""

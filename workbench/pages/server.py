@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench.api import Workbench
 from workbench.pages.quick_gradio import gr
+from workbench.running.spawn import MAX_ACTIVE
 
 if TYPE_CHECKING:
     from workbench.pages.app import Desk
@@ -183,6 +184,7 @@ def serve(
     *,
     auth: list[tuple[str, str]] | None = None,
     allowed_functions: Sequence[str] | None = None,
+    max_runs: int | None = MAX_ACTIVE,
     open_browser: bool = False,
     block: bool = True,
     embed: bool = False,
@@ -196,6 +198,7 @@ def serve(
         auth: pairs of user name and password.
         allowed_functions: which ``package.module:function`` a run may name; None: any on
             loopback, none elsewhere.
+        max_runs: how many runs may be active at once before new ones queue; None: no limit.
         open_browser: open a tab on it.
         block: stay until told to end; False returns the app at once (a notebook).
         embed: let notebooks on this machine, and VS Code, show it below a cell.
@@ -209,7 +212,7 @@ def serve(
     if host not in LOOPBACK and not auth:  # refused before anything is built
         raise ValueError(f"host {host!r} is open to others: give --auth USER:PASSWORD")
     ended = end_on_signal() if block else None  # before anybody can see that the app is up
-    app = build_app(runs_dir, allowed_functions)
+    app = build_app(runs_dir, allowed_functions, max_runs)
     threading.Thread(target=app.desk.warm_up, name="warm-up", daemon=True).start()
     if embed:
         app.frames = NOTEBOOKS

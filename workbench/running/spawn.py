@@ -15,6 +15,9 @@ from workbench.running.rundir import read_identity
 from workbench.store.state import read_state, write_atomically, write_state
 
 CHILD = ("-m", "workbench.train")
+MAX_ACTIVE = 4
+"""Runs that are active at once before further ones queue, unless told otherwise."""
+
 AUTH = "WORKBENCH_AUTH"
 """Who may use the app; no run is told."""
 
