@@ -13,6 +13,7 @@ import pytest
 from workbench import Workbench
 from workbench.__main__ import main
 from workbench.config.io import ConfigError
+from workbench.pages import sweep_view
 from workbench.running.rundir import ENDED
 from workbench.sweeps.driver import Driver
 from workbench.sweeps.plan import Axis, SweepError, SweepPlan, split_values
@@ -118,6 +119,12 @@ def test_a_grid_over_two_seeds_is_run_ranked_and_drawn(wb: Workbench, monkeypatc
         found.figure("pareto", x="wit")
     with pytest.raises(ValueError, match="there are parallel, pareto"):
         found.figure("pie")
+
+    card, lines, front = sweep_view.show(wb, {"sx": "length"})
+    assert "Sweep s" in card and "finished" in card
+    assert lines["figure"]["data"][0]["type"] == "parcoords"
+    assert front["figure"]["layout"]["xaxis"]["title"]["text"].startswith("length")
+    assert sweep_view.show(Workbench(wb.runs_dir.parent / "none"), {}) == ["", None, None]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pandas as pd
 
 from workbench import figures
 from workbench.api import Workbench
-from workbench.pages import compare_ask, compare_views
+from workbench.pages import compare_ask, compare_views, sweep_view
 from workbench.pages.jobs import Jobs
 from workbench.pages.markup import button, card, empty, go
 from workbench.pages.page import Page, View, chart, heading, html
@@ -36,9 +36,13 @@ def build(wb: Workbench) -> Page:
     own = html("compare-own")
     asked = html("compare-ask")
     work = html("compare-jobs")
+    sweep = html("compare-sweep")
+    with gr.Row(elem_classes="wb-row2"):
+        lines = chart("compare-parallel", "every trial of the sweep as a line over its settings")
+        trade = chart("compare-sweep-front", "configurations of the sweep over two objectives")
     return Page(
         "compare",
-        [picker, means, front_head, front, tables, own, texts, asked, work],
+        [picker, means, front_head, front, tables, own, texts, asked, work, sweep, lines, trade],
         partial(show, jobs),
         {
             "evaluate": lambda wb, view, args: compare_ask.evaluate(wb, jobs, view, args),
@@ -65,7 +69,8 @@ def live(jobs: Jobs, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
     if before != now:
         values = show(jobs, wb, view, frozenset({"*"}))[:7]
     # what a person is typing under "Evaluate more" is never drawn anew
-    return [*values, gr.skip(), work if jobs.active or before != now else gr.skip()]
+    shown = work if jobs.active or before != now else gr.skip()
+    return [*values, gr.skip(), shown, *[gr.skip()] * 3]
 
 
 def evaluations(wb: Workbench) -> pd.DataFrame:
@@ -98,7 +103,7 @@ def show(jobs: Jobs, wb: Workbench, view: View, changed: frozenset[str]) -> list
             "A run evaluates its policy before and after training. Let one finish, or start one.",
             button("Go to Launch", go(tab="launch"), "primary"),
         )
-        return [card("", nothing), None, "", None, "", "", "", "", ""]
+        return [card("", nothing), None, "", None, *[""] * 5, *sweep_view.show(wb, view)]
     sides = sides_of(view, known)
     view["sides"] = ",".join(sides) or "none"
     ends = [
@@ -106,6 +111,7 @@ def show(jobs: Jobs, wb: Workbench, view: View, changed: frozenset[str]) -> list
         "",
         compare_ask.ask_card(wb, view, sides),
         compare_ask.jobs_card(jobs.list()),
+        *sweep_view.show(wb, view),
     ]
     picker = compare_views.picker(known, sides)
     if len(sides) < 2:
