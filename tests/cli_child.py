@@ -94,6 +94,7 @@ def main() -> int:
                 writer.rollouts(batch(config, step, "probe", rng))
                 writer.metrics(step, {"judge": 0.5, "weights_entropy": 0.9}, split="probe")
             step += 1
+            print(f"step {step} of {config.steps}", flush=True)
             writer.state(step=step, steps_per_second=50.0, eta_seconds=1.0, headline=0.5)
             time.sleep(float(os.environ.get("FAKE_STEP", "0.01")))
         if os.environ.get("FAKE_MODE") == "fail":

@@ -70,6 +70,7 @@ def fill(run_dir: Path, seed: int, steps: int) -> None:
         )  # fmt: skip
     (run_dir / "log.txt").write_text(
         "".join(f"step {i} of {steps}: reward 0.{40 + i} <b>not bold</b>\n" for i in range(steps))
+        + f"{ATTACK}\n"
     )
 
 

@@ -62,6 +62,17 @@ def test_markup_in_a_completion_is_text_and_runs_nothing(app: App, tab: Watched)
     assert page.locator(".wb-group img, .wb-group script").count() == 0
 
 
+def test_markup_in_a_log_is_text_and_runs_nothing(app: App, tab: Watched):
+    page = tab.page
+    page.goto(f"{app.url}/?tab=runs&run=maestro")
+    log = page.locator(".wb-log[data-tail]")
+    expect(log).to_contain_text("reward 0.40 <b>not bold</b>")
+    expect(log).to_contain_text("<script>window.pwned=1</script> ${window.pwned=1} {{constructor}}")
+    expect(log).to_contain_text("\\u202egnp.exe")
+    assert page.evaluate("window.pwned") is None
+    assert log.locator("*").count() == 0
+
+
 def test_moving_a_slider_recomputes_the_advantages(app: App, tab: Watched):
     page = tab.page
     page.goto(f"{app.url}/?tab=inspect&run=maestro&prompt=p1&step=7")

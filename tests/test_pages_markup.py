@@ -1,6 +1,8 @@
 """Numbers, escaping and bars: what every page is made of."""
 
 import math
+import re
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from workbench.pages.markup import (
     percent,
     stack,
 )  # fmt: skip
+from workbench.views.texts import visible
 
 
 @pytest.mark.parametrize(
@@ -73,6 +76,15 @@ def test_no_text_can_leave_its_place(text):
     assert "&" not in shown.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "").replace(
         "&quot;", ""
     ).replace("&#x27;", "")
+
+
+def test_the_browser_spells_out_the_same_characters():
+    """The log is written by the script, as text: it hides what ``visible`` hides."""
+    script = (files("workbench.pages") / "assets" / "workbench.js").read_text("utf-8")
+    hidden = re.compile(re.search(r"HIDDEN = /(\[.*\])/g;", script)[1])
+    assert [c for c in map(chr, range(0x10000)) if hidden.match(c)] == [
+        c for c in map(chr, range(0x10000)) if visible(c) != c
+    ]
 
 
 @given(st.text(), st.text())

@@ -306,6 +306,13 @@
     new ResizeObserver(() => { if (chart.box.data && chart.box.offsetWidth) window.Plotly.Plots.resize(chart.box); }).observe(element);
   };
 
+  // Characters that hide or reorder what stands beside them, spelled out as \x.. and \u....
+  const HIDDEN = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]/g;
+  const visible = (text) => text.replace(HIDDEN, (c) => {
+    const code = c.charCodeAt(0);
+    return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  });
+
   // A log: its end at first, then only what is new; a progress line shows its newest state.
   wb.log = (element, props, watch) => {
     const box = element.querySelector(".wb-log"), size = element.querySelector("[data-size]");
@@ -319,7 +326,7 @@
       end = value.size;
       const lines = raw.replace(/[\r\n]+$/, "").split("\n").slice(-200);
       raw = raw.slice(-64000);
-      box.textContent = lines.map((line) => line.slice(line.lastIndexOf("\r") + 1)).join("\n")
+      box.textContent = visible(lines.map((line) => line.slice(line.lastIndexOf("\r") + 1)).join("\n"))
         || "The process has not written anything yet.";
       size.textContent = `${value.size.toLocaleString("en")} bytes`;
       settle();
