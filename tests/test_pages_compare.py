@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from pages_world import NAMES, SIZE, batch, make_world
 from safetensors.numpy import save_file
@@ -125,3 +126,18 @@ def test_a_conductor_that_cannot_be_asked_says_why(wb, alt, step, says):
 def test_only_conductors_of_the_same_objectives_are_offered(wb):
     assert what_if.conductors(wb, NAMES) == ["maestro"]
     assert what_if.conductors(wb, NAMES[:2]) == []
+
+
+def test_what_is_compared_by_itself_has_prompts_in_common():
+    """An evaluation on other prompts (``base-calibration``) is on offer, and not chosen."""
+    known = pd.DataFrame(
+        {
+            "run_id": ["a"] * 3 + ["b"],
+            "name": ["new"] * 3 + ["old"],
+            "phase": ["base-calibration", "before", "after", "after"],
+            "split": ["calibration", "report", "report", "report"],
+        }
+    )
+    assert compare.sides_of({}, known) == ["new@before", "new@after"]
+    assert compare.sides_of({}, known[:1]) == ["new@base-calibration"]
+    assert compare.sides_of({"sides": "old@after"}, known) == ["old@after"]

@@ -74,9 +74,9 @@ def live(jobs: Jobs, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
 
 
 def evaluations(wb: Workbench) -> pd.DataFrame:
-    """Every evaluation there is: run, name, phase, step, prompts, completions, judge."""
+    """Every evaluation there is: run, name, phase, split, step, prompts, completions, judge."""
     return wb.sql(
-        """SELECT e.run_id, r.name, e.phase, e.step, count(DISTINCT prompt_id) AS prompts,
+        """SELECT e.run_id, r.name, e.phase, e.split, e.step, count(DISTINCT prompt_id) AS prompts,
                count(*) AS completions, avg(judge) AS judge, max(e.time) AS time
         FROM evaluations e JOIN runs r USING (run_id) WHERE e.split <> 'own'
         GROUP BY ALL ORDER BY max(r.created) DESC, e.run_id, e.step, e.phase"""
@@ -84,11 +84,15 @@ def evaluations(wb: Workbench) -> pd.DataFrame:
 
 
 def sides_of(view: View, known: pd.DataFrame) -> list[str]:
-    """What the address compares; without any, the newest run's first and last evaluation."""
+    """What the address compares; without any, the newest run's first and last evaluation.
+
+    Of those on the split that most of them share: sides on different prompts cannot be compared.
+    """
     names = {f"{r.name_}@{r.phase}" for r in known.rename(columns={"name": "name_"}).itertuples()}
     asked = [s for s in view.get("sides", "").split(",") if s in names]
     if not asked and "sides" not in view and len(known):
         newest = known[known["run_id"] == known["run_id"].iloc[0]]
+        newest = newest[newest["split"] == newest["split"].mode()[0]]
         asked = list(dict.fromkeys(newest["name"] + "@" + newest["phase"]))
         asked = [asked[0], asked[-1]] if len(asked) > 1 else asked
     return list(dict.fromkeys(asked))
