@@ -18,7 +18,7 @@ def rng(seed=0):
 
 
 def learner(seed=0, aggregation="sum_then_normalize", config=None, **anchor):
-    anchored = AnchorConfig(source="judge", **({"first": 0} | anchor))
+    anchored = AnchorConfig(**({"source": "judge", "first": 0} | anchor))
     return build_scalarizer(
         Config(meta_reward="anchor", anchor=anchored, **(config or {})),
         NAMES,

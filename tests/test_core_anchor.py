@@ -113,7 +113,7 @@ def test_random_groups_are_distinct_depend_on_the_generator_alone_and_reach_ever
     scene, _ = make_scene(0)
     seen = set()
     for seed in range(40):
-        first, second = learner(fraction=0.25), learner(fraction=0.25)
+        first, second = (learner(fraction=0.25, select="random") for _ in range(2))
         groups = first.anchor_groups(scene, rng(seed))
         np.testing.assert_array_equal(groups, second.anchor_groups(scene, rng(seed)))
         assert len(set(groups)) == 2

@@ -19,7 +19,7 @@ def test_it_finds_each_kinds_own_weights_from_one_group_in_eight():
 
 
 def shuffled(seed, gate):
-    conductor = learner(seed=seed, shuffle=True, gate=gate)
+    conductor = learner(seed=seed, shuffle=True, gate=gate, select="random")
     train(conductor, range(100 * seed, 100 * seed + 50))
     weights = conductor.choose(make_scene(900)[0], rng(), explore=False).weights
     return quality(conductor), float(weights.max(axis=1).mean())
@@ -56,7 +56,9 @@ def test_stale_replay_is_forgotten_after_its_length():
     before, after = (((1, 0, 0),) * 2, ((0, 1, 0),) * 2)
     weight_on_b = {}
     for replay in (8, 256):
-        conductor = learner(replay=replay, gate=False, config={"learn_temperature": False})
+        conductor = learner(
+            replay=replay, gate=False, select="random", config={"learn_temperature": False}
+        )
         train(conductor, range(40), truth=before)
         train(conductor, range(40, 65), truth=after)
         assert len(conductor.replay) == min(replay, 65)

@@ -155,6 +155,12 @@ METHODS: dict[str, Method] = {
         },
     ),
     "anchored": Method("anchored, 1 in 8", "anchored", _anchored(), trusted=True),
+    "anchored-plain": Method(
+        "anchored, 1 in 8, random groups, no caution",
+        "anchored",
+        _anchored(select="random", caution=0.0),
+        trusted=True,
+    ),
     "anchored-16": Method(
         "anchored, 1 in 16", "anchored", _anchored(fraction=1 / 16), trusted=True
     ),

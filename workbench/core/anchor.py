@@ -23,6 +23,11 @@ factor that starts at 0) costs the steps in which they matter most: 0.03 of the 
 steps on the etudes, and 0.64 against 0.80 of the way to the oracle on planted worlds with one group
 in 64 judged. ``gate`` switches it off.
 
+While the head is young, equal weights train the policy, and on some prompts they do harm that takes
+the rest of a run to undo. So the groups least like those judged so far are judged first, and the
+advantages of groups that are like none are held back (``coverage``): on the etudes the two together
+are worth more than eight times the judge calls.
+
 What it cannot do: where U is no combination of the objectives, no weighting helps; then
 ``meta_reward``, the agreement on the replay itself, stays low however long it learns.
 """
@@ -41,6 +46,7 @@ from workbench.config.scalarizers import Conductor as ConductorConfig
 from workbench.core.advantages import group_z_scores
 from workbench.core.agreement import EVIDENCE, agreement, normalize_scores, trust_of
 from workbench.core.conductor import HeadLearner, State
+from workbench.core.coverage import coverage, most_novel, signal_share
 from workbench.core.emphasis import continuous_weights, floor_probabilities, trusted_weights
 from workbench.core.scene import Choice, Scene
 from workbench.types import Floats, Ints
@@ -98,9 +104,25 @@ class AnchoredConductor(HeadLearner):
             self.moments.update(contexts)
         policy = self.policy(contexts)
         weights = self.weights(policy)
-        if not explore:
+        mask = None
+        if explore:
+            shares = self._signal_shares(contexts)
+            mask = None if shares is None else self.per_row(shares[:, None], scene)[:, 0]
+        else:
             weights = floor_probabilities(weights, self.config.min_probability)
-        return Choice(self.per_row(weights, scene), self.per_row(policy, scene))
+        return Choice(self.per_row(weights, scene), self.per_row(policy, scene), mask=mask)
+
+    def _judged(self) -> Floats:
+        """(M, D) standardised contexts of the groups in the replay."""
+        contexts = [context for context, *_ in self.replay]
+        return self.standardize(np.reshape(contexts, (-1, len(self.moments.mean))))
+
+    def _signal_shares(self, contexts: Floats) -> Floats | None:
+        """What is left of each group's advantages (B,); None where nothing is held back."""
+        if self.anchor.caution == 0 or self.anchor.source == "ratings":
+            return None
+        covered = coverage(self.standardize(contexts), self._judged())
+        return signal_share(covered, self.anchor.caution)
 
     def anchor_groups(self, scene: Scene, rng: np.random.Generator) -> Ints:
         """Which groups to judge this step.
@@ -121,7 +143,10 @@ class AnchoredConductor(HeadLearner):
         if count == 0:
             return np.zeros(0, dtype=np.int64)
         order = rng.permutation(scene.groups)
-        if self.anchor.select != "random":
+        if self.anchor.select == "novel":
+            contexts = self.standardize(self.contexts(scene))[order]
+            order = order[most_novel(contexts, self._judged(), count)]
+        elif self.anchor.select != "random":
             appeal = self._appeal(scene)[order]
             order = order[np.argsort(-appeal, kind="stable")]  # ties stay in random order
         return np.sort(order[:count]).astype(np.int64)
@@ -142,14 +167,15 @@ class AnchoredConductor(HeadLearner):
             seen = seen + self.anchor.noise * self.rng.standard_normal(seen.shape)
         return self.rng.permutation(seen) if self.anchor.shuffle else seen
 
-    def _remember(self, scene: Scene, anchors: Mapping[int, Floats]) -> dict[int, Floats]:
+    def _remember(self, scene: Scene, choice: Choice, anchors: Mapping[int, Floats]) -> list[float]:
+        """Take judged groups into the replay; how far the weights used agree with each."""
         size = self.num_generations
         if scene.num_generations != size:
             raise ValueError(f"num_generations: {scene.num_generations} is not the run's {size}")
         contexts = self.contexts(scene)
         decoupled = self.aggregation == "normalize_then_sum"
         z = group_z_scores(scene.rewards, size) if decoupled else scene.rewards
-        seen: dict[int, Floats] = {}
+        agreements: list[float] = []
         for group in sorted(anchors):
             if not 0 <= group < scene.groups:
                 raise ValueError(f"anchors: group {group} is not among 0..{scene.groups - 1}")
@@ -157,13 +183,15 @@ class AnchoredConductor(HeadLearner):
             if scores.shape != (size,):
                 raise ValueError(f"anchors[{group}]: shape {scores.shape} is not (G,) = ({size},)")
             self.spent += int((~np.isnan(scores)).sum())
-            seen[group] = normalize_scores(self._scores(scores))
+            v = normalize_scores(self._scores(scores))
             rows = np.nan_to_num(z[group * size : (group + 1) * size], nan=0.0)
-            self.gains.append(self._gain(contexts[group], rows, seen[group]))
-            self.replay.append((contexts[group], rows, seen[group]))
+            used = choice.weights[group * size]
+            agreements.append(agreement(used[None], rows[None], v[None])[0])
+            self.gains.append(self._gain(contexts[group], rows, v))
+            self.replay.append((contexts[group], rows, v))
         self.gains = self.gains[-EVIDENCE:]
         self.replay = self.replay[-self.anchor.replay :]
-        return seen
+        return agreements
 
     def recall(self, keys: Sequence[str], contexts: Floats, z: Floats, scores: Floats) -> None:
         """Make these judged groups the whole replay: what people have rated so far.
@@ -236,18 +264,16 @@ class AnchoredConductor(HeadLearner):
     ) -> dict[str, float] | None:
         """Add the judged groups to the replay and take ``inner_steps`` Adam steps over it.
 
-        ``anchor_agreement`` is mean A_i V_i over the groups judged now, under the advantages that
+        ``anchor_agreement`` is mean A_i V_i over the groups judged now, under the weights that
         trained the policy: the head had not seen these groups, so it is an honest estimate.
 
         Raises:
             ValueError: When an anchor names no group of the scene or has another size.
         """
-        seen = self._remember(scene, anchors)
+        agreements = self._remember(scene, choice, anchors)
         metrics = {"anchor_spent": float(self.spent), "anchor_trust": self.trust}
-        if seen:
-            a = np.asarray(advantages, dtype=np.float64).reshape(scene.groups, -1)
-            honest = [float((a[group] * v).mean()) for group, v in seen.items()]
-            metrics["anchor_agreement"] = float(np.mean(honest))
+        if agreements:
+            metrics["anchor_agreement"] = float(np.mean(agreements))
         if not self.replay:
             return None
         contexts, z, v = (np.stack(part) for part in zip(*self.replay, strict=True))
