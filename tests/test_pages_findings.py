@@ -7,7 +7,9 @@ from workbench.pages.findings import Group, contributions, findings
 NAN = np.nan
 
 
-def group(rewards, weights, advantages, judge=None, truncated=None, policy=None) -> Group:
+def group(
+    rewards, weights, advantages, judge=None, truncated=None, policy=None, mask=None
+) -> Group:
     rows = len(advantages)
     return Group(
         objectives=("format", "length"),
@@ -17,6 +19,7 @@ def group(rewards, weights, advantages, judge=None, truncated=None, policy=None)
         judge=np.array([NAN] * rows if judge is None else judge, dtype=float),
         truncated=np.array([False] * rows if truncated is None else truncated),
         policy=None if policy is None else np.array(policy, dtype=float),
+        mask=None if mask is None else np.array(mask, dtype=float),
     )
 
 
@@ -120,3 +123,21 @@ def test_a_healthy_group_says_what_decides():
 def test_a_reward_that_does_not_apply_counts_for_nothing():
     g = group([[NAN, 1], [0.5, 0]], [[0.5, 0.5]] * 2, [1, -1])
     np.testing.assert_allclose(contributions(g), [[-0.125, 0.25], [0.125, -0.25]])
+
+
+VARIED = [[1, 0], [0, 0.2], [1, 0.4], [0, 0.1]]
+
+
+def test_a_group_that_is_held_back_is_not_called_flat():
+    found = findings(group(VARIED, HALF, [0, 0, 0, 0], mask=[0, 0, 0, 0]))
+    assert [f.title for f in found] == ["This group is held back to 0 % of its advantages."]
+    assert "none of the judged groups had been like it" in found[0].text
+    half = findings(group(VARIED, HALF, [0.5, -0.5, 0.5, -0.5], mask=[0.5] * 4))
+    assert half[0].title == "This group is held back to 50 % of its advantages."
+    whole = findings(group(VARIED, HALF, [1, -1, 1, -1], mask=[1.0] * 4))
+    assert whole[0].title == "Nothing stands out."
+
+
+def test_rows_that_a_scalarizer_takes_out_are_counted():
+    found = findings(group(VARIED, HALF, [0.9, 0, 0.9, -1.8], mask=[1, 0, 1, 1]))
+    assert found[0].title == "1 of 4 rows are left out."

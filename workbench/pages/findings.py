@@ -23,7 +23,8 @@ class Group:
     """What is known of the G completions of one prompt at one step.
 
     ``rewards`` are those that were weighted (after sign, condition and scaling), ``weights`` and
-    ``policy`` are (G, K) or None, the rest is (G,); ``judge`` is NaN where nobody asked.
+    ``policy`` are (G, K) or None, the rest is (G,); ``judge`` is NaN where nobody asked, ``mask``
+    holds factors on the rows' signal, None where all rows are whole.
     """
 
     objectives: Sequence[str]
@@ -33,6 +34,7 @@ class Group:
     judge: Floats
     truncated: np.ndarray
     policy: Floats | None = None
+    mask: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def findings(group: Group) -> list[Finding]:
         *_yardsticks(group),
         *_collapse(group),
         *_truncated(group),
+        *_held_back(group),
     ]
     if not found:
         found = [_fine(group)]
@@ -73,7 +76,8 @@ def _spread(values: Floats) -> float:
 
 
 def _flat(group: Group) -> list[Finding]:
-    if np.abs(group.advantages).max(initial=0.0) > FLAT:
+    silent = group.mask is not None and float(np.max(group.mask)) <= FLAT
+    if silent or np.abs(group.advantages).max(initial=0.0) > FLAT:
         return []
     spreads = np.array([_spread(column) for column in group.rewards.T])
     if (spreads <= FLAT).all():
@@ -199,6 +203,32 @@ def _truncated(group: Group) -> list[Finding]:
             f"{count} of {of} completions hit the token limit.",
             "What a cut-off text earns says little about the text the policy meant.",
             "Raise grpo.max_completion_length.",
+        )
+    ]
+
+
+def _held_back(group: Group) -> list[Finding]:
+    """A factor on the signal: of the whole group (an anchor's caution), or of rows (GD2PO)."""
+    if group.mask is None or float(np.min(group.mask)) >= 0.995:
+        return []
+    if _spread(group.mask) > FLAT:
+        out = int((group.mask <= FLAT).sum())
+        return [
+            Finding(
+                "note",
+                f"{out} of {len(group.mask)} rows are left out.",
+                "Their objectives pull in opposite directions, so the scalarizer takes them out.",
+            )
+        ]
+    share = float(group.mask[0])
+    alike = "none" if share < 0.05 else "few"
+    return [
+        Finding(
+            "note",
+            f"This group is held back to {100 * share:.0f} % of its advantages.",
+            f"When it was sampled, {alike} of the judged groups had been like it, and weights that "
+            "nobody checked can unlearn more than they teach.",
+            "Raise anchor.fraction to judge more groups, or lower anchor.caution.",
         )
     ]
 

@@ -40,6 +40,7 @@ def group_of(rows: pd.DataFrame, names: Sequence[str]) -> Group:
         judge=rows["judge"].to_numpy(dtype=float, na_value=np.nan),
         truncated=rows["truncated"].fillna(False).to_numpy(dtype=bool),
         policy=matrix(rows["policy"], names) if has_policy else None,
+        mask=rows["mask"].to_numpy(dtype=float) if rows["mask"].notna().all() else None,
     )
 
 

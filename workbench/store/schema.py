@@ -132,9 +132,7 @@ TABLES: dict[str, Table] = {
                 Column("policy", PER_OBJECTIVE, "The Conductor's distribution over objectives"),
                 Column("action", TEXT, "The objective that was sampled for emphasis; NULL: none"),
                 Column("scalar", REAL, "Weighted sum of the rewards, before group statistics"),
-                Column(
-                    "mask", REAL, "Factor on the row's signal, where a scalarizer sets one (GD2PO)"
-                ),
+                Column("mask", REAL, "Factor on the row's signal: GD2PO's, an anchor's caution"),
                 Column("advantage", REAL, "Exactly what trained the policy"),
                 Column("kl", REAL, "KL to the reference per token, mean of the k3 estimate"),
                 Column(
