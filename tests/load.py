@@ -70,9 +70,9 @@ def call(url: str, name: str, arguments: Sequence[Any]) -> Any:
     return json.loads(data)[0]
 
 
-def start_runs(runs_dir: Path, count: int, steps: int) -> list[str]:
-    """Runs that publish real rows with made-up numbers."""
-    os.environ["FAKE_STEP"] = "1"
+def start_runs(runs_dir: Path, count: int, steps: int, pause: float) -> list[str]:
+    """Runs that publish real rows with made-up numbers, a step every ``pause`` seconds."""
+    os.environ["FAKE_STEP"] = str(pause)
     os.environ["PYTHONPATH"] = f"{Path(__file__).parents[1]}{os.pathsep}{Path(__file__).parent}"
     wb = Workbench(runs_dir, limit=None, command=CHILD)
     names = [f"load-{i}" for i in range(count)]
@@ -96,6 +96,12 @@ def calls(url: str, names: Sequence[str], count: int, threads: int = 8) -> Timed
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(one, range(count)))
     return timed
+
+
+def say(what: str, i: int) -> None:
+    """How far it is, every tenth time."""
+    if i % 10 == 9:
+        print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 def queries(runs_dir: Path, until: threading.Event) -> Timed:
@@ -125,14 +131,16 @@ def tabs(browser: Browser, url: str, count: int, between: Callable[[], None]) ->
             expect(tab.page.locator(".wb-card").first).to_be_visible()
 
         opened(show)
+        say(f"{i + 1} of {count} tabs open", i)
     between()
-    for tab in watched:
+    for i, tab in enumerate(watched):
 
         def move(tab: Any = tab) -> None:
             tab.page.get_by_role("tab", name="Runs").click()
             expect(tab.page.locator("#runs-list, .wb-table").first).to_be_visible()
 
         moved(move)
+        say(f"{i + 1} of {count} tabs show another page", i)
     for tab in watched:
         oddities.errors += [*tab.errors, *(f"asked {u}" for u in tab.strangers)]
         tab.page.context.close()
@@ -141,7 +149,7 @@ def tabs(browser: Browser, url: str, count: int, between: Callable[[], None]) ->
 
 def measure(app: App, browser: Browser, runs: int, open_tabs: int, count: int) -> list[Timed]:
     """Everything at once, over a running app."""
-    names = start_runs(app.runs_dir, runs, steps=100_000)
+    names = start_runs(app.runs_dir, runs, steps=100_000, pause=4)
     wb = Workbench(app.runs_dir)
     done, results = threading.Event(), {}
 

@@ -40,7 +40,7 @@ def soak(minutes: float, tabs: int) -> list[tuple[float, float]]:
     samples: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         app = start_app(make_world(Path(folder) / "runs"), fake=True)
-        (name,) = start_runs(app.runs_dir, 1, steps=10**6)
+        (name,) = start_runs(app.runs_dir, 1, steps=10**6, pause=0.5)
         wb = Workbench(app.runs_dir)
         try:
             process = psutil.Process(app.process.pid)

@@ -186,11 +186,13 @@ def check_lengths(
     completion = config.grpo.max_completion_length
     lengths = [len(ids) for ids in encode_prompts(tokenizer, prompts)]
     longest = int(np.argmax(lengths))
-    if lengths[longest] + completion > context:
+    room = context - lengths[longest]
+    if completion > room:
+        left = f"at most {room} are left" if room > 0 else "leave this prompt out or shorten it"
         raise ValueError(
             f"grpo.max_completion_length: {completion} tokens do not fit behind the "
             f"{lengths[longest]} tokens of prompt {examples[longest].prompt_id!r}; the model's "
-            f"context is {context} tokens, so at most {context - lengths[longest]} are left"
+            f"context is {context} tokens: {left}"
         )
 
 
