@@ -17,7 +17,7 @@ import pandas as pd
 
 from workbench.bench.bandit import STEPS, oracle, play
 from workbench.bench.planted import CONFLICTS, plant
-from workbench.bench.players import EQUAL, Player, anchored
+from workbench.bench.players import EQUAL, PLAIN, Player, anchored
 from workbench.store.state import plain, write_atomically
 
 
@@ -47,6 +47,9 @@ SWEEPS: dict[str, dict[str, dict[float, Player]]] = {
     },
     "fraction": {
         "anchored": {v: anchored(fraction=v) for v in FRACTIONS},
+        "anchored, random groups, no caution": {
+            v: anchored(fraction=v, **PLAIN) for v in FRACTIONS
+        },
         "anchored, disagreeing groups first": {
             v: anchored(fraction=v, select="disagreement") for v in FRACTIONS[:-1]
         },

@@ -75,6 +75,8 @@ def anchored(judge: str = "true", group: int = GROUP, **anchor: Any) -> Player:
 
 
 EQUAL = {"name": "static"}
+PLAIN = {"select": "random", "caution": 0.0}
+"""Groups judged at random, none held back."""
 PLAYERS: dict[str, Player] = {
     **{
         f"single-{k}": Player({"name": "single", "objective": f"objective_{k}"})
@@ -96,6 +98,8 @@ PLAYERS: dict[str, Player] = {
     "anchored": anchored(),
     "anchored-16": anchored(fraction=1 / 16),
     "anchored-64": anchored(fraction=1 / 64),
+    "anchored-plain": anchored(**PLAIN),
+    "anchored-64-plain": anchored(fraction=1 / 64, **PLAIN),
     "anchored-64-uncertain": anchored(fraction=1 / 64, select="uncertain"),
     "anchored-64-disagreement": anchored(fraction=1 / 64, select="disagreement"),
     "anchored-64-bias": anchored(fraction=1 / 64, head="bias"),

@@ -129,6 +129,8 @@ def anchored_space() -> dict[str, dict[str, Any]]:
     space = {
         "as shipped": _anchor(),
         "no gate": _anchor(gate=False),
+        "groups at random": _anchor(select="random"),
+        "no caution": _anchor(caution=0.0),
         "most uncertain groups": _anchor(select="uncertain"),
         "groups that disagree most": _anchor(select="disagreement"),
         "bias-only head": _anchor(head="bias"),
@@ -143,7 +145,7 @@ def anchored_space() -> dict[str, dict[str, Any]]:
     }
     space |= {f"{name} rewards": SCALINGS[name] | _anchor() for name in ("batch", "rank")}
     for fraction in (1 / 64,):
-        for select in ("random", "uncertain", "disagreement"):
+        for select in ("novel", "random", "uncertain", "disagreement"):
             space[f"1 in 64, {select}"] = _anchor(fraction=fraction, select=select)
         space["1 in 64, bias-only head"] = _anchor(fraction=fraction, head="bias")
         space["1 in 64, no gate"] = _anchor(fraction=fraction, gate=False)
