@@ -164,6 +164,12 @@ METHODS: dict[str, Method] = {
     "anchored-16": Method(
         "anchored, 1 in 16", "anchored", _anchored(fraction=1 / 16), trusted=True
     ),
+    "anchored-16-first": Method(
+        "anchored, 1 in 16, 8 in the first step",
+        "anchored",
+        _anchored(fraction=1 / 16, first=8),
+        trusted=True,
+    ),
     "anchored-64": Method(
         "anchored, 1 in 64", "anchored", _anchored(fraction=1 / 64), trusted=True
     ),
