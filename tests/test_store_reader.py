@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 import numpy as np
 import pytest
-from store_batches import NAMES, RUN, make_batch, make_run
+from store_batches import NAMES, RUN, fill, make_batch, make_run
 
 from workbench.store import contexts as contexts_module
 from workbench.store import session as session_module
@@ -17,6 +17,7 @@ from workbench.store.archive import archive
 from workbench.store.errors import QueryError, StoreBusyError, StoreError
 from workbench.store.groups import GroupFilter
 from workbench.store.reader import Store
+from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
 
 # Two groups of four at two steps, built by hand. Group g of step s has
@@ -346,3 +347,20 @@ def test_the_reader_needs_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_archived_rows_leave_memory_though_others_stay(tmp_path):
+    """DuckDB keeps the memory of deleted rows; an app that watches for a day would only grow."""
+    long, short = make_run(tmp_path), make_run(tmp_path, "20260101-000000-beef")
+    fill(long, range(80), contexts=None, rows=64)
+    fill(short, range(1))
+    store = Store(tmp_path)
+    counted = "SELECT run_id, count(*) AS n FROM rollouts GROUP BY 1 ORDER BY 1"
+    before = store.sql(counted)
+    used = "SELECT sum(memory_usage_bytes) AS b FROM duckdb_memory() WHERE tag = 'IN_MEMORY_TABLE'"
+    full, held = store._session._con.execute(used).fetchone()[0], store.waiting
+    write_state(long, status="finished")
+    archive(tmp_path)
+    assert store.sql(counted).equals(before)
+    assert held == 81 and store.waiting == 1
+    assert store._session._con.execute(used).fetchone()[0] < full / 3

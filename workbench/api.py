@@ -24,6 +24,7 @@ from workbench.insights import Insights
 from workbench.launcher import Launcher
 from workbench.running import rundir
 from workbench.running.guard import check_runnable
+from workbench.running.housekeeping import Housekeeper
 from workbench.running.spawn import MAX_ACTIVE
 from workbench.sweeps.results import Sweeps
 from workbench.views.display import RunTable, in_notebook
@@ -62,6 +63,7 @@ class Workbench(Questions, Insights, Sweeps):
             runs_dir, limit=limit, command=command, allowed_functions=allowed_functions
         )
         self.runs_dir = self.launcher.runs_dir
+        self._housekeeper = Housekeeper(self.runs_dir)
         self._app: gr.Blocks | None = None
 
     def __repr__(self) -> str:
@@ -134,14 +136,12 @@ class Workbench(Questions, Insights, Sweeps):
         """One row a run, newest first, live status included. Queued runs start where they can.
 
         Rows of runs that this process has started are archived, by a process of their own, when
-        they are found to have ended.
+        they are found to have ended, or when this process holds many that are not archived yet.
         """
         columns = list(rundir.RunInfo("", "", "").as_dict())
         rows = [info.as_dict() for info in self.launcher.list()]
-        if self.launcher.take_ended():
-            from workbench.running.housekeeping import archive_later
-
-            archive_later(self.runs_dir)
+        waiting = self.store.waiting if "store" in self.__dict__ else 0  # only if it was opened
+        self._housekeeper.look(self.launcher.take_ended(), waiting)
         return RunTable(rows, columns=None if rows else columns)
 
     def state(self, handle: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,10 @@ from workbench.config.text import command_line
 from workbench.store.errors import StoreError
 
 ARCHIVE_SECONDS = 600.0
+CROWDED = 500
+"""Segments in a reader's memory from which on archiving does not wait for the end of a run."""
+PAUSE_SECONDS = 60.0
+"""Between two such archives."""
 
 
 def archive_command(runs_dir: Path, run_id: str | None = None) -> list[str]:
@@ -31,6 +36,31 @@ def archive_later(runs_dir: Path) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+class Housekeeper:
+    """Decides when a process that looks at runs has their rows archived."""
+
+    def __init__(self, runs_dir: Path) -> None:
+        self.runs_dir = runs_dir
+        self._last = -PAUSE_SECONDS
+
+    def look(self, ended: int, waiting: int) -> bool:
+        """Start the archiver where runs have ended, or too many segments wait for it.
+
+        Args:
+            ended: runs that were found to have ended since the last look.
+            waiting: segments that this process holds in memory.
+
+        Returns:
+            Whether the archiver was started.
+        """
+        now = time.monotonic()
+        crowded = waiting >= CROWDED and now - self._last >= PAUSE_SECONDS
+        if ended or crowded:
+            self._last = now
+            archive_later(self.runs_dir)
+        return bool(ended or crowded)
 
 
 def archive(runs_dir: Path, run_id: str | None = None) -> str:

@@ -73,6 +73,10 @@ class LiveCache:
             waiting = set(self._listing.segments(name, places)) - moved.get(name, set())
             self._sync_table(TABLES[name], waiting)
 
+    def held(self, table: str) -> int:
+        """How many segments of a table are in memory."""
+        return len(self._loaded[table])
+
     def _moved(self) -> dict[str, set[Segment]]:
         """Segments that a crashed archive has moved but not yet deleted."""
         rows = self._con.execute("SELECT tab, run_id, file FROM store.archive.segments").fetchall()
@@ -85,8 +89,9 @@ class LiveCache:
         loaded = self._loaded[table.name]
         gone = [loaded.pop(s) for s in set(loaded) - waiting]
         for part in _parts(table) if gone else ():
-            if loaded:
-                self._con.execute(f"DELETE FROM {part} WHERE segment IN ({_ints(gone)})")
+            if loaded:  # made anew: DuckDB gives the memory of deleted rows back to nobody
+                left = f"FROM {part} WHERE segment NOT IN ({_ints(gone)})"
+                self._con.execute(f"CREATE OR REPLACE TABLE {part} AS {left}")
             else:
                 self._con.execute(f"TRUNCATE {part}")
         fresh = sorted(waiting - set(loaded))

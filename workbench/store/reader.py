@@ -61,6 +61,11 @@ class Store:
             )
         return notes
 
+    @property
+    def waiting(self) -> int:
+        """Segments of rollouts that this process holds in memory until an archive takes them."""
+        return self._session.cache.held("rollouts")
+
     # -- SQL ------------------------------------------------------------------------------------
 
     def sql(self, query: str, params: Any = None) -> pd.DataFrame:
