@@ -62,7 +62,7 @@ def cli(tmp_path, monkeypatch, capsys):
         Launcher(tmp_path / "runs").stop(info.run_id, now=True)
 
 
-def wait_for(condition, seconds=30.0):
+def wait_for(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "did not happen in time"

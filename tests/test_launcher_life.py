@@ -34,7 +34,7 @@ def launcher(runs_dir, **options) -> Launcher:
     return Launcher(runs_dir, command=CHILD, **options)
 
 
-def wait_for(condition, seconds=20.0):
+def wait_for(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
