@@ -134,8 +134,9 @@ def test_a_group_that_is_held_back_is_not_called_flat():
     assert "none of the judged groups had been like it" in found[0].text
     half = findings(group(VARIED, HALF, [0.5, -0.5, 0.5, -0.5], mask=[0.5] * 4))
     assert half[0].title == "This group is held back to 50 % of its advantages."
-    whole = findings(group(VARIED, HALF, [1, -1, 1, -1], mask=[1.0] * 4))
-    assert whole[0].title == "Nothing stands out."
+    for share in (1.0, 0.8):
+        whole = findings(group(VARIED, HALF, [1, -1, 1, -1], mask=[share] * 4))
+        assert whole[0].title == "Nothing stands out."
 
 
 def test_rows_that_a_scalarizer_takes_out_are_counted():

@@ -15,6 +15,8 @@ from workbench.types import Floats
 
 FLAT = 1e-6
 COLLAPSE = 0.1
+MOSTLY = 0.75
+"""A group that keeps more than this of its advantages is not worth a word."""
 ORDER = ("bad", "warn", "note", "ok")
 
 
@@ -221,6 +223,8 @@ def _held_back(group: Group) -> list[Finding]:
             )
         ]
     share = float(group.mask[0])
+    if share > MOSTLY:
+        return []
     alike = "none" if share < 0.05 else "few"
     return [
         Finding(
