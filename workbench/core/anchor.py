@@ -26,7 +26,7 @@ in 64 judged. ``gate`` switches it off.
 While the head is young, equal weights train the policy, and on some prompts they do harm that takes
 the rest of a run to undo. So the groups least like those judged so far are judged first, and the
 advantages of groups that are like none are held back (``coverage``): on the etudes the two together
-are worth more than eight times the judge calls.
+gain 3.6 points of the judge in 40 steps and 7.2 in 100.
 
 What it cannot do: where U is no combination of the objectives, no weighting helps; then
 ``meta_reward``, the agreement on the replay itself, stays low however long it learns.
