@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pages_world import NAMES, SIZE, STEPS, batch, make_world
+from store_batches import make_batch, make_run
 
 from workbench.api import Workbench
 from workbench.pages import agreement, export, feed, inspect, queries, runs_view, votes
@@ -110,6 +111,17 @@ def test_the_map_shows_each_prompt_where_it_was_last_seen(wb, run):
     assert sorted(points["prompt_id"]) == [f"p{i}" for i in range(6)]
     assert set(points["step"]) == {STEPS - 1}
     np.testing.assert_allclose(points[list(NAMES)].sum(axis=1), 1.0)
+
+
+def test_a_group_that_is_held_back_whole_is_not_flat(tmp_path):
+    """Four groups without any advantage: two are held back (mask 0), two are whole and flat."""
+    run_dir = make_run(tmp_path)
+    mask = np.repeat([0.0, 0.0, 1.0, 1.0], 4)
+    with RunWriter(run_dir) as writer:
+        writer.rollouts(make_batch(0, rows=16, advantages=np.zeros(16), mask=mask))
+        writer.rollouts(make_batch(1, rows=16, advantages=np.zeros(16)))
+    health = queries.step_health(Workbench(tmp_path), run_dir.name).set_index("step")
+    assert health["flat_groups"].tolist() == [0.5, 1.0]
 
 
 def test_health_of_a_step(wb, run, rows):

@@ -34,14 +34,19 @@ def test_the_conductor_works_on_continuous_batching(tmp_path: Path) -> None:
     assert batch.contexts is not None and batch.contexts.shape == (16, 16)
 
 
-@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
+@pytest.mark.skipif(
+    find_spec("vllm") is not None,
+    reason="vLLM is installed: what is said to those without it cannot be seen on this machine",
+)
 def test_without_vllm_the_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(ImportError, match="vLLM is not available"):
         tiny_trainer(tmp_path, Recorder(), grpo={"extra": {"use_vllm": True}})
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is at hand here")
-def test_without_a_gpu_a_quantised_base_is_refused(tmp_path: Path) -> None:
+def test_without_a_gpu_a_quantised_base_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     policy = PolicyConfig(model=str(save_tiny(tmp_path)), lora=LoraConfig(), quantize="4bit")
     with pytest.raises(ValueError, match=r"policy\.quantize: '4bit' needs a CUDA GPU"):
         build.load_policy(policy)

@@ -16,8 +16,9 @@ from typing import Any
 import pandas as pd
 
 from workbench.bench.bandit import STEPS, oracle, play
+from workbench.bench.methods import PLAIN
 from workbench.bench.planted import CONFLICTS, plant
-from workbench.bench.players import EQUAL, PLAIN, Player, anchored
+from workbench.bench.players import EQUAL, Player, anchored
 from workbench.store.state import plain, write_atomically
 
 

@@ -48,6 +48,9 @@ SEARCHED: dict[str, Any] = {
 """The paper's meta-reward at the setting that a search on calibration prompts found best: judge
 0.527 after 40 steps, against 0.489 for equal weights and 0.440 to 0.498 for nine others."""
 
+PLAIN: dict[str, Any] = {"select": "random", "caution": 0.0}
+"""An anchor whose groups are judged at random and of which none is held back."""
+
 PAPER_OBJECTIVES = [
     {"name": "perplexity", "scaling": "rank"},
     "format",
@@ -158,7 +161,7 @@ METHODS: dict[str, Method] = {
     "anchored-plain": Method(
         "anchored, 1 in 8, random groups, no caution",
         "anchored",
-        _anchored(select="random", caution=0.0),
+        _anchored(**PLAIN),
         trusted=True,
     ),
     "anchored-16": Method(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.bench.methods import PLAIN
 from workbench.bench.planted import World
 from workbench.types import Floats, Ints
 
@@ -75,8 +76,6 @@ def anchored(judge: str = "true", group: int = GROUP, **anchor: Any) -> Player:
 
 
 EQUAL = {"name": "static"}
-PLAIN = {"select": "random", "caution": 0.0}
-"""Groups judged at random, none held back."""
 PLAYERS: dict[str, Player] = {
     **{
         f"single-{k}": Player({"name": "single", "objective": f"objective_{k}"})

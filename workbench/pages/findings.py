@@ -211,7 +211,7 @@ def _truncated(group: Group) -> list[Finding]:
 
 def _held_back(group: Group) -> list[Finding]:
     """A factor on the signal: of the whole group (an anchor's caution), or of rows (GD2PO)."""
-    if group.mask is None or float(np.min(group.mask)) >= 0.995:
+    if group.mask is None:
         return []
     if _spread(group.mask) > FLAT:
         out = int((group.mask <= FLAT).sum())

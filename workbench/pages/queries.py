@@ -232,17 +232,21 @@ def judge_curve(wb: Workbench, run_id: str, since: int = -1) -> pd.DataFrame:
 
 
 def step_health(wb: Workbench, run_id: str, since: int = -1) -> pd.DataFrame:
-    """Per training step: share of flat groups, truncated share, tokens, KL, normalised entropy."""
+    """Per training step: share of flat groups, truncated share, tokens, KL, normalised entropy.
+
+    A group that a scalarizer holds back whole (mask 0) has something to teach: it is not flat.
+    """
     return wb.sql(
         """WITH rows AS (
-            SELECT step, group_id, advantage, truncated, num_tokens, kl,
+            SELECT step, group_id, advantage, coalesce(mask, 1) AS mask, truncated, num_tokens, kl,
                    list_sum(list_transform(map_values(coalesce(policy, weights)),
                        lambda p: CASE WHEN p > 0 THEN -p * ln(p) ELSE 0 END))
                    / nullif(ln(cardinality(weights)), 0) AS entropy
             FROM rollouts WHERE run_id = $run AND split = 'train' AND step > $since),
-        flat AS (SELECT step, avg(CASE WHEN push < 1e-6 THEN 1.0 ELSE 0.0 END) AS flat_groups
-                 FROM (SELECT step, group_id, max(abs(advantage)) AS push FROM rows GROUP BY ALL)
-                 GROUP BY step)
+        groups AS (SELECT step, group_id, max(abs(advantage)) AS push, max(mask) AS kept
+                   FROM rows GROUP BY ALL),
+        flat AS (SELECT step, avg((push < 1e-6 AND kept > 0)::DOUBLE) AS flat_groups
+                 FROM groups GROUP BY step)
         SELECT step, flat_groups, avg(truncated::DOUBLE) AS truncated, avg(num_tokens) AS tokens,
                avg(kl) AS kl, avg(entropy) AS entropy
         FROM rows JOIN flat USING (step) GROUP BY step, flat_groups ORDER BY step""",
