@@ -59,7 +59,8 @@ def weight_map(
         )  # fmt: skip
     for name, (x, y) in zip(objectives, corners, strict=True):
         figure.add_annotation(
-            x=1.14 * x * scale, y=1.12 * y * scale, text=f"<b>{plain_text(name)}</b>",
+            x=x * scale, y=y * scale, text=f"<b>{plain_text(name)}</b>",
+            yshift=13 if y > -1e-9 else -13,  # clear of the points that gather in a corner
             showarrow=False, font={"color": colors[name], "size": 10},
         )  # fmt: skip
     if scale < 0.67:
