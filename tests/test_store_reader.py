@@ -364,3 +364,16 @@ def test_archived_rows_leave_memory_though_others_stay(tmp_path):
     assert store.sql(counted).equals(before)
     assert held == 81 and store.waiting == 1
     assert store._session._con.execute(used).fetchone()[0] < full / 3
+
+
+def test_watching_a_run_keeps_one_state_of_it(tmp_path):
+    """A run says its state with every step: 300 of them must not stay in the reader's memory."""
+    run = make_run(tmp_path, summary={"note": "n" * 20_000})
+    store = Store(tmp_path)
+    used = "SELECT sum(memory_usage_bytes) AS b FROM duckdb_memory()"
+    held = []
+    for step in range(301):
+        write_state(run, step=step)
+        assert store.sql("SELECT step FROM runs").step[0] == step
+        held.append(store._session._con.execute(used).fetchone()[0])
+    assert held[300] <= held[1] + 262_144  # one block of DuckDB's; 300 identities are 6 MB

@@ -38,10 +38,14 @@ class LiveCache:
         self._loaded: dict[str, dict[Segment, int]] = {name: {} for name in TABLES}
         self._next = 0
         self._loads = 0
-        self._runs: dict[str, tuple[str, str]] = {}
+        self._runs: dict[str, dict[str, str]] = {}
         self.damaged: list[Damaged] = []
         con.execute("CREATE SCHEMA live")
-        con.execute("CREATE TABLE live.runs (run_id VARCHAR, identity JSON, state JSON)")
+        for column in ("identity", "state"):
+            self._replace_runs(column, {})
+        con.execute(
+            "CREATE VIEW live.runs AS FROM live.runs_identity JOIN live.runs_state USING (run_id)"
+        )
         for table in TABLES.values():
             columns = f"{sql_columns(table.columns)}, segment INTEGER"
             parts = _parts(table)
@@ -145,27 +149,23 @@ class LiveCache:
         return f"{self._root}/{segment[0]}/segments/{table}/{segment[1]}"
 
     def _sync_runs(self, runs: list[str]) -> None:
-        now: dict[str, tuple[str, str]] = {}
-        for run in runs:
-            identity = self._listing.json_text(f"{self._root}/{run}/run.json")
-            if identity != "{}":
-                now[run] = (identity, self._listing.json_text(f"{self._root}/{run}/state.json"))
-        changed = [r for r in now if now[r] != self._runs.get(r)]
-        stale = [r for r in self._runs if r not in now] + changed
-        if stale:
-            self._con.execute("DELETE FROM live.runs WHERE run_id IN (SELECT unnest(?))", [stale])
-        if changed:
-            rows = pa.table(
-                {
-                    "run_id": changed,
-                    "identity": [now[r][0] for r in changed],
-                    "state": [now[r][1] for r in changed],
-                }
-            )
-            self._con.register("incoming", rows)
-            self._con.execute("INSERT INTO live.runs BY NAME FROM incoming")
-            self._con.unregister("incoming")
-        self._runs = now
+        identity = {run: self._listing.json_text(f"{self._root}/{run}/run.json") for run in runs}
+        identity = {run: text for run, text in identity.items() if text != "{}"}
+        state = {run: self._listing.json_text(f"{self._root}/{run}/state.json") for run in identity}
+        for column, now in (("identity", identity), ("state", state)):
+            if now != self._runs[column]:
+                self._replace_runs(column, now)
+
+    def _replace_runs(self, column: str, now: dict[str, str]) -> None:
+        """Make one column's table anew: a state changes with every step, see ``_sync_table``."""
+        names, texts = (pa.array(part, pa.string()) for part in (now.keys(), now.values()))
+        self._con.register("incoming", pa.table({"run_id": names, column: texts}))
+        self._con.execute(
+            f"CREATE OR REPLACE TABLE live.runs_{column} AS "
+            f"SELECT run_id, {column}::JSON AS {column} FROM incoming"
+        )
+        self._con.unregister("incoming")
+        self._runs[column] = now
 
 
 def needed_tables(sql: str) -> set[str]:
