@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.bench import cells, charts, collect, methods, report, sweeps, tournaments
-from workbench.bench.cost import own_peak
+from workbench.bench import cells, charts, collect, cost, methods, report, sweeps, tournaments
 from workbench.running import rundir
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
@@ -224,4 +223,23 @@ def test_peak_memory_is_a_processs_own_and_not_its_parents() -> None:
     ballast = np.ones(60_000_000 // 8)  # 60 MB that a child must not be charged for
     code = "from workbench.bench.cost import own_peak; print(own_peak())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ballast.sum() > 0 and 1e6 < int(done.stdout) < own_peak() / 2
+    assert ballast.sum() > 0 and 1e6 < int(done.stdout) < cost.own_peak() / 2
+
+
+def test_cost_is_the_median_of_ratios_of_pairs_whose_order_alternates(monkeypatch) -> None:
+    """Three pairs: 2/1, 3/2, 5/4 by the clock, so 1.5; half of each on the CPU, so 0.75."""
+    seconds = {"maestro": iter([2.0, 3.0, 5.0]), "static": iter([1.0, 2.0, 4.0])}
+    asked = []
+
+    def timed_run(variant: str, policy: str) -> tuple[float, float]:
+        asked.append(variant)
+        wall = next(seconds[variant])
+        return wall, wall / 2 if variant == "maestro" else wall
+
+    monkeypatch.setattr(cost, "timed_run", timed_run)
+    row = cost.compare("maestro", "static", "etudes", 3, lambda: None)
+    assert asked == ["maestro", "static", "static", "maestro", "maestro", "static"]
+    assert (row["ratio"], row["cpu_ratio"]) == (1.5, 0.75)
+    assert 1.25 <= row["low"] <= 1.5 <= row["high"] <= 2.0
+    assert (row["seconds"], row["seconds_against"]) == (3.0, 2.0)
+    assert "| maestro | static | 1.500 [" in cost.markdown([row | {"memory_ratio": 1.0}])

@@ -2,9 +2,10 @@
 
 Runs of a few steps alternate in one process (A B, B A, A B, ...), on the same prompts with the same
 seeds and a learning rate so small that every variant generates the same completions; the median of
-the per-pair ratios is reported. Extrinsic objectives (format, length, preference) are those that
-TRL's plain ``GRPOTrainer`` can be given as they are; perplexity and entropy need the policy's own
-probabilities, which plain TRL does not hand out. Peak memory is that of a process of its own.
+the per-pair ratios is reported, with its bootstrap interval. Extrinsic objectives (format, length,
+preference) are those that TRL's plain ``GRPOTrainer`` can be given as they are; perplexity and
+entropy need the policy's own probabilities, which plain TRL does not hand out. Peak memory is that
+of a process of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 EXTRINSIC = ("format", "length", "preference")
 ALL = ("perplexity", "format", "entropy", "length", "preference")
@@ -166,7 +169,9 @@ def timed_run(variant: str, policy: str, steps: int = STEPS) -> tuple[float, flo
 
 
 def compare(ours: str, theirs: str, policy: str, pairs: int, tell: Callable[[], None]) -> dict:
-    """Alternating runs of two variants; median ratio of wall and CPU time with their range."""
+    """Alternating runs of two variants; median ratio of wall and CPU time, with 95 % intervals."""
+    from workbench.bench.statistics import interval
+
     ratios: dict[str, list[float]] = {"wall": [], "cpu": []}
     seconds: dict[str, list[float]] = {ours: [], theirs: []}
     for pair in range(pairs):
@@ -179,14 +184,20 @@ def compare(ours: str, theirs: str, policy: str, pairs: int, tell: Callable[[], 
             ratios[name].append(times[ours][index] / times[theirs][index])
         for variant, (wall, _) in times.items():
             seconds[variant].append(wall)
+    middle = {
+        name: interval(np.array(values)[:, None], lambda a: np.median(a, axis=(-2, -1)))
+        for name, values in ratios.items()
+    }
     return {
         "step": ours,
         "against": theirs,
         "pairs": pairs,
-        "ratio": statistics.median(ratios["wall"]),
-        "low": min(ratios["wall"]),
-        "high": max(ratios["wall"]),
-        "cpu_ratio": statistics.median(ratios["cpu"]),
+        "ratio": middle["wall"].value,
+        "low": middle["wall"].low,
+        "high": middle["wall"].high,
+        "cpu_ratio": middle["cpu"].value,
+        "cpu_low": middle["cpu"].low,
+        "cpu_high": middle["cpu"].high,
         "seconds": statistics.median(seconds[ours]),
         "seconds_against": statistics.median(seconds[theirs]),
     }
@@ -253,11 +264,12 @@ def report(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The ratios as Markdown."""
-    lines = ["| Step of | against | time [range] | CPU time | peak memory | ms | ms against |"]
+    lines = ["| Step of | against | time | CPU time | peak memory | ms | ms against |"]
     lines.append("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for row in rows:
         span = f"{row['ratio']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-        numbers = f"{row['cpu_ratio']:.3f} | {row['memory_ratio']:.3f}"
+        busy = f"{row['cpu_ratio']:.3f} [{row['cpu_low']:.3f}, {row['cpu_high']:.3f}]"
+        numbers = f"{busy} | {row['memory_ratio']:.3f}"
         times = f"{1000 * row['seconds']:.0f} | {1000 * row['seconds_against']:.0f}"
         lines.append(f"| {row['step']} | {row['against']} | {span} | {numbers} | {times} |")
     return "\n".join(lines) + "\n"
