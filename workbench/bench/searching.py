@@ -12,6 +12,7 @@ import pandas as pd
 from workbench.bench import bandit_sweeps, charts, collect, sweeps
 from workbench.bench.cells import FULL, Cell
 from workbench.bench.cli import bar, run_grid, save
+from workbench.bench.methods import EQUAL, EQUAL_BATCH
 from workbench.bench.planted import CONFLICTS
 
 LOGARITHMIC = ("fraction", "entropy_coef", "temperature", "group_size")
@@ -28,7 +29,7 @@ def search(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if args.search == "oracle":
         return oracle(args, folder, steps)
     space = {"maestro": sweeps.maestro_space, "anchored": sweeps.anchored_space}[args.search]()
-    space |= {"equal": {"scalarizer": {"name": "static"}}}
+    space |= {"equal": EQUAL, "equal, batch": EQUAL_BATCH}
     seeds = sweeps.SEARCH_SEEDS[: args.seeds] if args.seeds else sweeps.SEARCH_SEEDS
     grid = sweeps.search_cells(space, seeds, steps)
     done, failed = run_grid([c for cells in grid.values() for c in cells], args)
