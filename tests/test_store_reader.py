@@ -339,6 +339,32 @@ def test_many_threads_ask_at_once(store):
         assert set(counts) == {20}
 
 
+def test_a_reader_starts_over_and_nobody_notices(tmp_path, monkeypatch):
+    """Every second question in a database made anew, eight threads at once; rows on both sides."""
+    run = make_run(tmp_path)
+    fill(run, range(2))
+    archive(tmp_path, RUN)
+    fill(run, range(2, 4))
+    bad = run / "segments" / "rollouts" / "s0009-000000-dead.parquet"
+    bad.write_bytes(b"PAR1 no")
+    monkeypatch.setattr(session_module, "RENEW_AFTER", 2)
+    made, connect = [], session_module.Session._connect
+
+    def counted(session):
+        made.append(session)
+        connect(session)
+
+    monkeypatch.setattr(session_module.Session, "_connect", counted)
+    store = Store(tmp_path)
+    question = "SELECT step, count(*) AS n FROM rollouts GROUP BY 1 ORDER BY 1"
+    one_by_one = [store.sql(question).n.tolist() for _ in range(10)]
+    with ThreadPoolExecutor(8) as pool:
+        at_once = list(pool.map(lambda _: store.sql(question).n.tolist(), range(40)))
+    assert [*one_by_one, *at_once] == [[8] * 4] * 50
+    assert len(made) >= 5
+    assert any(bad.name in problem for problem in store.notices)
+
+
 def test_the_reader_needs_no_heavy_library():
     code = (
         "import sys, workbench.store.reader, workbench.store.archive, workbench.store.exchange, "

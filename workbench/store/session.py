@@ -41,6 +41,10 @@ BUSY_SECONDS = 2.0
 WAY_SECONDS = 0.3
 """How long a reader holds back at most for an archive that waits for the lock."""
 
+RENEW_AFTER = 2000
+"""How often the store is attached before the database around it is made anew: of each time DuckDB
+keeps a few kilobytes until the connection closes, which pages that watch a run add up to."""
+
 OWN_SUFFIXES = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
 """Files of DuckDB that make up one store; the last two while, or after, a checkpoint is made."""
 
@@ -78,6 +82,12 @@ class Session:
         self._mutex = threading.RLock()
         self._users = 0
         self._is_attached = False
+        self._connect()
+        with self.attached():
+            pass  # a store that cannot be opened is told now
+
+    def _connect(self) -> None:
+        """Make the database and its cache, both empty."""
         self._con = duckdb.connect(
             ":memory:",
             config={
@@ -92,15 +102,24 @@ class Session:
         self._con.execute("SET enable_external_access = false")
         self._con.execute("SET lock_configuration = true")
         self._con.execute("BEGIN")
-        self.cache = LiveCache(self._con, root)
+        self.cache = LiveCache(self._con, self.root)
         self._con.execute("CREATE SCHEMA archive")
         self._con.execute("COMMIT")
-        with self.attached():
-            self._con.execute("BEGIN")
-            for name in (*ARCHIVED, "runs", "texts", "segments"):
-                self._con.execute(f"CREATE VIEW archive.{name} AS FROM store.archive.{name}")
-            create_public_views(self._con, over_files=False)
-            self._con.execute("COMMIT")
+        self._times_attached = 0
+
+    def _create_views(self) -> None:
+        self._con.execute("BEGIN")
+        for name in (*ARCHIVED, "runs", "texts", "segments"):
+            self._con.execute(f"CREATE VIEW archive.{name} AS FROM store.archive.{name}")
+        create_public_views(self._con, over_files=False)
+        self._con.execute("COMMIT")
+
+    def _renew(self) -> None:
+        """Start over with a database that has kept nothing but what was found damaged."""
+        damaged = self.cache.damaged
+        self._con.close()
+        self._connect()
+        self.cache.damaged = damaged
 
     def _own_files(self) -> list[Path]:
         return [self.path.with_name(self.path.name + suffix) for suffix in OWN_SUFFIXES]
@@ -110,6 +129,8 @@ class Session:
         """Hold the store open, so that no archive can move anything, and hand out a cursor."""
         with self._mutex:
             if not self._is_attached:
+                if self._times_attached >= RENEW_AFTER:
+                    self._renew()
                 self._attach()
             self._users += 1
         try:
@@ -194,6 +215,10 @@ class Session:
         self._is_attached = True
         try:
             found = self._check()
+            if found == SCHEMA_VERSION:
+                if not self._times_attached:
+                    self._create_views()
+                self._times_attached += 1
         except BaseException:
             self._detach()
             raise
