@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench.__main__ import main
 from workbench.bench import cells, charts, collect, cost, methods, report, sweeps, tournaments
 from workbench.running import rundir
 from workbench.store.state import write_state
@@ -107,6 +108,23 @@ def test_collect_reads_what_cells_published(tmp_path: Path) -> None:
     assert spent.loc["judge-only", "judge_calls"] == 3
     held = collect.calibration_scores(tmp_path, done, grid)
     assert held["judge"].tolist() == [0.5]  # the last probe alone
+
+
+def test_a_sweep_can_be_read_while_its_cells_are_still_running(tmp_path, capsys) -> None:
+    """One of ten cells is there: its value stands in the table, and nothing is run."""
+    grid = sweeps.sweep_cells("emphasis", [0, 1], cells.FULL)
+    (cell,) = (c for c in grid["MAESTRO", 0.3] if c.seed == 0)
+    run_id = rundir.create(tmp_path, cell.named_config, token=None, parent=None, cwd=Path.cwd())
+    _publish(tmp_path / run_id, trained=True)
+    write_state(tmp_path / run_id, status="finished")
+    words = ["bench", "--report", "--runs-dir", str(tmp_path)]
+    assert main([*words, "--sweep", "emphasis"]) == 0
+    out, err = capsys.readouterr()
+    assert "1 of 10 cells are done already" in err
+    assert "| emphasis ρ | 0.3 |" in out and "| MAESTRO | 0.88 |" in out  # (0.75 + 1.0) / 2
+    assert len(list(rundir.run_dirs(tmp_path))) == 1
+    assert main(words) == 1
+    assert "holds 1 cells of sweeps and none of methods" in capsys.readouterr().err
 
 
 def _publish(path: Path, trained: bool) -> None:

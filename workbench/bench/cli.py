@@ -41,7 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--search", choices=SEARCHES, help="tune on calibration prompts instead")
     parser.add_argument(
-        "--report", action="store_true", help="tables of the cells that are done; runs none"
+        "--report",
+        action="store_true",
+        help="tables of the cells that are done, of methods, a sweep or a search; runs none",
     )
     parser.add_argument("--cost", action="store_true", help="paired timings instead")
     parser.add_argument("--pairs", type=int, default=7, help="with --cost: pairs of timed runs")
@@ -54,14 +56,14 @@ def run(args: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if args.suite == "offline":
         from workbench.bench.offline import report as part
-    elif args.report:
-        part = stored
     elif args.cost:
         from workbench.bench.cost import report as part
     elif args.search:
         from workbench.bench.searching import search as part
     elif args.sweep:
         from workbench.bench.searching import sweep as part
+    elif args.report:
+        part = stored
     else:
         part = methods
     results = part(args, folder)
@@ -118,6 +120,11 @@ def stored(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from workbench.bench.stored import read
 
     found = read(Path(args.runs_dir), args.steps)
+    if not found.cells:
+        raise ValueError(
+            f"{args.runs_dir} holds {len(found.swept)} cells of sweeps and none of methods: "
+            "--report --sweep NAME"
+        )
     return tables(folder, found.scores, found.objectives, found.spent)
 
 
@@ -179,14 +186,22 @@ def save(folder: Path, name: str, table: Any, text: str) -> None:
 
 
 def run_grid(grid: Sequence[Cell], args: argparse.Namespace) -> tuple[dict[str, Path], list[str]]:
-    """Run the cells of a grid under a progress bar; finished ones, and what went wrong."""
+    """Run the cells of a grid under a progress bar; finished ones, and what went wrong.
+
+    Raises:
+        ValueError: with ``--report``, which runs none, when none has finished.
+    """
     from workbench.bench.runner import finished, run_cells
 
     runs_dir = Path(args.runs_dir)
-    ready = set(finished(runs_dir)) if runs_dir.is_dir() else set()
-    names = {c.name for c in grid}
+    known = finished(runs_dir) if runs_dir.is_dir() else {}
+    ready, names = set(known), {c.name for c in grid}
     if names & ready:
         _say(f"{len(names & ready)} of {len(names)} cells are done already")
+    if args.report:
+        if not names & ready:
+            raise ValueError(f"none of these {len(names)} cells has finished in {runs_dir}")
+        return {name: known[name] for name in names & ready}, []
     failed: list[str] = []
     shares: dict[str, float] = {}
     with bar("cells", len(names - ready)) as advance:
