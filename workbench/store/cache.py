@@ -142,8 +142,11 @@ class LiveCache:
 
     @cached_property
     def _loader(self) -> duckdb.DuckDBPyConnection:
-        """A database of its own that may read files; it never sees a user's query."""
-        return duckdb.connect()
+        """A database of its own that may read files; it never sees a user's query.
+
+        Every segment is read once: remembering files for a second time would only add up.
+        """
+        return duckdb.connect(config={"enable_external_file_cache": "false"})
 
     def _path(self, table: str, segment: Segment) -> str:
         return f"{self._root}/{segment[0]}/segments/{table}/{segment[1]}"
