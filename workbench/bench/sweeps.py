@@ -107,6 +107,8 @@ def maestro_space() -> dict[str, dict[str, Any]]:
     for scaling, rho, lam in product(("raw", "batch", "rank"), (0.3, 0.7), (0.03, 0.3)):
         name = f"{scaling} rho {rho} lambda {lam}"
         space[name] = SCALINGS[scaling] | _head(emphasis=rho, entropy_coef=lam)
+    space["raw rho 0.1 lambda 0.1"] = _head(emphasis=0.1)
+    space["batch rho 0.1 lambda 0.1"] = SCALINGS["batch"] | _head(emphasis=0.1)
     space["raw rho 1 lambda 0.1"] = _head(emphasis=1.0)
     for rate in (0.001, 0.05):
         space[f"raw lr {rate}"] = _head(learning_rate=rate)
