@@ -3,13 +3,24 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from workbench.__main__ import main
-from workbench.bench import cells, charts, collect, cost, methods, report, sweeps, tournaments
+from workbench.bench import (
+    cells,
+    charts,
+    collect,
+    cost,
+    methods,
+    paced,
+    report,
+    sweeps,
+    tournaments,
+)
 from workbench.running import rundir
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
@@ -239,25 +250,52 @@ def test_oracle_trials_give_every_kind_every_candidate_once() -> None:
 
 def test_peak_memory_is_a_processs_own_and_not_its_parents() -> None:
     ballast = np.ones(60_000_000 // 8)  # 60 MB that a child must not be charged for
-    code = "from workbench.bench.cost import own_peak; print(own_peak())"
+    code = "from workbench.bench.paced import own_peak; print(own_peak())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ballast.sum() > 0 and 1e6 < int(done.stdout) < cost.own_peak() / 2
+    assert ballast.sum() > 0 and 1e6 < int(done.stdout) < paced.own_peak() / 2
 
 
 def test_cost_is_the_median_of_ratios_of_pairs_whose_order_alternates(monkeypatch) -> None:
     """Three pairs: 2/1, 3/2, 5/4 by the clock, so 1.5; half of each on the CPU, so 0.75."""
     seconds = {"maestro": iter([2.0, 3.0, 5.0]), "static": iter([1.0, 2.0, 4.0])}
+    tokens = {"maestro": 100, "static": 100}
     asked = []
 
-    def timed_run(variant: str, policy: str) -> tuple[float, float]:
-        asked.append(variant)
-        wall = next(seconds[variant])
-        return wall, wall / 2 if variant == "maestro" else wall
+    class Turn:
+        def __init__(self, variant: str, config: Any) -> None:
+            self.variant, self.share = variant, 0.5 if variant == "maestro" else 1.0
 
-    monkeypatch.setattr(cost, "timed_run", timed_run)
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            asked.append("ended")
+
+        def step(self) -> paced.Step:
+            asked.append(self.variant)
+            wall = next(seconds[self.variant])
+            peak = 300 if self.variant == "maestro" else 200
+            return paced.Step(wall, wall * self.share, tokens[self.variant], peak)
+
+    monkeypatch.setattr(paced, "Paced", Turn)
+    monkeypatch.setattr(cost, "SKIP", 0)
     row = cost.compare("maestro", "static", "etudes", 3, lambda: None)
-    assert asked == ["maestro", "static", "static", "maestro", "maestro", "static"]
-    assert (row["ratio"], row["cpu_ratio"]) == (1.5, 0.75)
+    turns = ["maestro", "static", "static", "maestro", "maestro", "static"]
+    assert asked == [*turns, "ended", "ended"]
+    assert (row["ratio"], row["cpu_ratio"], row["memory_ratio"]) == (1.5, 0.75, 1.5)
     assert 1.25 <= row["low"] <= 1.5 <= row["high"] <= 2.0
     assert (row["seconds"], row["seconds_against"]) == (3.0, 2.0)
-    assert "| maestro | static | 1.500 [" in cost.markdown([row | {"memory_ratio": 1.0}])
+    assert "| maestro | static | 1.500 [" in cost.markdown([row])
+
+    seconds.update(maestro=iter([1.0]), static=iter([1.0]))
+    tokens["static"] = 101  # another completion: a ratio of two different steps says nothing
+    with pytest.raises(RuntimeError, match="maestro and static generated other completions"):
+        cost.compare("maestro", "static", "etudes", 3, lambda: None)
+
+
+def test_a_paced_trainer_steps_when_told_and_a_lost_one_is_named() -> None:
+    with paced.Paced("static, extrinsic", cost.config_of("static, extrinsic", steps=3)) as ours:
+        first, second = ours.step(), ours.step()
+        assert 0 < first.tokens < second.tokens and second.wall > 0 and second.peak > 1e8
+        with pytest.raises(RuntimeError, match="cost of 'static, extrinsic': it ended early"):
+            ours.step()  # the last of three: its end is where a fourth would begin

@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="tables of the cells that are done, of methods, a sweep or a search; runs none",
     )
     parser.add_argument("--cost", action="store_true", help="paired timings instead")
-    parser.add_argument("--pairs", type=int, default=7, help="with --cost: pairs of timed runs")
+    parser.add_argument("--pairs", type=int, default=60, help="with --cost: pairs of timed steps")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
