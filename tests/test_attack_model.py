@@ -26,7 +26,9 @@ def test_each_line_of_the_threat_model_names_a_test_that_is_there() -> None:
 
 def test_the_lines_cover_what_can_be_attacked() -> None:
     lines = " ".join(line for line, _, _ in NAMED)
-    words = "127.0.0.1 --auth Host Origin --allow-objective imported link YAML safetensors"
+    words = (
+        "127.0.0.1 --auth Host Origin --allow-objective --allow-path imported link YAML safetensors"
+    )
     for word in [*words.split(), "query box", "markup", "CSV", "secret", "processes"]:
         assert word in lines, word
 

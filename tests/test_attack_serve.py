@@ -7,6 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from workbench.config.io import ConfigError
+from workbench.pages import launch
 from workbench.pages.app import build_app, publish
 from workbench.pages.server import Guard, serve
 
@@ -41,6 +42,7 @@ def test_it_binds_to_this_machine_unless_told_otherwise(monkeypatch, tmp_path):
     app, told = launched(monkeypatch, tmp_path)
     assert (told["server_name"], told["share"]) == ("127.0.0.1", False)
     assert app.desk.wb.launcher.allowed_functions is None
+    assert app.desk.wb.launcher.allowed_paths is None
 
 
 @pytest.mark.parametrize("how", [{"server_name": "0.0.0.0"}, {"share": True}])
@@ -55,6 +57,41 @@ def test_where_others_come_in_no_function_may_be_named(monkeypatch, tmp_path, ho
     assert not list(tmp_path.glob("2*"))
     app, _ = launched(monkeypatch, tmp_path, ["mine.*"], auth=[("ann", "pw")], **how)
     assert app.desk.wb.launcher.allowed_functions == ["mine.*"]
+
+
+@pytest.mark.parametrize("how", [{"server_name": "0.0.0.0"}, {"share": True}])
+def test_where_others_come_in_no_file_of_the_machine_may_be_named(monkeypatch, tmp_path, how):
+    secret = tmp_path / "home" / "salaries.csv"
+    secret.parent.mkdir()
+    table = "prompt,reference\n" + "".join(f"{{who}} {i},{i}\n" for i in range(30))
+    secret.write_text(table.format(who="Hopper"))
+    runs = tmp_path / "runs"
+    app, _ = launched(monkeypatch, runs, auth=[("ann", "pw")], **how)
+    wb = app.desk.wb
+    page = {"set": f"task.name=file\ntask.path={secret}"}
+    shown = "".join(map(str, launch.show(wb, page, frozenset())))
+    assert "may not be used" in shown and "Hopper" not in shown
+    for config in (
+        {"task": {"name": "file", "path": str(secret)}},
+        {"task": {"name": "file", "path": str(tmp_path / "nothing.csv")}},  # it cannot be told
+        {"policy": {"model": str(secret.parent)}},
+        str(secret.parent / "config.yaml"),
+    ):
+        with pytest.raises(ConfigError, match=f"may not be used: allowed is what lies in {runs}"):
+            wb.start(config)
+    link = runs / "uploads" / "link.csv"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(secret)
+    with pytest.raises(ConfigError, match="may not be used"):
+        wb.start({"task": {"name": "file", "path": str(link)}})
+    assert not list(runs.glob("2*"))
+    link.unlink()
+    link.write_text(table.format(who="Lovelace"))
+    page["set"] = f"task.name=file\ntask.path={link}"
+    assert "Lovelace" in "".join(map(str, launch.show(wb, page, frozenset())))
+    wb.launcher.allowed_paths = [secret.parent]
+    page["set"] = f"task.name=file\ntask.path={secret}"
+    assert "Hopper" in "".join(map(str, launch.show(wb, page, frozenset())))
 
 
 def test_the_json_api_is_behind_the_same_list(tmp_path):

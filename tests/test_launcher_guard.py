@@ -3,12 +3,20 @@
 import hashlib
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from workbench.config.io import ConfigError, load
 from workbench.launcher import Launcher
-from workbench.running.guard import check_allowed, check_launch, functions, with_absolute_paths
+from workbench.running.guard import (
+    check_allowed,
+    check_launch,
+    check_readable,
+    files,
+    functions,
+    with_absolute_paths,
+)
 from workbench.running.notify import post
 from workbench.running.rundir import UnknownRunError, create, free_name, run_dirs
 from workbench.running.spawn import beginning
@@ -90,6 +98,39 @@ def test_an_allow_list_covers_objectives_anchors_and_remote_code():
     with pytest.raises(ConfigError, match="policy.trust_remote_code: code of models"):
         check_allowed(remote, [])
     check_allowed(load("quick"), [])
+
+
+def test_every_file_that_a_configuration_names_is_known(tmp_path):
+    config = with_absolute_paths(
+        load(
+            {
+                "task": {"name": "file", "path": "a.jsonl", "eval_path": "hub:o/n"},
+                "policy": {"model": str(tmp_path)},
+                "objectives": [
+                    {"name": "rm", "model": "owner/name", "lower": 0, "upper": 1},
+                    {
+                        "name": "ai",
+                        "llm": {"url": "http://j/v1", "model": "m", "cache": "~/c.sqlite"},
+                        "lower": 0,
+                        "upper": 1,
+                    },
+                ],
+                "logging": {"webhook": "http://inside.example/hook"},
+            }
+        )
+    )
+    assert list(files(config)) == [
+        ("task.path", Path("a.jsonl").absolute()),
+        ("policy.model", tmp_path),
+        ("objectives.1.llm.cache", Path("~/c.sqlite").expanduser()),
+    ]
+    with pytest.raises(ConfigError, match=r"logging\.webhook: 'http://inside.*' may"):
+        check_allowed(config, ["http://j/*"])
+    check_allowed(config, ["http://j/*", "http://inside.example/*"])
+    here = [("config", tmp_path / "runs" / ".." / "x.yaml")]
+    check_readable(here, [tmp_path])
+    with pytest.raises(ConfigError, match="config: .*may not be used"):
+        check_readable(here, [tmp_path / "runs"])
 
 
 def test_several_processes_share_completions_evenly(tmp_path):

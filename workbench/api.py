@@ -49,6 +49,8 @@ class Workbench(Questions, Insights, Sweeps):
         limit: how many runs may be active at once before new ones queue; None: no limit.
         command: beginning of the child's command line, for tests; see ``Launcher``.
         allowed_functions: which ``package.module:function`` a configuration may name; None: any.
+        allowed_paths: folders whose files and models a configuration may name, beside
+            ``runs_dir``; None: any.
     """
 
     def __init__(
@@ -58,9 +60,14 @@ class Workbench(Questions, Insights, Sweeps):
         limit: int | None = MAX_ACTIVE,
         command: Sequence[str] | None = None,
         allowed_functions: Sequence[str] | None = None,
+        allowed_paths: Sequence[str | Path] | None = None,
     ) -> None:
         self.launcher = Launcher(
-            runs_dir, limit=limit, command=command, allowed_functions=allowed_functions
+            runs_dir,
+            limit=limit,
+            command=command,
+            allowed_functions=allowed_functions,
+            allowed_paths=allowed_paths,
         )
         self.runs_dir = self.launcher.runs_dir
         self._housekeeper = Housekeeper(self.runs_dir)

@@ -12,20 +12,22 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workbench.config import RunConfig
-from workbench.config.io import ConfigError, Problem, load, with_name
+from workbench.config.io import PRESETS, ConfigError, Problem, load, with_name
 from workbench.running import processes as system
 from workbench.running import rundir
 from workbench.running.guard import (
     check_allowed,
     check_config,
     check_launch,
+    check_readable,
     check_runnable,
+    files,
     with_absolute_paths,
 )
 from workbench.running.rundir import ACTIVE, LauncherError, RunInfo, lock
@@ -49,6 +51,8 @@ class Launcher:
         allowed_functions: the ``package.module:function`` names a configuration may use
             (``package.*`` allows all below); None: any. With a list, ``trust_remote_code`` is
             refused too.
+        allowed_paths: folders whose files and models a configuration may name, beside the runs
+            directory itself; None: any.
     """
 
     def __init__(
@@ -58,11 +62,13 @@ class Launcher:
         limit: int | None = None,
         command: Sequence[str] | None = None,
         allowed_functions: Sequence[str] | None = None,
+        allowed_paths: Sequence[str | Path] | None = None,
     ) -> None:
         self.runs_dir = Path(runs_dir).absolute()
         self.limit = limit
         self.command = command
         self.allowed_functions = allowed_functions
+        self.allowed_paths = allowed_paths
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._ended = 0
         self._phases: dict[str, str] = {}
@@ -90,9 +96,10 @@ class Launcher:
             ConfigError: the configuration is not allowed.
             LauncherError: its name is taken.
         """
+        if isinstance(config, str | Path) and str(config) not in PRESETS:
+            self._check_paths([("config", Path(config).absolute())])
         config = with_absolute_paths(load(config))
-        check_config(config)
-        check_allowed(config, self.allowed_functions)
+        self.check(config)
         for handle in config.offline.source.runs if config.offline else ():
             rundir.resolve(self.runs_dir, handle)
         launch = check_launch(config, **(launch or {}))
@@ -116,6 +123,20 @@ class Launcher:
             )
             self._enter(self.runs_dir / run_id)
         return run_id
+
+    def check(self, config: RunConfig) -> None:
+        """Refuse what is not allowed here, and what can be seen to fail before anything starts.
+
+        Raises:
+            ConfigError: naming every such key.
+        """
+        check_allowed(config, self.allowed_functions)
+        self._check_paths(files(config))
+        check_config(config)
+
+    def _check_paths(self, paths: Iterable[tuple[str, Path]]) -> None:
+        if self.allowed_paths is not None:
+            check_readable(paths, [self.runs_dir, *self.allowed_paths])
 
     def resume(self, handle: str) -> str:
         """Continue a run that ended before its last step; returns its id.

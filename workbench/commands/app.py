@@ -28,6 +28,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "any on this machine, none when others can reach the app",
     )
     parser.add_argument(
+        "--allow-path",
+        action="append",
+        metavar="FOLDER",
+        help="folders whose task files and models runs may name, beside the runs directory; "
+        "without it any on this machine, none when others can reach the app",
+    )
+    parser.add_argument(
         "--max-runs",
         type=int,
         default=MAX_ACTIVE,
@@ -52,6 +59,7 @@ def _run(args: argparse.Namespace) -> int:
         args.port,
         auth=[_pair(text) for text in named] or None,
         allowed_functions=args.allow_objective,
+        allowed_paths=args.allow_path,
         max_runs=args.max_runs or None,
         open_browser=args.open,
     )
@@ -67,6 +75,7 @@ def _start_again_without(args: argparse.Namespace) -> None:
         _pair(text)
     words = ["app", "--host", args.host, "--port", str(args.port), "--runs-dir", args.runs_dir]
     words += [w for name in args.allow_objective or () for w in ("--allow-objective", name)]
+    words += [w for name in args.allow_path or () for w in ("--allow-path", name)]
     words += ["--max-runs", str(args.max_runs)] + ["--open"] * args.open
     sys.stdout.flush()
     os.execve(

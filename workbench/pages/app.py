@@ -32,6 +32,7 @@ def build_app(
     runs_dir: str | Path | Workbench = "runs",
     allowed_functions: Sequence[str] | None = None,
     max_runs: int | None = MAX_ACTIVE,
+    allowed_paths: Sequence[str | Path] | None = None,
 ) -> gr.Blocks:
     """Build the app over one runs directory; nothing is started yet.
 
@@ -39,6 +40,8 @@ def build_app(
         runs_dir: where runs live, made when it is missing; or a ``Workbench`` of one's own.
         allowed_functions: which ``package.module:function`` a run may name; None: any.
         max_runs: how many runs may be active at once before new ones queue; None: no limit.
+        allowed_paths: folders whose files and models a run may name, beside the runs directory;
+            None: any.
 
     Returns:
         Blocks whose ``launch()`` brings its own theme, styles and routes.
@@ -47,7 +50,12 @@ def build_app(
     wb = (
         runs_dir
         if own
-        else Workbench(runs_dir, limit=max_runs, allowed_functions=allowed_functions)
+        else Workbench(
+            runs_dir,
+            limit=max_runs,
+            allowed_functions=allowed_functions,
+            allowed_paths=allowed_paths,
+        )
     )
 
     def save(asked: dict[str, Any]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from workbench.pages.feed import recent_runs
 from workbench.pages.markup import act, attr, button, duration, esc, go
 from workbench.pages.page import Page, Refused, View, html
 from workbench.pages.quick_gradio import gr
-from workbench.running.guard import check_allowed, check_config, with_absolute_paths
+from workbench.running.guard import with_absolute_paths
 
 DEFAULT = "quick"
 
@@ -108,9 +108,7 @@ def checked(wb: Workbench, view: View) -> tuple[RunConfig | None, dict[str, Any]
     config, data, problems = read(view)
     if config is not None:
         try:
-            whole = with_absolute_paths(config)
-            check_config(whole)
-            check_allowed(whole, wb.launcher.allowed_functions)
+            wb.launcher.check(with_absolute_paths(config))
         except ConfigError as error:
             problems = {p.path: p.message for p in error.problems}
     return config, data, problems
@@ -195,11 +193,13 @@ def _result(
         if errors
         else ""
     )
+    refused_task = any(key.startswith("task.") for key in problems)
+    preview = task_preview.preview_card(config.task) if config and not refused_task else ""
     yaml = dump(config, comments=False) if config is not None else "# mend the fields marked above"
     return (
         f'<section class="wb-card"><div class="wb-bar">{start_button}{reset}</div>'
         f'<p class="wb-dim wb-foot">{budget}</p>{refused}</section>'
-        f"{task_preview.preview_card(config.task) if config is not None else ''}"
+        f"{preview}"
         f"{scale_form.cards(view)}"
         '<section class="wb-card"><header><h3>Command line</h3><span class="wb-right">'
         f"{button('copy', attr('data-copy', line))}</span></header>"

@@ -137,7 +137,8 @@ class WorkbenchBlocks(gr.Blocks):
 
         Takes Gradio's own arguments; what is not given comes from this app: theme, styles, the
         guard on Host and Origin, no share link, no footer. Where others can reach it, runs may
-        name no function of their own unless ``build_app`` was given a list.
+        name no function of their own, and no file but those in the runs directory, unless
+        ``build_app`` was given lists.
 
         Raises:
             ValueError: a public address, or a share link, without ``auth``.
@@ -148,8 +149,11 @@ class WorkbenchBlocks(gr.Blocks):
             if not (kwargs.get("auth") or kwargs.get("auth_dependency")):
                 where = f"host {host!r}" if hosts is None else "a share link"
                 raise ValueError(f"{where} is open to others: give --auth USER:PASSWORD")
-            if self.desk.wb.launcher.allowed_functions is None:
-                self.desk.wb.launcher.allowed_functions = ()
+            launcher = self.desk.wb.launcher
+            if launcher.allowed_functions is None:
+                launcher.allowed_functions = ()
+            if launcher.allowed_paths is None:
+                launcher.allowed_paths = ()
         own = {
             "routes": [Route(PLOTLY_URL, _plotly)],
             "middleware": [Middleware(Guard, hosts=hosts, frames=self.frames)],
@@ -184,6 +188,7 @@ def serve(
     *,
     auth: list[tuple[str, str]] | None = None,
     allowed_functions: Sequence[str] | None = None,
+    allowed_paths: Sequence[str | Path] | None = None,
     max_runs: int | None = MAX_ACTIVE,
     open_browser: bool = False,
     block: bool = True,
@@ -198,6 +203,8 @@ def serve(
         auth: pairs of user name and password.
         allowed_functions: which ``package.module:function`` a run may name; None: any on
             loopback, none elsewhere.
+        allowed_paths: folders whose files and models a run may name, beside the runs directory;
+            None: any on loopback, none elsewhere.
         max_runs: how many runs may be active at once before new ones queue; None: no limit.
         open_browser: open a tab on it.
         block: stay until told to end; False returns the app at once (a notebook).
@@ -212,7 +219,7 @@ def serve(
     if host not in LOOPBACK and not auth:  # refused before anything is built
         raise ValueError(f"host {host!r} is open to others: give --auth USER:PASSWORD")
     ended = end_on_signal() if block else None  # before anybody can see that the app is up
-    app = build_app(runs_dir, allowed_functions, max_runs)
+    app = build_app(runs_dir, allowed_functions, max_runs, allowed_paths)
     threading.Thread(target=app.desk.warm_up, name="warm-up", daemon=True).start()
     if embed:
         app.frames = NOTEBOOKS

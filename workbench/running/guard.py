@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -16,7 +16,7 @@ from workbench.config.scalarizers import Conductor
 from workbench.distribution import problem_of
 from workbench.objectives import OBJECTIVES
 from workbench.running.rundir import LauncherError, read_config, read_identity
-from workbench.tasks.sources import KINDS, absolute, missing
+from workbench.tasks.sources import KINDS, Source, absolute, missing
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -156,6 +156,8 @@ def functions(config: RunConfig) -> Iterator[tuple[str, str]]:
             yield f"objectives.{index}.llm.url", objective.llm.url
     if config.task.judge:
         yield "task.judge.url", config.task.judge.url
+    if config.logging.webhook:
+        yield "logging.webhook", config.logging.webhook
     chosen = config.scalarizer
     if isinstance(chosen, Conductor) and chosen.anchor and chosen.anchor.source:
         if FUNCTION.match(chosen.anchor.source) and not chosen.anchor.source.startswith(
@@ -185,6 +187,46 @@ def check_allowed(config: RunConfig, allowed: Sequence[str] | None) -> None:
             value, bool | int | float
         ):
             problems.append(Problem(f"grpo.extra.{name}", "not allowed here"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def files(config: RunConfig) -> Iterator[tuple[str, Path]]:
+    """Every file and folder that the run would read or write, besides its own, with its key.
+
+    Args:
+        config: with absolute paths, see ``with_absolute_paths``.
+    """
+    task = config.task
+    for key, text in (("task.path", task.path), ("task.eval_path", task.eval_path)):
+        source = Source.parse(text).path if text else None
+        if source is not None:
+            yield key, source
+    if config.offline is not None and config.offline.source.path:
+        yield "offline.source.path", Path(config.offline.source.path)
+    models = [("policy.model", config.policy.model)]
+    models += [(f"objectives.{i}.model", o.model or "") for i, o in enumerate(config.objectives)]
+    for key, model in models:
+        if Path(model).is_absolute():  # anything else is a name of the hub
+            yield key, Path(model)
+    judges = [(f"objectives.{i}.llm", o.llm) for i, o in enumerate(config.objectives)]
+    for key, judge in [*judges, ("task.judge", task.judge)]:
+        if judge is not None and judge.cache:
+            yield f"{key}.cache", Path(judge.cache).expanduser().absolute()
+
+
+def check_readable(paths: Iterable[tuple[str, Path]], folders: Sequence[str | Path]) -> None:
+    """Refuse paths that lie, or lead by a link, outside of all folders. Raises ConfigError.
+
+    What is refused is not looked at: the answer is the same whether it exists or not.
+    """
+    allowed = [Path(folder).expanduser().resolve() for folder in folders]
+    listed = ", ".join(map(str, allowed))
+    problems = [
+        Problem(key, f"{str(path)!r} may not be used: allowed is what lies in {listed}")
+        for key, path in paths
+        if not any(path.resolve().is_relative_to(folder) for folder in allowed)
+    ]
     if problems:
         raise ConfigError(problems)
 

@@ -176,11 +176,11 @@ class Sweeps:
             SweepError: The sweep cannot be made, or its name is taken.
             ConfigError: A value is not allowed.
         """
-        from workbench.running.guard import check_allowed
+        from workbench.running.guard import with_absolute_paths
 
         plan = SweepPlan.make(name, config, sets, seeds, **more)
         for config in plan.each_value():
-            check_allowed(config, self.launcher.allowed_functions)
+            self.launcher.check(with_absolute_paths(config))
         folder = plan.save(self.runs_dir)
         command = [sys.executable, "-m", "workbench", "sweep", "--continue", name]
         with (folder / "log.txt").open("ab") as log:
