@@ -227,13 +227,13 @@ def test_the_feed_reads_a_live_run_once_and_only_what_is_new(tmp_path, monkeypat
     watched = feed.Feed(wb)
     first = [watched.curves(run) for _ in range(10)]
     assert asked == [-1]
-    assert first[0].last == 3
+    assert first[0].ends == {"rewards": 3, "judge": 0, "health": 3, "weights": 3}
     with RunWriter(wb.runs_dir / run["run_id"]) as writer:
         writer.rollouts(batch(np.random.default_rng(0), 4, "train", 1, 5))
     monkeypatch.setattr(feed, "FRESH", 0.0)
     time.sleep(0.01)
     curves = watched.curves(run)
     assert asked == [-1, 3]
-    assert curves.last == 4
+    assert curves.ends["rewards"] == 4 and curves.widths == (1, 1, 1, 1)
     steps = curves.rewards[curves.rewards["name"] == "format"]["step"].tolist()
     assert steps == [0, 1, 2, 3, 4]

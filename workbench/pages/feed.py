@@ -22,6 +22,7 @@ from workbench.api import Workbench
 from workbench.config import RunConfig
 from workbench.config.text import dump
 from workbench.pages import queries
+from workbench.pages.long_curves import Growing
 from workbench.running import rundir
 
 LIVE = ("queued", "starting", "running", "stopping")
@@ -93,27 +94,48 @@ def forget(wb: Workbench) -> None:
     _ANSWERS.pop(wb, None)
 
 
-@dataclass
+ASKED: dict[str, Callable[[Workbench, str, int], pd.DataFrame]] = {
+    "rewards": lambda wb, run_id, since: queries.reward_curves(wb, run_id, since),
+    "judge": lambda wb, run_id, since: queries.judge_curve(wb, run_id, since),
+    "health": lambda wb, run_id, since: queries.step_health(wb, run_id, since),
+    "weights": lambda wb, run_id, since: queries.weights_over_steps(
+        wb, run_id, "split", "train", since
+    ),
+}
+
+
+@dataclass(frozen=True)
 class Curves:
-    """Curves of one attempt of a run, each a DataFrame with a column ``step``.
+    """Curves of one attempt of a run as they are now; of a long run, means over bins of steps.
 
     Attributes:
-        rewards: step, name, value: mean reward per objective, and the judge on probe prompts.
+        rewards: step, name, value: mean reward per objective.
+        judge: the same of the judge on probe prompts.
         health: step, flat_groups, truncated, tokens, kl, entropy.
         weights: step, kind, objective, weight.
+        widths: steps of a bin of each; when they change, pictures are drawn anew.
     """
 
-    rewards: pd.DataFrame = field(default_factory=pd.DataFrame)
-    judge: pd.DataFrame = field(default_factory=pd.DataFrame)
-    health: pd.DataFrame = field(default_factory=pd.DataFrame)
-    weights: pd.DataFrame = field(default_factory=pd.DataFrame)
-    read: float = 0.0
-    final: bool = False
+    rewards: pd.DataFrame
+    judge: pd.DataFrame
+    health: pd.DataFrame
+    weights: pd.DataFrame
+    widths: tuple[int, ...]
 
     @property
-    def last(self) -> int:
-        """The newest step; -1 before the first."""
-        return _last(self.rewards)
+    def ends(self) -> dict[str, int]:
+        """The newest step that each of them holds; -1 before the first."""
+        frames = {name: getattr(self, name) for name in ASKED}
+        return {n: int(f["step"].max()) if len(f) else -1 for n, f in frames.items()}
+
+
+@dataclass
+class _Watched:
+    """What is known of an attempt of a run, and when it was asked for."""
+
+    lines: dict[str, Growing] = field(default_factory=lambda: {name: Growing() for name in ASKED})
+    read: float = 0.0
+    final: bool = False
 
 
 class Feed:
@@ -122,41 +144,29 @@ class Feed:
     def __init__(self, wb: Workbench) -> None:
         self._wb = wb
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[str, int], Curves] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int], _Watched] = OrderedDict()
 
     def curves(self, run: dict[str, Any]) -> Curves:
         """The curves of a run, brought up to date when they are old."""
         key = str(run["run_id"]), int(run.get("attempt") or 0)
         with self._lock:
-            curves = self._known.setdefault(key, Curves())
+            watched = self._known.setdefault(key, _Watched())
             self._known.move_to_end(key)
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
-            if not curves.final and time.monotonic() - curves.read > FRESH:
-                self._extend(curves, key[0])
-                quiet = time.time() - float(run.get("heartbeat") or 0.0) > SETTLED
-                curves.final = run["status"] not in LIVE and quiet
-        return curves
+            if not watched.final and time.monotonic() - watched.read > FRESH:
+                self._bring_up_to_date(watched, run)
+            lines = watched.lines
+            return Curves(
+                **{name: growing.frame for name, growing in lines.items()},
+                widths=tuple(growing.width for growing in lines.values()),
+            )
 
-    def _extend(self, curves: Curves, run_id: str) -> None:
-        wb = self._wb
-        for name, ask in (
-            ("rewards", queries.reward_curves),
-            ("judge", queries.judge_curve),
-            ("health", queries.step_health),
-        ):
-            old = getattr(curves, name)
-            setattr(curves, name, _joined(old, ask(wb, run_id, _last(old))))
-        new = queries.weights_over_steps(wb, run_id, "split", "train", _last(curves.weights))
-        curves.weights = _joined(curves.weights, new)
-        curves.read = time.monotonic()
-
-
-def _last(frame: pd.DataFrame) -> int:
-    return int(frame["step"].max()) if len(frame) else -1
-
-
-def _joined(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    if not len(old):
-        return new
-    return pd.concat([old, new], ignore_index=True) if len(new) else old
+    def _bring_up_to_date(self, watched: _Watched, run: dict[str, Any]) -> None:
+        for name, growing in watched.lines.items():
+            growing.add(ASKED[name](self._wb, str(run["run_id"]), growing.seen))
+        watched.read = time.monotonic()
+        quiet = time.time() - float(run.get("heartbeat") or 0.0) > SETTLED
+        watched.final = run["status"] not in LIVE and quiet
+        for growing in watched.lines.values() if watched.final else ():
+            growing.end()

@@ -9,6 +9,7 @@ import pandas as pd
 from workbench import figures
 from workbench.api import Workbench
 from workbench.pages import group_view, prompt_list, queries, run_choice, what_if
+from workbench.pages.long_curves import shortened
 from workbench.pages.markup import attr, button, card, empty, esc, exports, go
 from workbench.pages.page import Page, View, chart, html
 from workbench.pages.quick_gradio import gr
@@ -221,5 +222,5 @@ def _across(wb: Workbench, view: View, run_id: str, rows: pd.DataFrame) -> list[
         kind = str(rows["kind"].iloc[0])
         frame = queries.weights_over_steps(wb, run_id, "kind", kind)
         title = f"All {kind} prompts across steps"
-    figure = figures.weight_area(frame, mark=int(view["step"]))
+    figure = figures.weight_area(shortened(frame), mark=int(view["step"]))
     return [_title(title, "mean weights"), figures.plain(figure)]

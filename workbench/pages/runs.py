@@ -75,14 +75,16 @@ def live(feed: Feed, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
     curves = feed.curves(run)
     watched = (run["run_id"], run.get("attempt"))
     if watched != memory.get("run"):
-        memory.update(run=watched, step=-1, log=-1)
-    if int(memory["step"]) < 0:
+        memory.update(run=watched, shape=None, ends=None, log=-1)
+    ends = curves.ends
+    shape = curves.widths, [name for name, end in ends.items() if end >= 0]
+    if shape != memory["shape"]:  # wider bins, or lines that the pictures do not have yet
         charts: list[Any] = runs_view.pictures(curves)
-    elif curves.last > int(memory["step"]):
-        charts = runs_view.extensions(curves, int(memory["step"]))
+    elif ends != memory["ends"]:
+        charts = runs_view.extensions(curves, memory["ends"])
     else:
         charts = [skip] * 3
-    memory["step"] = curves.last
+    memory.update(shape=shape, ends=ends)
     facts = recent(
         wb, ("facts", watched), lambda: run_facts.cards(wb, run["run_id"]), FACTS_SECONDS
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -38,21 +39,28 @@ def pictures(curves: Curves) -> list[dict[str, Any] | None]:
     """Rewards, health and weights as whole figures."""
     return [
         figures.plain(reward_figure(curves)) if len(curves.rewards) else None,
-        figures.plain(health_figure(curves.health)) if len(curves.health) else None,
+        figures.plain(health_figure(curves)) if len(curves.health) else None,
         figures.plain(figures.weights_by_kind(curves.weights)) if len(curves.weights) else None,
     ]
 
 
-def extensions(curves: Curves, since: int) -> list[dict[str, Any]]:
-    """What came after a step, for the same three figures."""
-    rewards = pd.concat([curves.rewards, curves.judge])
-    weights = curves.weights[curves.weights["step"] > since]
+def extensions(curves: Curves, ends: Mapping[str, int]) -> list[dict[str, Any]]:
+    """What came after the step that each part ended with, for the same three figures."""
+    rewards, judge, health, weights = (
+        frame[frame["step"] > ends[name]] if len(frame) else frame
+        for name, frame in (
+            ("rewards", curves.rewards),
+            ("judge", curves.judge),
+            ("health", curves.health),
+            ("weights", curves.weights),
+        )
+    )
     named = weights.assign(
         name=weights["kind"] + "/" + weights["objective"], value=weights["weight"]
     )
     return [
-        extension(rewards[rewards["step"] > since]),
-        extension(health_long(curves.health[curves.health["step"] > since])),
+        extension(pd.concat([rewards, judge])),
+        extension(health_long(health)),
         extension(named),
     ]
 
@@ -66,10 +74,15 @@ def extension(frame: pd.DataFrame) -> dict[str, Any]:
     return {"extend": {"traces": traces}}
 
 
+def _steps(width: int) -> str:
+    return "step" if width == 1 else f"step (a point is the mean of {width})"
+
+
 def reward_figure(curves: Curves) -> Any:
     """Mean reward per objective, and the judge on probe prompts as a dotted line."""
     both = pd.concat([curves.rewards, curves.judge]) if len(curves.judge) else curves.rewards
     figure = figures.curves(both, colors={queries.JUDGE: "#868e96"})
+    figure.update_layout(xaxis={"title": {"text": _steps(curves.widths[0])}})
     return figure.update_traces(
         line={"dash": "dot", "width": 2.2}, mode="lines+markers", selector={"name": queries.JUDGE}
     )
@@ -81,10 +94,11 @@ def health_long(frame: pd.DataFrame) -> pd.DataFrame:
     return long.assign(name=long["name"].map({k: t for k, (t, _) in HEALTH.items()}))
 
 
-def health_figure(frame: pd.DataFrame) -> Any:
+def health_figure(curves: Curves) -> Any:
     """Emphasis entropy, share of flat groups and of cut-off completions, all from 0 to 1."""
-    figure = figures.curves(health_long(frame), colors=dict(HEALTH.values()))
-    return figure.update_layout(yaxis={"range": [-0.02, 1.05]})
+    figure = figures.curves(health_long(curves.health), colors=dict(HEALTH.values()))
+    width = {"title": {"text": _steps(curves.widths[0])}}
+    return figure.update_layout(yaxis={"range": [-0.02, 1.05]}, xaxis=width)
 
 
 def runs_table(wb: Workbench, runs: pd.DataFrame, view: View) -> str:

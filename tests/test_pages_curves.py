@@ -1,0 +1,107 @@
+"""Long lines are drawn in bins of steps; whether they came at once or bit by bit is the same."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.pages import feed, long_curves, runs_view
+from workbench.pages.long_curves import Growing, in_bins, shortened
+
+
+def lines(steps: range | list[int], **values: float) -> pd.DataFrame:
+    """Two lines: a is the step itself, b ten times that."""
+    pairs = [(s, n, float(s * f)) for s in steps for n, f in (("a", 1), ("b", 10))]
+    return pd.DataFrame(pairs, columns=["step", "name", "value"])
+
+
+def test_a_bin_is_the_mean_of_its_steps_and_stands_at_the_last() -> None:
+    """Bins of 2: steps 0, 1 -> 0.5 at 1; 2, 3 -> 2.5 at 3; 4 alone -> 4. b is ten times that."""
+    frame = in_bins(lines(range(5)), 2)
+    assert frame.columns.tolist() == ["step", "name", "value"]
+    a, b = (frame[frame["name"] == name] for name in "ab")
+    assert a[["step", "value"]].to_numpy().tolist() == [[1, 0.5], [3, 2.5], [4, 4.0]]
+    assert b["value"].tolist() == [5.0, 25.0, 40.0]
+    holes = pd.DataFrame({"step": [0, 1, 2, 3], "kl": [1.0, np.nan, np.nan, np.nan]})
+    np.testing.assert_array_equal(in_bins(holes, 2)["kl"], [1.0, np.nan])
+
+
+def test_a_whole_line_is_shortened_by_powers_of_two(monkeypatch) -> None:
+    monkeypatch.setattr(long_curves, "MOST", 4)
+    assert shortened(lines(range(4)))["step"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    short = shortened(lines(range(9)))  # 9 points, bins of 2 make 5, bins of 4 make 3
+    assert short[short["name"] == "a"][["step", "value"]].to_numpy().tolist() == [
+        [3, 1.5], [7, 5.5], [8, 8.0]
+    ]  # fmt: skip
+    assert shortened(lines([])).empty
+
+
+def test_an_unfinished_bin_is_not_drawn_until_the_run_ends(monkeypatch) -> None:
+    """At most 4 points: from step 4 on bins of 2, so that step 6 waits for step 7."""
+    monkeypatch.setattr(long_curves, "MOST", 4)
+    growing = Growing()
+    growing.add(lines(range(4)))
+    assert growing.width == 1 and growing.frame["step"].nunique() == 4
+    growing.add(lines([4, 5, 6]))
+    a = growing.frame[growing.frame["name"] == "a"]
+    assert growing.width == 2 and growing.seen == 6
+    assert a[["step", "value"]].to_numpy().tolist() == [[1, 0.5], [3, 2.5], [5, 4.5]]
+    growing.end()
+    assert growing.frame["step"].max() == 6
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    st.sampled_from([2, 4, 6]),
+    st.booleans(),
+)
+def test_steps_that_come_in_pieces_draw_what_they_draw_at_once(pieces, most, gaps) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(long_curves, "MOST", most)
+        slow, total = Growing(), sum(pieces)
+        kept = [s for s in range(total) if not gaps or s % 3]
+        done = 0
+        for piece in pieces:
+            slow.add(lines([s for s in kept if done <= s < done + piece]))
+            done += piece
+        quick = Growing()
+        quick.add(lines(kept))
+        slow.end()
+        quick.end()
+        if not kept:
+            assert slow.frame.empty and quick.frame.empty
+            return
+        order = ["name", "step"]
+        one, other = (g.frame.sort_values(order, ignore_index=True) for g in (slow, quick))
+        pd.testing.assert_frame_equal(one, other)
+        assert one["step"].nunique() <= most and one["step"].max() == kept[-1]
+        # every step counts once: equal bins of the line y = step keep its mean when all are whole
+        if not gaps and total % slow.width == 0:
+            assert one.loc[one["name"] == "a", "value"].mean() == pytest.approx((total - 1) / 2)
+
+
+def test_each_part_is_extended_from_where_it_ended() -> None:
+    """The judge comes later than the rewards of its step: it is not passed over."""
+    rewards, judge = lines([0, 1]), lines([0, 1])[lambda f: f["name"] == "a"]
+    empty = pd.DataFrame()
+    curves = feed.Curves(rewards, judge.assign(name="judge"), empty, empty, (1, 1, 1, 1))
+    assert curves.ends == {"rewards": 1, "judge": 1, "health": -1, "weights": -1}
+    health = pd.DataFrame({"step": [0], "entropy": 0.5, "flat_groups": 0.0, "truncated": 0.0})
+    weights = pd.DataFrame({"step": [1], "kind": "fact", "objective": "a", "weight": 1.0})
+    curves = feed.Curves(rewards, curves.judge, health, weights, (1, 1, 1, 1))
+    ends = {"rewards": 1, "judge": 0, "health": -1, "weights": 0}
+    first, second, third = (e["extend"]["traces"] for e in runs_view.extensions(curves, ends))
+    assert first == {"judge": {"x": [1], "y": [1.0]}}
+    assert second["flat groups"] == {"x": [0], "y": [0.0]} and len(second) == 3
+    assert third == {"fact/a": {"x": [1], "y": [1.0]}}
+
+
+def test_a_picture_of_bins_says_so() -> None:
+    frame = lines(range(8))
+    nothing = pd.DataFrame()
+    for width, words in ((1, "step"), (4, "step (a point is the mean of 4)")):
+        curves = feed.Curves(frame, nothing, nothing, nothing, (width,) * 4)
+        figure = runs_view.pictures(curves)[0]["figure"]
+        assert figure["layout"]["xaxis"]["title"]["text"] == words
