@@ -5,9 +5,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages_world import make_world
 
-from workbench.pages import feed, long_curves, runs_view
+from workbench.pages import feed, long_curves, runs, runs_view
+from workbench.pages.app import build_app
 from workbench.pages.long_curves import Growing, in_bins, shortened
+from workbench.pages.quick_gradio import gr
+from workbench.store.errors import StoreBusyError
 
 
 def lines(steps: range | list[int], **values: float) -> pd.DataFrame:
@@ -105,3 +109,20 @@ def test_a_picture_of_bins_says_so() -> None:
         curves = feed.Curves(frame, nothing, nothing, nothing, (width,) * 4)
         figure = runs_view.pictures(curves)[0]["figure"]
         assert figure["layout"]["xaxis"]["title"]["text"] == words
+
+
+def test_a_look_at_a_busy_store_shows_nothing_and_forgets_nothing(tmp_path, monkeypatch) -> None:
+    """The curves are read, then the log is not: the next look sends both."""
+    desk = build_app(make_world(tmp_path / "runs", steps=4)).desk
+    address, memory = {"view": {"tab": "runs", "run": "maestro"}}, {}
+
+    def busy(*args: object) -> None:
+        raise StoreBusyError("the store is being archived")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.log_view, "since", busy)
+        answer = desk.tick(address, memory)
+    assert memory == {} and answer == [gr.skip()] * (2 + len(desk.outputs))
+    seen, _, *values = desk.tick(address, memory)
+    assert seen["ends"]["rewards"] == 3
+    assert any("figure" in v for v in values if isinstance(v, dict))

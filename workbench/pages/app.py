@@ -15,6 +15,7 @@ from workbench.pages.page import Page, Refused, View, parse_view
 from workbench.pages.quick_gradio import gr
 from workbench.pages.server import WorkbenchBlocks
 from workbench.running.spawn import MAX_ACTIVE
+from workbench.store.errors import StoreBusyError
 
 log = logging.getLogger(__name__)
 
@@ -145,13 +146,19 @@ class Desk:
         return self._answer(view, EVERYTHING, event.n, toast)
 
     def tick(self, address: Any, memory: dict[str, Any]) -> list[Any]:
-        """Bring the page that is being watched up to date."""
+        """Bring the page that is being watched up to date; while the store is busy, leave it."""
+        nothing = [gr.skip() for _ in range(2 + len(self.outputs))]
         view = parse_view((address or {}).get("view"))
-        page = self.pages[self._tab(view)]
-        if not address or page.live is None:
-            return [gr.skip() for _ in range(2 + len(self.outputs))]
-        values = page.live(self.wb, view, memory)
-        return [memory, self._timer(page, view), *self._spread(page, values)]
+        seen = dict(memory)  # a look that fails has shown nothing
+        try:
+            page = self.pages[self._tab(view)]
+            if not address or page.live is None:
+                return nothing
+            values = page.live(self.wb, view, seen)
+            return [seen, self._timer(page, view), *self._spread(page, values)]
+        except StoreBusyError as error:  # nobody asked for anything, and the next look is soon
+            log.info("the page is not brought up to date: %s", error)
+            return nothing
 
     def _tab(self, view: View) -> str:
         return view.get("tab") or ("runs" if len(recent_runs(self.wb)) else "launch")
