@@ -14,7 +14,7 @@ from workbench.pages.quick_gradio import gr
 from workbench.store.errors import StoreBusyError
 
 
-def lines(steps: range | list[int], **values: float) -> pd.DataFrame:
+def lines(steps: range | list[int]) -> pd.DataFrame:
     """Two lines: a is the step itself, b ten times that."""
     pairs = [(s, n, float(s * f)) for s in steps for n, f in (("a", 1), ("b", 10))]
     return pd.DataFrame(pairs, columns=["step", "name", "value"])
@@ -45,14 +45,25 @@ def test_an_unfinished_bin_is_not_drawn_until_the_run_ends(monkeypatch) -> None:
     """At most 4 points: from step 4 on bins of 2, so that step 6 waits for step 7."""
     monkeypatch.setattr(long_curves, "MOST", 4)
     growing = Growing()
-    growing.add(lines(range(4)))
+    growing.add(lines(range(4)), 3)
     assert growing.width == 1 and growing.frame["step"].nunique() == 4
-    growing.add(lines([4, 5, 6]))
+    growing.add(lines([4, 5, 6]), 6)
     a = growing.frame[growing.frame["name"] == "a"]
     assert growing.width == 2 and growing.seen == 6
     assert a[["step", "value"]].to_numpy().tolist() == [[1, 0.5], [3, 2.5], [5, 4.5]]
     growing.end()
     assert growing.frame["step"].max() == 6
+
+
+def test_a_point_of_a_sparse_line_waits_for_the_run_and_not_for_its_next(monkeypatch) -> None:
+    """The judge is asked at steps 0 and 6; bins of 2: the one of step 6 is whole at step 7."""
+    monkeypatch.setattr(long_curves, "MOST", 4)
+    judge = Growing()
+    judge.add(lines([0]), 5)
+    judge.add(lines([6]), 6)
+    assert judge.frame["step"].max() == 0
+    judge.add(lines([]), 7)
+    assert judge.frame["step"].max() == 6 and judge.width == 2
 
 
 @settings(deadline=None, max_examples=40)
@@ -68,10 +79,10 @@ def test_steps_that_come_in_pieces_draw_what_they_draw_at_once(pieces, most, gap
         kept = [s for s in range(total) if not gaps or s % 3]
         done = 0
         for piece in pieces:
-            slow.add(lines([s for s in kept if done <= s < done + piece]))
+            slow.add(lines([s for s in kept if done <= s < done + piece]), done + piece - 1)
             done += piece
         quick = Growing()
-        quick.add(lines(kept))
+        quick.add(lines(kept), total - 1)
         slow.end()
         quick.end()
         if not kept:
@@ -90,11 +101,11 @@ def test_each_part_is_extended_from_where_it_ended() -> None:
     """The judge comes later than the rewards of its step: it is not passed over."""
     rewards, judge = lines([0, 1]), lines([0, 1])[lambda f: f["name"] == "a"]
     empty = pd.DataFrame()
-    curves = feed.Curves(rewards, judge.assign(name="judge"), empty, empty, (1, 1, 1, 1))
+    curves = feed.Curves(rewards, judge.assign(name="judge"), empty, empty, 1)
     assert curves.ends == {"rewards": 1, "judge": 1, "health": -1, "weights": -1}
     health = pd.DataFrame({"step": [0], "entropy": 0.5, "flat_groups": 0.0, "truncated": 0.0})
     weights = pd.DataFrame({"step": [1], "kind": "fact", "objective": "a", "weight": 1.0})
-    curves = feed.Curves(rewards, curves.judge, health, weights, (1, 1, 1, 1))
+    curves = feed.Curves(rewards, curves.judge, health, weights, 1)
     ends = {"rewards": 1, "judge": 0, "health": -1, "weights": 0}
     first, second, third = (e["extend"]["traces"] for e in runs_view.extensions(curves, ends))
     assert first == {"judge": {"x": [1], "y": [1.0]}}
@@ -106,7 +117,7 @@ def test_a_picture_of_bins_says_so() -> None:
     frame = lines(range(8))
     nothing = pd.DataFrame()
     for width, words in ((1, "step"), (4, "step (a point is the mean of 4)")):
-        curves = feed.Curves(frame, nothing, nothing, nothing, (width,) * 4)
+        curves = feed.Curves(frame, nothing, nothing, nothing, width)
         figure = runs_view.pictures(curves)[0]["figure"]
         assert figure["layout"]["xaxis"]["title"]["text"] == words
 

@@ -234,6 +234,6 @@ def test_the_feed_reads_a_live_run_once_and_only_what_is_new(tmp_path, monkeypat
     time.sleep(0.01)
     curves = watched.curves(run)
     assert asked == [-1, 3]
-    assert curves.ends["rewards"] == 4 and curves.widths == (1, 1, 1, 1)
+    assert curves.ends["rewards"] == 4 and curves.width == 1
     steps = curves.rewards[curves.rewards["name"] == "format"]["step"].tolist()
     assert steps == [0, 1, 2, 3, 4]

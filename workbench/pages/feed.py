@@ -113,14 +113,14 @@ class Curves:
         judge: the same of the judge on probe prompts.
         health: step, flat_groups, truncated, tokens, kl, entropy.
         weights: step, kind, objective, weight.
-        widths: steps of a bin of each; when they change, pictures are drawn anew.
+        width: steps of a bin; when it changes, pictures are drawn anew.
     """
 
     rewards: pd.DataFrame
     judge: pd.DataFrame
     health: pd.DataFrame
     weights: pd.DataFrame
-    widths: tuple[int, ...]
+    width: int
 
     @property
     def ends(self) -> dict[str, int]:
@@ -134,6 +134,7 @@ class _Watched:
     """What is known of an attempt of a run, and when it was asked for."""
 
     lines: dict[str, Growing] = field(default_factory=lambda: {name: Growing() for name in ASKED})
+    newest: int = -1
     read: float = 0.0
     final: bool = False
 
@@ -159,12 +160,15 @@ class Feed:
             lines = watched.lines
             return Curves(
                 **{name: growing.frame for name, growing in lines.items()},
-                widths=tuple(growing.width for growing in lines.values()),
+                width=lines["rewards"].width,
             )
 
     def _bring_up_to_date(self, watched: _Watched, run: dict[str, Any]) -> None:
         for name, growing in watched.lines.items():
-            growing.add(ASKED[name](self._wb, str(run["run_id"]), growing.seen))
+            new = ASKED[name](self._wb, str(run["run_id"]), growing.seen)
+            if name == "rewards" and len(new):  # the first that is asked: no other is behind it
+                watched.newest = int(new["step"].max())
+            growing.add(new, watched.newest)
         watched.read = time.monotonic()
         quiet = time.time() - float(run.get("heartbeat") or 0.0) > SETTLED
         watched.final = run["status"] not in LIVE and quiet

@@ -57,30 +57,33 @@ class Growing:
         self.width = 1
         self.seen = -1
 
-    def add(self, new: pd.DataFrame) -> None:
-        """Take in rows of steps after ``seen``, in any order."""
-        while len(new):
-            full = self.width * MOST  # MOST is even: no bin is left without a partner
-            now, new = new[new["step"] < full], new[new["step"] >= full]
-            self._take(now)
-            if len(new):
-                self.end()
-                self.width *= 2
-                self.frame = in_bins(self.frame, self.width)
+    def add(self, new: pd.DataFrame, newest: int) -> None:
+        """Take in rows of steps after ``seen``, in any order.
+
+        Args:
+            new: may be empty: a line such as the judge's has rows at few steps.
+            newest: the step that the run has reached, which tells what bins are whole.
+        """
+        if len(new):
+            self.seen = int(new["step"].max())
+        self._rest = _joined(self._rest, new)
+        while newest >= self.width * MOST:  # MOST is even: no bin is left without a partner
+            self._draw(self.width * MOST)
+            self.width *= 2
+            self.frame = in_bins(self.frame, self.width)
+        self._draw((newest + 1) // self.width * self.width)
 
     def end(self) -> None:
         """No step will follow: draw what is left, though its bin is not whole."""
-        self.frame = _joined(self.frame, in_bins(self._rest, self.width))
-        self._rest = self._rest.iloc[:0]
+        self._draw(self.seen + 1)
 
-    def _take(self, new: pd.DataFrame) -> None:
-        if new.empty:
+    def _draw(self, until: int) -> None:
+        """Draw what waits of the steps before ``until``."""
+        if self._rest.empty:
             return
-        self.seen = int(new["step"].max())
-        waiting = _joined(self._rest, new)
-        whole = waiting["step"] // self.width < (self.seen + 1) // self.width
-        self.frame = _joined(self.frame, in_bins(waiting[whole], self.width))
-        self._rest = waiting[~whole]
+        drawn = self._rest["step"] < until
+        self.frame = _joined(self.frame, in_bins(self._rest[drawn], self.width))
+        self._rest = self._rest[~drawn]
 
 
 def _joined(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

@@ -77,7 +77,7 @@ def live(feed: Feed, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
     if watched != memory.get("run"):
         memory.update(run=watched, shape=None, ends=None, log=-1)
     ends = curves.ends
-    shape = curves.widths, [name for name, end in ends.items() if end >= 0]
+    shape = curves.width, [name for name, end in ends.items() if end >= 0]
     if shape != memory["shape"]:  # wider bins, or lines that the pictures do not have yet
         charts: list[Any] = runs_view.pictures(curves)
     elif ends != memory["ends"]:

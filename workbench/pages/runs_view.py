@@ -82,7 +82,7 @@ def reward_figure(curves: Curves) -> Any:
     """Mean reward per objective, and the judge on probe prompts as a dotted line."""
     both = pd.concat([curves.rewards, curves.judge]) if len(curves.judge) else curves.rewards
     figure = figures.curves(both, colors={queries.JUDGE: "#868e96"})
-    figure.update_layout(xaxis={"title": {"text": _steps(curves.widths[0])}})
+    figure.update_layout(xaxis={"title": {"text": _steps(curves.width)}})
     return figure.update_traces(
         line={"dash": "dot", "width": 2.2}, mode="lines+markers", selector={"name": queries.JUDGE}
     )
@@ -97,7 +97,7 @@ def health_long(frame: pd.DataFrame) -> pd.DataFrame:
 def health_figure(curves: Curves) -> Any:
     """Emphasis entropy, share of flat groups and of cut-off completions, all from 0 to 1."""
     figure = figures.curves(health_long(curves.health), colors=dict(HEALTH.values()))
-    width = {"title": {"text": _steps(curves.widths[0])}}
+    width = {"title": {"text": _steps(curves.width)}}
     return figure.update_layout(yaxis={"range": [-0.02, 1.05]}, xaxis=width)
 
 
