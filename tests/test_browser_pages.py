@@ -52,10 +52,13 @@ def test_an_evaluation_says_how_far_it_is_and_can_be_cancelled(app: App, tab: Wa
     form.get_by_label("split").select_option("calibration")
     form.get_by_role("button", name="Evaluate").click()
     job = page.locator(".wb-jobs tbody tr").first
+    expect(job).to_be_visible()
+    own: list[psutil.Process] = []
+    while not own:  # it takes seconds to load what it needs, and may be quick from then on
+        page.wait_for_timeout(100)
+        children = psutil.Process(app.process.pid).children()
+        own = [c for c in children if "workbench.evaluate" in c.cmdline()]
     expect(job).to_contain_text(re.compile("loading|sampling|scoring"))
-    own = [
-        c for c in psutil.Process(app.process.pid).children() if "workbench.evaluate" in c.cmdline()
-    ]
     assert len(own) == 1
     job.get_by_role("button", name="cancel").click()
     expect(job).to_contain_text("cancelled")

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench.api import Workbench
 from workbench.pages.quick_gradio import gr
+from workbench.pages.skipped import SESSIONS, SkippingBlocks
 from workbench.running.spawn import MAX_ACTIVE
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _plotly(request: Any) -> FileResponse:
     return FileResponse(path, media_type="text/javascript", headers=cache)
 
 
-class WorkbenchBlocks(gr.Blocks):
+class WorkbenchBlocks(SkippingBlocks):
     """Blocks that bring their own looks and routes to ``launch``.
 
     Attributes:
@@ -172,6 +173,7 @@ class WorkbenchBlocks(gr.Blocks):
             "ssr_mode": False,
             "mcp_server": False,
             "pwa": False,
+            "state_session_capacity": SESSIONS,
         }
         for key, value in defaults.items():
             kwargs.setdefault(key, value)
