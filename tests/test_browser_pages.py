@@ -175,3 +175,18 @@ def test_a_page_fits_its_window_names_its_controls_and_can_be_read(app: App, tab
     assert page.evaluate(FAINT) == []
     page.evaluate("document.body.classList.add('dark')")
     assert page.evaluate(FAINT) == []
+
+
+def test_a_tab_at_rest_asks_for_next_to_no_frames(app: App, tab: Watched):
+    """Gradio's loader alone would ask for 60 a second, for as long as the tab is open."""
+    page = tab.page
+    page.add_init_script(
+        "window.frames_asked = 0; const ask = window.requestAnimationFrame;"
+        "window.requestAnimationFrame = (f) => { window.frames_asked += 1; return ask(f); };"
+    )
+    page.goto(f"{app.url}/?tab=rate&run=maestro")
+    expect(page.locator(".wb-vote").first).to_be_visible()
+    page.wait_for_timeout(6000)
+    before = page.evaluate("window.frames_asked")
+    page.wait_for_timeout(2000)
+    assert 0 <= page.evaluate("window.frames_asked") - before <= 10

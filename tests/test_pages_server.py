@@ -10,6 +10,7 @@ import pytest
 from browser import App
 from starlette.testclient import TestClient
 
+from workbench.pages.first_script import FirstScript
 from workbench.pages.page import parse_view
 from workbench.pages.server import Guard, serve
 
@@ -25,6 +26,34 @@ async def _inner(scope, receive, send):
 @pytest.fixture
 def guarded() -> TestClient:
     return TestClient(Guard(_inner), base_url="http://127.0.0.1:7860")
+
+
+def _answering(kind, *parts, **headers):
+    named = [(b"content-type", kind), *((k.encode(), v.encode()) for k, v in headers.items())]
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": named})
+        for i, part in enumerate(parts):
+            more = i + 1 < len(parts)
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+
+    return TestClient(FirstScript(app, "1 < 2"))
+
+
+def test_a_page_gets_its_script_before_all_others():
+    """In two parts, as it may come; the length is that of what is sent."""
+    page = b"<html><head><script>2</script></head><body>\xc3\xa9 <head></body></html>"
+    client = _answering(b"text/html; charset=utf-8", page[:9], page[9:], **{"content-length": "1"})
+    answer = client.get("/")
+    wanted = page.decode().replace("<head>", "<head><script>1 < 2</script>", 1)
+    assert (answer.text, int(answer.headers["content-length"])) == (wanted, len(answer.content))
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers"), [(b"application/json", {}), (b"text/html", {"content-encoding": "x"})]
+)
+def test_what_is_no_page_or_is_packed_goes_through_as_it_comes(kind, headers):
+    assert _answering(kind, b"<he", b"ad>", **headers).get("/").content == b"<head>"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "localhost"])

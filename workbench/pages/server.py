@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench.api import Workbench
+from workbench.pages.first_script import FirstScript
 from workbench.pages.quick_gradio import gr
 from workbench.pages.skipped import SESSIONS, SkippingBlocks
 from workbench.running.spawn import MAX_ACTIVE
@@ -157,7 +158,10 @@ class WorkbenchBlocks(SkippingBlocks):
                 launcher.allowed_paths = ()
         own = {
             "routes": [Route(PLOTLY_URL, _plotly)],
-            "middleware": [Middleware(Guard, hosts=hosts, frames=self.frames)],
+            "middleware": [
+                Middleware(Guard, hosts=hosts, frames=self.frames),
+                Middleware(FirstScript, script=asset("frames.js")),
+            ],
         }
         kwargs["app_kwargs"] = {**own, **(kwargs.get("app_kwargs") or {})}
         script = f"<script>{asset('workbench.js')}</script>"
