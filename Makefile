@@ -99,7 +99,7 @@ fuzz: $(VENV)/.fuzz  ## coverage-guided fuzzing of everything that is parsed; pr
 escapes: $(VENV)/.dev  ## ways out of the query box, each with its refusal
 	@$(PY) tests/escapes.py
 
-lower-bounds: $(VENV)/.dev  ## the quick tests with the lowest versions that pyproject.toml allows
+lower-bounds: $(VENV)/.dev browser  ## the quick tests with the lowest versions that pyproject.toml allows
 	@$(PY) tests/lower_bounds.py
 
 licences: $(VENV)/.dev  ## every package that an installation brings along, with its licence

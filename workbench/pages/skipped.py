@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.pages.quick_gradio import gr
 
-SESSIONS = 500
+SESSIONS = 200
 """Tabs whose state is kept; Gradio keeps 10,000, of closed tabs too. One that was let go and comes
 back is shown as if it had just been opened."""
 
