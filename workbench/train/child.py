@@ -110,11 +110,14 @@ class Child:
         from workbench.train.session import Session
 
         args = build.grpo_config(config, self.run_dir / "trackers")
+        session = Session.load(config, task).on_device()
+        task = session.task
+        for note in task.notes:
+            self.say(f"task: {note}")
         prompts = [example.prompt_id for example in task.train]
         anchor = anchor_source(config, task.judge, self.run_dir.parent, prompts)
         if isinstance(anchor, Ratings):
             self.say(anchor.describe())
-        session = Session.load(config, task).on_device()
         parameters = sum(p.numel() for p in session.model.parameters())
         threads = choose_threads(parameters)
         self.say(f"policy {config.policy.model}: {parameters:,} parameters, {threads} threads")

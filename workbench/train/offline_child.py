@@ -86,6 +86,7 @@ class OfflineChild(Child):
         runs = source_runs(config.offline, self.run_dir.parent)
         frame, findings, total = self._read(config, runs)
         session = Session.load(config, task).on_device()
+        task = session.task
         model = prepare_rows(session.model)
         parameters = sum(p.numel() for p in model.parameters())
         threads = choose_threads(parameters)
