@@ -1,4 +1,4 @@
-"""The threat model in tests/README.md names a test for each of its lines; the fault table is whole."""
+"""The threat model in tests/README.md names a test for each line; the fault table is whole."""
 
 from __future__ import annotations
 

@@ -77,8 +77,8 @@ def test_its_objective_is_one():
     assert names["vowels"]([""], ["abe", ""], [[1], []]) == [2 / 3, None]
 
 
-def test_its_python_runs(world, monkeypatch, tmp_path):
-    """Line by line, on the two runs of the tests in the place of ``demo``."""
+def test_its_python_runs(world):
+    """On the two runs of the tests in the place of ``demo``."""
     code = next(text for text in blocks("python") if "Workbench" in text)
     code = code.replace('Workbench("runs")', f"Workbench({str(world)!r})").replace(
         "demo", "maestro"
