@@ -106,15 +106,22 @@ class Questions:
         handles = [runs] if isinstance(runs, str) else list(runs)
         return export(self.runs_dir, [self.resolve(h) for h in handles], target, format)
 
-    def import_(self, path: str | Path, name: str | None = None) -> list[str]:
-        """Bring in runs: a store, an export, TRL's completion tables, JSONL; returns their ids.
+    def import_(
+        self, path: str | Path, name: str | None = None, rewards: Sequence[str] | None = None
+    ) -> list[str]:
+        """Bring in runs: a store, an export, rows that TRL or others wrote; returns their ids.
+
+        Args:
+            path: see ``workbench.runs.imports``.
+            name: name of the new run where the source has none.
+            rewards: which columns of TRL's tables are rewards; None: told by the advantages.
 
         Raises:
-            StoreError: nothing there can be imported; file and line are named.
+            StoreError: nothing there can be imported; file and row are named.
         """
-        from workbench.store.imports import import_path
+        from workbench.runs.imports import import_path
 
-        return import_path(self.runs_dir, path, name)
+        return import_path(self.runs_dir, path, name, rewards)
 
     def rollouts(
         self,

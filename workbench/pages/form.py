@@ -128,9 +128,11 @@ def with_code(text: str) -> str:
 
 UPLOAD = (
     '<div class="wb-control wb-upload"><label for="task-upload">your own prompts</label>'
-    '<input type="file" id="task-upload" data-upload accept=".jsonl,.ndjson,.json,.csv,.tsv,.parquet,.gz,.zst">'
-    "<small>JSONL, Parquet or CSV with a <code>prompt</code> column; <code>reference</code> and "
-    "<code>kind</code> if there are any. It is kept beside the runs.</small></div>"
+    '<input type="file" id="task-upload" data-upload '
+    'accept=".jsonl,.ndjson,.json,.csv,.tsv,.parquet,.gz,.zst">'
+    "<small>JSONL, JSON, CSV, TSV or Parquet with a <code>prompt</code> column; "
+    "<code>reference</code> and <code>kind</code> if there are any. It is kept beside the runs."
+    "</small></div>"
 )
 META = "scalarizer.meta_reward"
 FOLD_END = "</div></details>"

@@ -14,7 +14,6 @@ from workbench.store.export import EXPORTED, plain_text
 from workbench.store.schema import PER_OBJECTIVE, TABLES
 from workbench.tasks.formats import Row, file_rows
 
-VIEWS = EXPORTED
 NUMBERS = {"created": float, "heartbeat": float, "headline": float, "step": int, "steps": int,
            "attempt": int, "seed": int}  # fmt: skip
 """Columns of ``runs`` that are no text."""
@@ -33,7 +32,8 @@ def export_tables(folder: Path) -> tuple[dict[str, pa.Table], dict[str, str | No
     tables: dict[str, pa.Table] = {}
     for view in EXPORTED:
         file = next(
-            (p for s in ("parquet", "jsonl", "csv") if (p := folder / f"{view}.{s}").is_file()), None
+            (p for s in ("parquet", "jsonl", "csv") if (p := folder / f"{view}.{s}").is_file()),
+            None,
         )
         if file is None:
             continue  # an export of an older version, or one that was thinned out

@@ -20,17 +20,21 @@ from typing import Any
 import pyarrow as pa
 
 from workbench.formatting import clipped, listed
-from workbench.runs.exported import VIEWS, export_tables, unflattened
+from workbench.runs.exported import export_tables, unflattened
 from workbench.runs.foreign_rows import FORMS, MAPS, is_trl, rollout, step_of_path, trl_rollout
 from workbench.runs.reward_columns import reward_columns
 from workbench.store.catalog import STORE_FILE
 from workbench.store.encode import table_of
 from workbench.store.errors import StoreError
+from workbench.store.export import plain_text
 from workbench.store.imports import add_run, add_runs, import_store
 from workbench.store.inferred_config import objective_names
 from workbench.store.schema import PER_OBJECTIVE, TABLES
-from workbench.tasks.formats import ALLOWED, Row, clean, kind_of
+from workbench.tasks.formats import ALLOWED, TEXTS, Row, clean, kind_of
 from workbench.tasks.sources import read_rows
+
+EVALUATED = re.compile(r"(.*[_-])?(eval|val)([_-].*)?$")
+"""Names of files and folders whose rows are no training rows."""
 
 Located = tuple[str, Path, Row]
 """Where a row stands, the file, and the row."""
@@ -110,9 +114,12 @@ def _natural(text: str) -> list[tuple[int, str]]:
 
 def _read(file: Path) -> list[Located]:
     try:
-        return [(where, file, unflattened(clean(row))) for where, row in read_rows(file)]
+        rows = [(where, clean(row)) for where, row in read_rows(file)]
     except ValueError as error:
         raise StoreError(str(error)) from error
+    if rows and kind_of(file) in TEXTS and {"run_id", "group_id", "attempt"} <= set(rows[0][1]):
+        rows = [(w, {name: plain_text(v) for name, v in row.items()}) for w, row in rows]
+    return [(where, file, unflattened(row)) for where, row in rows]
 
 
 def _table(
@@ -125,7 +132,9 @@ def _table(
         chosen, said = _trl_rewards(found, path, rewards)
         rows = [_trl(row, chosen, where) for where, _, row in found]
     elif rewards is not None:
-        raise StoreError(f"{path}: rewards are chosen for TRL's tables only; these rows have {FORMS}")
+        raise StoreError(
+            f"{path}: rewards are chosen for TRL's tables only; these rows have {FORMS}"
+        )
     else:
         rows = [rollout(row, where) for where, _, row in found]
     for row, (_, file, _raw) in zip(rows, found, strict=True):
@@ -136,7 +145,11 @@ def _table(
             row["step"] = known or 0
         if "split" not in row:
             told = [file.stem, *([folder] if file != path else [])]
-            row["split"] = "eval" if any(re.match(r"(.*[_-])?(eval|val)([_-].*)?$", t) for t in told) else "train"
+            row["split"] = (
+                "eval"
+                if any(re.match(r"(.*[_-])?(eval|val)([_-].*)?$", t) for t in told)
+                else "train"
+            )
     return _rollouts(rows, [file for _, file, _ in found]), said
 
 
@@ -154,12 +167,12 @@ def _trl_rewards(
     if rewards is not None:
         unknown = [name for name in rewards if name not in there]
         if unknown or not rewards:
-            raise StoreError(f"{path}: rewards {listed(unknown)} unknown; there are {listed(there)}")
+            raise StoreError(
+                f"{path}: rewards {listed(unknown)} unknown; there are {listed(there)}"
+            )
         chosen = list(rewards)
     else:
-        groups = [
-            (file, str(row.get("step")), str(row.get("prompt"))) for _, file, row in found
-        ]
+        groups = [(file, str(row.get("step")), str(row.get("prompt"))) for _, file, row in found]
         chosen = reward_columns(rows, groups, path)
     if not chosen:
         raise StoreError(f"{path}: no column is a reward; there are {listed(there)}")
@@ -243,6 +256,3 @@ def _groups(rows: Sequence[Row], files: Sequence[Path]) -> tuple[list[int], list
             groups[i], samples[i] = group, sample
             known[key] = (group, sample + 1)
     return groups, samples
-
-
-__all__ = ["VIEWS", "import_path", "row_files"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 
 from workbench.store.errors import StoreError
 from workbench.store.manifest import Listing
@@ -52,6 +53,30 @@ def read_contexts(
     if error is not None:
         raise StoreError(f"contexts of {run_id} cannot be read: {error}") from error
     return pd.DataFrame({"step": [], "group_id": [], "sample": [], "context": []})
+
+
+def context_table(root: Path, run_id: str) -> pa.Table:
+    """Every context of one run with the columns of ``contexts``, newest attempt of each step.
+
+    Raises:
+        StoreError: a segment cannot be read.
+    """
+    folder = root / run_id / "segments" / "contexts"
+    files = [folder / name for _, name in Listing(root).segments("contexts", [run_id])]
+    if not files:
+        plain = TABLES["contexts"].arrow
+        at = plain.get_field_index("context")  # DuckDB has no numbers of half precision
+        return plain.set(at, pa.field("context", pa.list_(pa.float32()))).empty_table()
+    try:
+        with duckdb.connect() as con:
+            return con.execute(
+                f"""SELECT {", ".join(TABLES["contexts"].names)}
+                FROM {scan_segments(TABLES["contexts"], files)}
+                QUALIFY attempt = max(attempt) OVER (PARTITION BY split, step)
+                ORDER BY step, split, group_id, sample"""
+            ).to_arrow_table()
+    except duckdb.Error as error:
+        raise StoreError(f"contexts of {run_id} cannot be read: {error}") from error
 
 
 def check_memory(root: Path, segments: set[tuple[str, str]]) -> None:
