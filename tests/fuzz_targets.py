@@ -20,7 +20,7 @@ from workbench.config import TaskConfig
 from workbench.config.io import ConfigError, load, parse_text, validate
 from workbench.config.text import dump
 from workbench.config.yamlio import YamlError, parse
-from workbench.runs.imports import _read, _table
+from workbench.runs.imports import rollout_tables
 from workbench.runs.launcher import Launcher
 from workbench.runs.rundir import UnknownRunError, resolve
 from workbench.runs.validation import check_allowed, check_config
@@ -162,7 +162,7 @@ def imported(data: bytes) -> None:
     file = folder() / "import.jsonl"
     file.write_bytes(data)
     try:
-        _table(_read(file), file, None)
+        rollout_tables(file)
     except (StoreError, ValueError, TypeError):
         pass  # what import_path turns into one line
 

@@ -10,13 +10,19 @@ import pandas as pd
 import pytest
 
 from workbench.api.workbench import Workbench
-from workbench.runs.imports import import_path
+from workbench.runs.imports import rollout_tables
 from workbench.store.errors import StoreError
 
 
 @pytest.fixture
 def wb(tmp_path):
     return Workbench(tmp_path / "runs")
+
+
+def read(path, rewards=None):
+    """The rows that an import would store, without a store."""
+    ((table, said),) = rollout_tables(path, rewards)
+    return pd.DataFrame(table.to_pylist(maps_as_pydicts="strict")), said
 
 
 def rows_file(path, rows):
@@ -62,74 +68,65 @@ ONE = {"correct": [1.0, 0.0, 1.0, 0.0], "advantage": [1.0, -1.0, 1.0, -1.0]}
         ({"kind": ONE["correct"], "advantage": ONE["advantage"]}, ["kind"]),
     ],
 )  # fmt: skip
-def test_rewards_of_a_trl_table_are_told_from_what_stands_beside(wb, tmp_path, columns, rewards):
-    (run,) = wb.import_(trl(tmp_path / "t", **columns), "mine")
-    rows = wb.rollouts("mine")
+def test_rewards_of_a_trl_table_are_told_from_what_stands_beside(tmp_path, columns, rewards):
+    rows, said = read(trl(tmp_path / "t", **columns))
     assert list(rows.rewards[0]) == rewards
     assert rows.weights[0] == dict.fromkeys(rewards, 1 / len(rewards))
     assert rows.kind.tolist() == ["default"] * 4 and rows.judge.isna().all()
     left = set(columns) - set(rewards) - {"advantage", "reward"}
-    assert all(name in (wb.state(run)["message"] or "") for name in left)
+    assert all(name in (said or "") for name in left)
 
 
-def test_rewards_can_be_named_and_a_trainers_log_names_them(wb, tmp_path):
-    folder = trl(
-        tmp_path / "out" / "completions", a=[0.0, 0.0, 0.0, 1.0], b=[0.0, 1.0, 2.0, 3.0], **ONE
-    )
-    wb.import_(folder, "named", rewards=["b"])
-    assert list(wb.rollouts("named").rewards[0]) == ["b"]
-    with pytest.raises(StoreError, match=r"no rewards \['z'\]; there are \['a', 'b', 'correct'\]"):
-        wb.import_(folder, "no", rewards=["z"])
+def test_rewards_can_be_named_and_a_trainers_log_names_them(tmp_path):
+    more = {"a": [0.0, 0.0, 0.0, 1.0], "b": [0.0, 1.0, 2.0, 3.0]}
+    folder = trl(tmp_path / "out" / "completions", **more, **ONE)
+    assert list(read(folder, ["b"])[0].rewards[0]) == ["b"]
+    with pytest.raises(StoreError, match=r"\['z'\] unknown; there are \['a', 'b', 'correct'\]"):
+        read(folder, ["z"])
     state = {"log_history": [{"rewards/a/mean": 0.5, "rewards/b/mean": 0.1, "loss": 1}]}
     (tmp_path / "out" / "trainer_state.json").write_text(json.dumps(state))
-    wb.import_(folder, "logged")
-    assert list(wb.rollouts("logged").rewards[0]) == ["a", "b"]
+    assert list(read(folder)[0].rewards[0]) == ["a", "b"]
 
 
 @pytest.mark.parametrize("step", [["3"] * 4, [3.0] * 4, ["3.0"] * 4, [np.int64(3)] * 4])
-def test_a_step_is_a_whole_number_however_it_is_written(wb, tmp_path, step):
-    wb.import_(trl(tmp_path / "t", **ONE | {"step": step}), "mine")
-    assert wb.rollouts("mine").step.tolist() == [3] * 4
-    assert wb.rollouts("mine").group_id[0] == "train-000003-000"
+def test_a_step_is_a_whole_number_however_it_is_written(tmp_path, step):
+    rows, _ = read(trl(tmp_path / "t", **ONE | {"step": step}))
+    assert rows.step.tolist() == [3] * 4 and rows.group_id[0] == "train-000003-000"
 
 
 @pytest.mark.parametrize("step", ["three", 1.5, -1, True, 2**40])
-def test_a_step_that_is_none_names_file_row_and_column(wb, tmp_path, step):
+def test_a_step_that_is_none_names_file_row_and_column(tmp_path, step):
     path = rows_file(
         tmp_path / "x.jsonl",
         [{"prompt": "p", "completion": "c", "rewards": 1}] * 2
         + [{"prompt": "p", "completion": "c", "rewards": 1, "step": step}],
     )
     with pytest.raises(StoreError, match="x.jsonl, row 3: column 'step'"):
-        wb.import_(path)
-    assert not len(wb.runs())
+        read(path)
 
 
-def test_groups_are_prompts_of_one_file_wherever_their_rows_stand(wb, tmp_path):
+def test_groups_are_prompts_of_one_file_wherever_their_rows_stand(tmp_path):
     # a b a b: two groups of two; a a b b a a in one table: a was drawn twice
     mixed = {"prompt": ["a", "b", "a", "b"]} | ONE
-    wb.import_(trl(tmp_path / "mixed", **mixed), "mixed")
-    rows = wb.rollouts("mixed").sort_values("completion")
+    rows = read(trl(tmp_path / "mixed", **mixed))[0].sort_values("completion")
     assert rows.group_id.str[-3:].tolist() == ["000", "001", "000", "001"]
     assert rows["sample"].tolist() == [0, 0, 1, 1]
     twice = [
         {"step": 0, "prompt": p, "completion": str(i), "rewards": 1} for i, p in enumerate("aabbaa")
     ]
-    wb.import_(rows_file(tmp_path / "twice.jsonl", twice), "twice")
-    groups = wb.rollouts("twice").sort_values("completion").group_id.str[-3:]
+    groups = read(rows_file(tmp_path / "twice.jsonl", twice))[0].group_id.str[-3:]
     assert groups.tolist() == ["000", "000", "001", "001", "002", "002"]
 
 
-def test_training_and_evaluation_of_one_step_stay_apart(wb, tmp_path):
+def test_training_and_evaluation_of_one_step_stay_apart(tmp_path):
     trl(tmp_path / "t", **ONE)
     trl(tmp_path / "t", name="completions_eval_00001.parquet", **ONE)
-    wb.import_(tmp_path / "t", "mine")
-    rows = wb.rollouts("mine")
+    rows, _ = read(tmp_path / "t")
     assert rows.groupby("split").group_id.nunique().to_dict() == {"eval": 2, "train": 2}
     assert rows.groupby(["split", "group_id"]).size().tolist() == [2] * 4
 
 
-def test_texts_that_are_missing_stay_empty_and_tool_calls_are_kept(wb, tmp_path):
+def test_texts_that_are_missing_stay_empty_and_tool_calls_are_kept(tmp_path):
     call = {"function": {"name": "f", "arguments": "{}"}}
     base = {"step": 0, "rewards": {"a": 1.0}}
     turns = [
@@ -141,8 +138,7 @@ def test_texts_that_are_missing_stay_empty_and_tool_calls_are_kept(wb, tmp_path)
         base | {"prompt": None, "completion": None},
         base | {"prompt": "p", "completion": turns},
     ]
-    wb.import_(rows_file(tmp_path / "x.jsonl", rows), "x")
-    found = wb.rollouts("x")
+    found, _ = read(rows_file(tmp_path / "x.jsonl", rows))
     assert found.prompt.tolist() == ["", "p"] and found.completion[0] == ""
     assert found.completion[1].splitlines() == [
         "user: look [image]", f"assistant: [tool call] {json.dumps(call)}", "tool: 4"
@@ -167,11 +163,10 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_rows_of_other_trainers_come_in(wb, tmp_path, form):
+def test_rows_of_other_trainers_come_in(tmp_path, form):
     name, row = FORMS[form]
     rows_file(tmp_path / "out" / name, [row, row])
-    wb.import_(tmp_path / "out", form)
-    found = wb.rollouts(form).iloc[0]
+    found = read(tmp_path / "out")[0].iloc[0]
     assert found.prompt in ("q", "user: q") and found.completion in ("a", "assistant: a")
     assert list(found.rewards.values()) == [0.5]
     assert found.step == (0 if form == "openrlhf" else 5)
@@ -206,10 +201,10 @@ def test_a_folder_of_steps_is_read_in_their_order(wb, tmp_path):
         ({"kind": {"a": 1}}, "row 2: column 'kind'.*is no text"),
     ],
 )
-def test_a_value_that_is_none_names_file_row_and_column(wb, tmp_path, change, message):
+def test_a_value_that_is_none_names_file_row_and_column(tmp_path, change, message):
     base = {"prompt": "p", "completion": "c", "rewards": {"a": 1.0, "b": 0.0}}
     with pytest.raises(StoreError, match=message) as told:
-        wb.import_(rows_file(tmp_path / "x.jsonl", [base, base | change]))
+        read(rows_file(tmp_path / "x.jsonl", [base, base | change]))
     assert len(str(told.value)) < 300
 
 
@@ -223,14 +218,13 @@ def test_what_a_row_leaves_open_is_filled_in(wb, tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_imports_are_read_as_task_files_are(wb, tmp_path, encoding):
+def test_imports_are_read_as_task_files_are(tmp_path, encoding):
     row = {"prompt": "p \ud83d", "completion": "é", "rewards": 1}
     (tmp_path / "x.json").write_text(json.dumps([row], ensure_ascii=True), encoding=encoding)
-    wb.import_(tmp_path / "x.json", "x")
-    assert wb.rollouts("x")[["prompt", "completion"]].values.tolist() == [["p ?", "é"]]
+    assert read(tmp_path / "x.json")[0][["prompt", "completion"]].values.tolist() == [["p ?", "é"]]
 
 
 def test_a_folder_of_nothing_says_what_is_allowed(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreError, match="none of: a runs directory"):
-        import_path(tmp_path / "runs", tmp_path / "empty")
+        read(tmp_path / "empty")

@@ -66,22 +66,9 @@ def import_path(
         return import_store(root, path)
     if path.is_dir() and all(any(path.glob(f"{view}.*")) for view in ("runs", "rollouts")):
         return add_runs(root, *export_tables(path))
-    files = row_files(path)
-    if not files:
-        raise StoreError(
-            f"{path} is none of: a runs directory, an export, completions_*.parquet of TRL, rows "
-            f"in {ALLOWED}, or a folder of these"
-        )
-    found = [row for file in files for row in _read(file)]
-    if not found:
-        raise StoreError(f"{path} has no rows")
     taken = name or path.name.partition(".")[0]
-    runs: dict[Any, list[Located]] = {}
-    for row in found:
-        runs.setdefault(row[2].get("run_id") if "rewards" in row[2] else None, []).append(row)
     made = []
-    for number, rows in enumerate(runs.values(), 1):
-        table, said = _table(rows, path, rewards)
+    for number, (table, said) in enumerate(rollout_tables(path, rewards), 1):
         run_id = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
         identity = {
             "name": taken if number == 1 else f"{taken}-{number}",
@@ -92,6 +79,28 @@ def import_path(
         add_run(root, run_id, identity, {"rollouts": table}, None)
         made.append(run_id)
     return made
+
+
+def rollout_tables(
+    path: Path, rewards: Sequence[str] | None = None
+) -> list[tuple[pa.Table, str | None]]:
+    """The rows of files as tables of ``rollouts``, one a run, and what to say of each.
+
+    Raises:
+        StoreError: there are none, or a row is malformed; see ``import_path``.
+    """
+    files = row_files(path)
+    if not files:
+        raise StoreError(
+            f"{path} is none of: a runs directory, an export, completions_*.parquet of TRL, rows "
+            f"in {ALLOWED}, or a folder of these"
+        )
+    runs: dict[Any, list[Located]] = {}
+    for row in (row for file in files for row in _read(file)):
+        runs.setdefault(row[2].get("run_id") if "rewards" in row[2] else None, []).append(row)
+    if not runs:
+        raise StoreError(f"{path} has no rows")
+    return [_table(rows, path, rewards) for rows in runs.values()]
 
 
 def row_files(path: Path) -> list[Path]:
