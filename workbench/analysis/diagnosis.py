@@ -53,6 +53,11 @@ class Finding:
 
 def findings(group: Group) -> list[Finding]:
     """Everything worth saying about a group, worst first; never empty."""
+    if np.isinf(group.rewards).any():
+        row, at = (int(i) for i in np.argwhere(np.isinf(group.rewards))[0])
+        name = group.objectives[at]
+        text = f"Row {row + 1} has {num(group.rewards[row, at])} for {name}: no mean can be taken."
+        return [Finding("bad", "A reward is infinite.", text, row=row, objective=name)]
     found = [
         *_flat(group),
         *_against_judge(group),
@@ -78,6 +83,8 @@ def _spread(values: Floats) -> float:
 
 
 def _flat(group: Group) -> list[Finding]:
+    if np.isnan(group.advantages).any():
+        return []  # rows of elsewhere may not tell what trained the policy
     silent = group.mask is not None and float(np.max(group.mask)) <= FLAT
     if silent or np.abs(group.advantages).max(initial=0.0) > FLAT:
         return []
@@ -115,7 +122,7 @@ def _flat(group: Group) -> list[Finding]:
 
 def _against_judge(group: Group) -> list[Finding]:
     asked = ~np.isnan(group.judge)
-    if asked.sum() < 2 or _spread(group.judge) <= FLAT:
+    if asked.sum() < 2 or _spread(group.judge) <= FLAT or np.isnan(group.advantages).any():
         return []
     judge, advantages = group.judge[asked], group.advantages[asked]
     rows = np.flatnonzero(asked)
@@ -153,7 +160,8 @@ def _range(values: Floats) -> str:
 
 def _yardsticks(group: Group) -> list[Finding]:
     """Rows of one group scored by different weights: does the draw decide the sign?"""
-    if max((_spread(column) for column in group.weights.T), default=0.0) < 0.02:
+    differing = max((_spread(column) for column in group.weights.T), default=0.0) >= 0.02
+    if not differing or np.isnan(group.advantages).any():
         return []
     rewards = np.where(np.isnan(group.rewards), 0.0, group.rewards)
     shared = rewards @ group.weights.mean(axis=0)

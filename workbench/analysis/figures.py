@@ -17,19 +17,33 @@ if TYPE_CHECKING:
 HEALTH = ("weights_entropy", "policy_entropy", "frac_reward_zero_std")
 
 
+SEVERAL = ("rewards", "judge", "weights", "weights_by_kind", "health", "compare", "pareto")
+"""Pictures that tell several runs apart; all others are of one run."""
+
+
+def _told_apart(wb: Workbench, run: Runs, frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The frame with the run's name before what a line or panel is called, where runs are several.
+
+    Without it the points of all runs would be one line, or one mean.
+    """
+    if isinstance(run, str) or len(run) < 2 or frame.empty:
+        return frame
+    names = {run_id: wb.state(run_id)["name"] for run_id in frame["run_id"].unique()}
+    return frame.assign(**{column: frame["run_id"].map(names) + " · " + frame[column]})
+
+
 def _rewards(wb: Workbench, run: Runs) -> go.Figure:
     """Mean reward per objective over training."""
     frame = wb.weights(run, by=("step",))
-    return figures.curves(
-        frame.rename(columns={"objective": "name", "reward": "value"}), "mean reward"
-    )
+    frame = frame.rename(columns={"objective": "name", "reward": "value"})
+    return figures.curves(_told_apart(wb, run, frame, "name"), "mean reward")
 
 
 def _judge(wb: Workbench, run: Runs) -> go.Figure:
     """Judge on the probe prompts over training."""
     frame = wb.curves(run, split="probe")
     frame = frame[frame["name"].str.match(r"judge(/|$)")]
-    return figures.curves(frame, "judge on probe prompts")
+    return figures.curves(_told_apart(wb, run, frame, "name"), "judge on probe prompts")
 
 
 def _believed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -39,7 +53,7 @@ def _believed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _weights(wb: Workbench, run: Runs) -> go.Figure:
     """Mean weight per objective over training, a panel per kind of prompt."""
-    return figures.weights_by_kind(_believed(wb.weights(run)))
+    return figures.weights_by_kind(_told_apart(wb, run, _believed(wb.weights(run)), "kind"))
 
 
 def _weight_area(wb: Workbench, run: Runs) -> go.Figure:
@@ -78,7 +92,9 @@ def _self_favouring(wb: Workbench, run: Runs, by: Any = "kind") -> go.Figure:
 
 def _health(wb: Workbench, run: Runs) -> go.Figure:
     """Entropies of the weights and share of groups that teach nothing."""
-    return figures.curves(wb.curves(run, HEALTH, split="train"), "share")
+    frame = _told_apart(wb, run, wb.curves(run, split="train"), "name")
+    health = frame[frame["name"].str.endswith(HEALTH)]
+    return figures.curves(health, "share")
 
 
 def _compare(wb: Workbench, run: Runs, phase: str | None = None) -> go.Figure:
@@ -103,6 +119,7 @@ OF_RUNS: Mapping[str, Callable[..., go.Figure]] = {
     "rewards": _rewards,
     "judge": _judge,
     "weights": _weights,
+    "weights_by_kind": _weights,
     "weight_area": _weight_area,
     "prompt": _prompt,
     "group": _group,
@@ -164,6 +181,11 @@ def draw(
         figure = known[name](data, **options)
     elif run is None:
         raise ValueError(f"figure {name!r} needs a run")
+    elif name not in SEVERAL and not isinstance(run, str):
+        if len(run) != 1:
+            several = ", ".join(SEVERAL)
+            raise ValueError(f"figure {name!r} is of one run, not of {len(run)}; {several} are")
+        figure = known[name](wb, run[0], **options)
     else:
         figure = known[name](wb, run, **options)
     figure.update_layout(

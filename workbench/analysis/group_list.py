@@ -18,6 +18,13 @@ SORTS: dict[str, str] = {
 """Sort names and the columns behind them; ``reward:OBJECTIVE`` sorts by a mean raw reward."""
 
 
+CLEAN = (
+    "REPLACE (nullif(scalar, 'NaN') AS scalar, nullif(advantage, 'NaN') AS advantage, "
+    "nullif(judge, 'NaN') AS judge)"
+)
+"""NaN is a value that is missing: it sorts last and takes no part in means."""
+
+
 @dataclass(frozen=True)
 class GroupFilter:
     """Which groups to show. None means any.
@@ -69,10 +76,11 @@ def page_sql(
         )
         params["text"] = where.text.lower()
     for i, (objective, low, high) in enumerate(where.rewards):
-        groups.append(f"avg(rewards[$objective{i}]) BETWEEN $low{i} AND $high{i}")
+        mean = f"avg(nullif(rewards[$objective{i}], 'NaN'))"
+        groups.append(f"{mean} BETWEEN $low{i} AND $high{i}")
         params |= {f"objective{i}": objective, f"low{i}": low, f"high{i}": high}
     if sort.startswith("reward:"):
-        key, wanted = "reward", "avg(rewards[$sorted])"
+        key, wanted = "reward", "avg(nullif(rewards[$sorted], 'NaN'))"
         params["sorted"] = sort.removeprefix("reward:")
     elif sort in SORTS:
         key, wanted = SORTS[sort], "NULL"
@@ -82,7 +90,7 @@ def page_sql(
     direction = "DESC" if descending else "ASC"
     # Two stages: keys for all groups first, the mean weights only for the groups on the page.
     sql = f"""
-    WITH rows AS (SELECT * FROM rollouts WHERE {" AND ".join(rows)}),
+    WITH rows AS (SELECT * {CLEAN} FROM rollouts WHERE {" AND ".join(rows)}),
     found AS (
         SELECT group_id, any_value(step) AS step, any_value(split) AS split,
             any_value(kind) AS kind, any_value(prompt_id) AS prompt_id,
@@ -100,7 +108,7 @@ def page_sql(
     means AS (
         SELECT group_id, map_from_entries(list({{'k': name, 'v': weight}} ORDER BY name)) AS weights
         FROM (
-            SELECT group_id, name, avg(weight) AS weight
+            SELECT group_id, name, avg(nullif(weight, 'NaN')) AS weight
             FROM (
                 SELECT group_id, unnest(map_keys(weights)) AS name,
                     unnest(map_values(weights)) AS weight

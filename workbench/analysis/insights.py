@@ -90,13 +90,18 @@ class Insights:
             offset: after so many.
 
         Raises:
-            ValueError: the sort is unknown.
+            ValueError: the sort is unknown, or names an objective that the run does not have.
         """
         from workbench.analysis.group_list import GroupFilter
 
+        run_id = self.resolve(run)
+        if sort.startswith("reward:"):
+            name, known = sort.removeprefix("reward:"), self.store.objectives(run_id)
+            if name not in known:
+                raise ValueError(f"sort: no objective {name!r}; there are {', '.join(known)}")
         where = GroupFilter(kind=kind, split=split, text=text)
         page = self.store.page(
-            self.resolve(run), where, sort=sort, descending=descending, offset=offset, limit=limit
+            run_id, where, sort=sort, descending=descending, offset=offset, limit=limit
         )
         return page.rows
 

@@ -6,7 +6,7 @@ ids and may differ in size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,8 +119,9 @@ def rows_from_frame(
 
 
 def _matrix(column: pd.Series, names: tuple[str, ...]) -> Floats:
-    rows = [dict(row) for row in column]
-    return np.array([[row.get(name, np.nan) for name in names] for row in rows], dtype=np.float64)
+    rows = [dict(row) if isinstance(row, Mapping) else {} for row in column]
+    cells = [[row.get(name, np.nan) for name in names] for row in rows]
+    return np.array(cells, dtype=np.float64).reshape(len(rows), len(names))
 
 
 def _contexts(frame: pd.DataFrame) -> Floats | None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.analysis.group_list import CLEAN
 from workbench.api.workbench import Workbench
 from workbench.types import Floats
 
@@ -49,12 +50,18 @@ class BadFilter(ValueError):
 
 
 def objectives_of(wb: Workbench, run_id: str) -> list[str]:
-    """The objectives of a run in their order, from its first logged row; empty before that."""
+    """The objectives of a run in their order; empty before the first row.
+
+    Rows of elsewhere may each have other rewards: then those of all rows.
+    """
     frame = wb.sql(
         "SELECT map_keys(rewards) AS names FROM rollouts WHERE run_id = $run LIMIT 1",
         {"run": run_id},
     )
-    return list(frame["names"].iloc[0]) if len(frame) else []
+    if not len(frame):
+        return []
+    first, known = [str(n) for n in frame["names"].iloc[0]], wb.store.objectives(run_id)
+    return known if set(first) <= set(known) else first
 
 
 def facets(wb: Workbench, run_id: str) -> pd.DataFrame:
@@ -108,7 +115,7 @@ def groups(wb: Workbench, run_id: str, names: Sequence[str], filters: Filters) -
                    any_value(kind) AS kind, any_value(prompt) AS prompt, count(*) AS n,
                    avg(scalar) AS scalar, max(abs(advantage)) AS push,
                    covar_pop(advantage, judge) AS agreement, avg(judge) AS judge, {weights}
-            FROM rollouts WHERE {" AND ".join(where)}
+            FROM (SELECT * {CLEAN} FROM rollouts WHERE {" AND ".join(where)})
             GROUP BY step, split, group_id HAVING {" AND ".join(f"({h})" for h in having)})
         SELECT *, greatest({spread}) - least({spread}) AS spread, count(*) OVER () AS total
         FROM found ORDER BY {order} LIMIT $limit OFFSET $skip""",

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis.display import Group
+from workbench.formatting import listed
 from workbench.runs import rundir
 from workbench.runs.launcher import Launcher
 
@@ -69,15 +70,23 @@ class Questions:
             return False
         return True
 
-    def sql(self, query: str, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    def sql(
+        self, query: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> pd.DataFrame:
         """Any SELECT over the store's views: ``runs``, ``rollouts``, ``metrics`` and so on.
 
         Args:
-            query: the SELECT; ``$name`` stands for a parameter.
-            params: their values; a number taken out of a DataFrame will do.
+            query: the SELECT; ``$name`` or ``?`` stands for a parameter.
+            params: their values, a mapping for names and a list for question marks; a number taken
+                out of a DataFrame will do.
         """
-        given = {k: v.item() if isinstance(v, np.generic) else v for k, v in (params or {}).items()}
-        return self.store.sql(query, given or None)
+
+        def own(value: Any) -> Any:
+            return value.item() if isinstance(value, np.generic) else value
+
+        if isinstance(params, Mapping):
+            return self.store.sql(query, {k: own(v) for k, v in params.items()} or None)
+        return self.store.sql(query, [own(v) for v in params] if params else None)
 
     def query(self, query: str, limit: int = MAX_ROWS) -> Answer:
         """The same for a stranger's text: at most ``limit`` rows, and a notice when cut."""
@@ -142,6 +151,9 @@ class Questions:
             step: policy step.
             prompt_id: one prompt.
             limit: at most so many rows.
+
+        Raises:
+            ValueError: these runs have no such kind, step or prompt.
         """
         where = {"split": split, "kind": kind, "step": step, "prompt_id": prompt_id}
         return self._rows("rollouts", run, where, "run_id, step, split, group_id, sample", limit)
@@ -151,7 +163,7 @@ class Questions:
         run: Runs,
         *,
         by: Sequence[str] = ("step", "kind"),
-        split: str = "train",
+        split: str | None = "train",
         prompt_id: str | None = None,
     ) -> pd.DataFrame:
         """Mean weight, reward and Conductor's probability per objective.
@@ -159,7 +171,7 @@ class Questions:
         Args:
             run: id or name, or several.
             by: what to average within: any of step, kind, prompt_id, group_id.
-            split: ``"train"`` or ``"probe"``.
+            split: ``"train"`` or ``"probe"``; None: both.
             prompt_id: only this prompt.
 
         Returns:
@@ -174,9 +186,10 @@ class Questions:
         if prompt_id is not None:
             runs, params = f"{runs} AND prompt_id = $prompt", params | {"prompt": prompt_id}
         return self.sql(
-            f"SELECT {keys}, avg(weight) AS weight, avg(probability) AS probability, "
+            f"SELECT {keys}, avg(weight) FILTER (NOT isnan(weight)) AS weight, "
+            "avg(probability) FILTER (NOT isnan(probability)) AS probability, "
             "avg(reward) FILTER (NOT isnan(reward)) AS reward, count(*) AS rows "
-            f"FROM rollout_objectives WHERE {runs} AND split = $split "
+            f"FROM rollout_objectives WHERE {runs} AND ($split IS NULL OR split = $split) "
             f"GROUP BY {keys} ORDER BY {keys}",
             params | {"split": split},
         )
@@ -189,10 +202,16 @@ class Questions:
         Raises:
             ValueError: the prompt was not sampled there.
         """
-        rows = self.rollouts(run, prompt_id=prompt_id, step=step)
+        if not isinstance(prompt_id, str):
+            raise ValueError(f"prompt_id: {prompt_id!r} is no text; wb.prompts(run) lists them")
+        at = "" if step is None else f" at step {step}"
+        missing = f"no completions of prompt {prompt_id!r}{at} in run {run!r}"
+        try:
+            rows = self.rollouts(run, prompt_id=prompt_id, step=step)
+        except ValueError as error:
+            raise ValueError(f"{missing}: {error}") from error
         if rows.empty:
-            at = "" if step is None else f" at step {step}"
-            raise ValueError(f"no completions of prompt {prompt_id!r}{at} in run {run!r}")
+            raise ValueError(missing)
         last = rows["group_id"].iloc[-1]
         return Group(rows[rows["group_id"] == last].reset_index(drop=True))
 
@@ -205,11 +224,21 @@ class Questions:
         )
 
     def curves(
-        self, run: Runs, names: Sequence[str] | None = None, *, split: str | None = None
+        self, run: Runs, names: str | Sequence[str] | None = None, *, split: str | None = None
     ) -> pd.DataFrame:
-        """Everything measured over training: run_id, step, split, name, value."""
+        """Everything measured over training: run_id, step, split, name, value.
+
+        Raises:
+            ValueError: a name is none of what these runs have measured.
+        """
         frame = self._rows("metrics", run, {"split": split}, "run_id, split, name, step")
-        wanted = frame if names is None else frame[frame["name"].isin(list(names))]
+        asked = [names] if isinstance(names, str) else None if names is None else list(names)
+        unknown = sorted(set(asked or ()) - set(frame["name"]))
+        if unknown:
+            known = self._rows("metrics", run, {}, "name")["name"].unique()
+            if missing := [name for name in unknown if name not in known]:
+                raise ValueError(f"metrics {missing} unknown; there are {listed(known, 40)}")
+        wanted = frame if asked is None else frame[frame["name"].isin(asked)]
         return wanted[["run_id", "step", "split", "name", "value"]].reset_index(drop=True)
 
     def conductor(self, run: Runs) -> pd.DataFrame:
@@ -250,9 +279,29 @@ class Questions:
         filters = "".join(f" AND {name} = ${name}" for name in given)
         runs, params = self._of(run)
         cut = "" if limit is None else f" LIMIT {int(limit)}"
-        return self.sql(
+        rows = self.sql(
             f"SELECT * FROM {view} WHERE {runs}{filters} ORDER BY {order}{cut}", params | given
         )
+        if rows.empty:
+            self._refuse_unknown(view, runs, params, given)
+        return rows
+
+    def _refuse_unknown(
+        self, view: str, runs: str, params: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> None:
+        """Nothing was found: say so where a filter names what these runs do not have at all.
+
+        A split that was not logged is no mistake: not every run has probes.
+        """
+        for name, value in given.items():
+            if name == "split":
+                continue
+            known = self.sql(
+                f"SELECT DISTINCT {name} AS known FROM {view} WHERE {runs} ORDER BY known", params
+            )["known"].tolist()
+            if known and value not in known:
+                there = f"{known[0]} to {known[-1]}" if name == "step" else listed(known)
+                raise ValueError(f"{name} {value!r} unknown in {view} of these runs; {there}")
 
     def _of(self, run: Runs) -> tuple[str, dict[str, Any]]:
         """A condition on ``run_id`` and its parameters."""

@@ -139,16 +139,18 @@ def whatif(
         chosen, mask = _given(weights, rows), rows.mask
     if chosen.shape != rows.rewards.shape:
         raise ValueError(f"weights: shape {chosen.shape} is not (N, K) = {rows.rewards.shape}")
-    scalars, advantages = aggregate_segments(
-        rows.rewards,
-        chosen,
-        rows.groups,
-        rows.batches,
-        aggregation,
-        scale_rewards,
-        rows.penalty,
-        mask,
-    )
+    # an infinite reward has no z-score: its group's advantages are NaN, and no warning says more
+    with np.errstate(invalid="ignore"):
+        scalars, advantages = aggregate_segments(
+            rows.rewards,
+            chosen,
+            rows.groups,
+            rows.batches,
+            aggregation,
+            scale_rewards,
+            rows.penalty,
+            mask,
+        )
     return WhatIf(rows, chosen, scalars, advantages)
 
 
@@ -178,6 +180,11 @@ def _given(weights: Any, rows: LoggedRows) -> Floats:
             )
         weights = named_weights(weights, rows.objectives)
     array = np.asarray(weights, dtype=np.float64)
+    if not np.isfinite(array).all() or (array < 0).any() or not array.any(axis=-1).all():
+        raise ValueError(
+            f"weights {np.array2string(array, threshold=8)}: each must be a finite number from 0, "
+            "and not all of a row 0"
+        )
     return np.tile(array, (len(rows.rewards), 1)) if array.ndim == 1 else array
 
 

@@ -33,6 +33,9 @@ class Run(str):
         run.wb = wb
         return run
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Run, (str(self), self.wb)
+
     @property
     def info(self) -> RunInfo:
         """Everything known of the run now."""
@@ -102,10 +105,16 @@ class Run(str):
         return self.wb.resume(self)
 
     def log(self, offset: int = 0, limit: int = 1 << 20) -> tuple[str, int]:
-        """The run's output from a byte offset on, and the offset to ask from next time."""
-        with (self.wb.launcher.path(self) / "log.txt").open("rb") as file:
-            file.seek(offset)
-            data = file.read(limit)
+        """The run's output from a byte offset on, and the offset to ask from next time.
+
+        A run that was imported, or did not start yet, has none: the text is empty.
+        """
+        try:
+            with (self.wb.launcher.path(self) / "log.txt").open("rb") as file:
+                file.seek(offset)
+                data = file.read(limit)
+        except FileNotFoundError:
+            return "", offset
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         text = decoder.decode(data)  # a character that is not whole yet comes next time
         return text, offset + len(data) - len(decoder.getstate()[0])

@@ -40,6 +40,14 @@ if TYPE_CHECKING:
     from workbench.store.annotations import AnnotationType
 
 
+RUN_TYPES: Mapping[str, tuple[str, ...]] = {
+    "float64": ("created", "heartbeat", "eta_seconds", "steps_per_second", "weights_entropy"),
+    "int64": ("step", "steps", "attempt"),
+    "Int64": ("pid", "seed"),
+}
+"""Types of columns of ``runs()``, the same whatever runs there are."""
+
+
 class Workbench(Questions, Insights, Sweeps):
     """One runs directory: its runs, its store, its pictures.
 
@@ -73,6 +81,14 @@ class Workbench(Questions, Insights, Sweeps):
 
     def __repr__(self) -> str:
         return f"Workbench({str(self.runs_dir)!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What makes the same workbench elsewhere; open connections and children stay here."""
+        names = ("runs_dir", "limit", "command", "allowed_functions", "allowed_paths")
+        return {name: vars(self.launcher)[name] for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     # -- runs -----------------------------------------------------------------------------------
 
@@ -143,11 +159,17 @@ class Workbench(Questions, Insights, Sweeps):
         Rows of runs that this process has started are archived, by a process of their own, when
         they are found to have ended, or when this process holds many that are not archived yet.
         """
-        columns = list(rundir.RunInfo("", "", "").as_dict())
-        rows = [info.as_dict() for info in self.launcher.list()]
+        columns = [*rundir.RunInfo("", "", "").as_dict(), *rundir.SUMMARY]
+        rows = [{c: known.get(c) for c in columns} for known in self._known_runs()]
         waiting = self.store.waiting if "store" in self.__dict__ else 0  # only if it was opened
         self._housekeeper.look(self.launcher.take_ended(), waiting)
-        return RunTable(rows, columns=None if rows else columns)
+        table = RunTable(rows, columns=columns)
+        for types, names in RUN_TYPES.items():
+            table = table.astype(dict.fromkeys(names, types))
+        return RunTable(table)
+
+    def _known_runs(self) -> list[dict[str, Any]]:
+        return [info.as_dict() for info in self.launcher.list()]
 
     def state(self, handle: str) -> dict[str, Any]:
         """What there is to say of one run now: status, step, steps, ETA, message and so on."""

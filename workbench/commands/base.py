@@ -43,11 +43,11 @@ def run_argument(parser: argparse.ArgumentParser, **more: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON can hold it: numpy becomes Python, NaN and infinities become null."""
+    """``value`` as JSON can hold it: numpy becomes Python, NaN null, an infinity "inf"."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return None if math.isnan(value) else value if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from workbench.commands.base import (
     Command,
@@ -45,7 +48,7 @@ def _query(args: argparse.Namespace) -> int:
     if args.json:
         print_json([plain(row) for row in answer.rows.to_dict("records")])
     elif args.csv:
-        _harmless(answer.rows).to_csv(sys.stdout, index=False)
+        print_csv(answer.rows)
     else:
         print_frame(answer.rows)
     if answer.notice:
@@ -53,14 +56,28 @@ def _query(args: argparse.Namespace) -> int:
     return 0
 
 
-def _harmless(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text that a spreadsheet would take for a formula gets an apostrophe in front."""
+def print_csv(frame: pd.DataFrame) -> None:
+    """Every value whole: lists and maps as JSON, numbers to the last digit, nothing as nothing.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
     from workbench.store.export import neutral
 
-    texts = frame.select_dtypes(include=["object", "string"]).columns
-    return frame.assign(
-        **{c: frame[c].map(lambda v: neutral(v) if isinstance(v, str) else v) for c in texts}
-    )
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([neutral(str(name)) for name in frame.columns])
+    for row in frame.itertuples(index=False, name=None):
+        writer.writerow([_csv_cell(value, neutral) for value in row])
+
+
+def _csv_cell(value: Any, neutral: Callable[[str], str]) -> Any:
+    if isinstance(value, float):  # numpy's too
+        return float(value)
+    if isinstance(value, str):
+        return neutral(value)
+    known = plain(value)
+    if isinstance(known, list | dict):
+        return json.dumps(known, ensure_ascii=False)
+    return "" if known is None else known
 
 
 def _schema_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,7 +155,14 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path",
         metavar="PATH",
-        help="a store or its folder, an export, TRL's completions_*.parquet, or JSONL rows",
+        help="a store or its folder, an export, TRL's completions_*.parquet, or rows of verl, "
+        "OpenRLHF, prime-rl or trackio",
+    )
+    parser.add_argument(
+        "--rewards",
+        nargs="+",
+        metavar="COLUMN",
+        help="columns of TRL's tables that are rewards (default: told by the advantages)",
     )
     parser.add_argument("--name", help="name of the new run")
     json_flag(parser, "the ids of the new runs")
@@ -147,8 +171,12 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 def _import(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
-    found = Workbench(args.runs_dir).import_(args.path, args.name)
+    wb = Workbench(args.runs_dir)
+    found = wb.import_(args.path, args.name, args.rewards)
     print_json(found) if args.json else print("\n".join(found))
+    for run in found:
+        if message := wb.state(run)["message"]:
+            say(message)
     return 0
 
 

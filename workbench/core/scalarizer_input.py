@@ -125,10 +125,29 @@ def to_simplex(weights: Floats, fallback: Floats | None = None) -> Floats:
 
 
 def named_weights(weights: Mapping[str, float], objectives: Sequence[str]) -> Floats:
-    """(K,) weights on the simplex from a mapping by objective; empty means equal, missing 0."""
+    """(K,) weights on the simplex from a mapping by objective; empty means equal, missing 0.
+
+    Raises:
+        ValueError: a weight is negative or not finite, or all are 0.
+    """
     if not weights:
         return np.full(len(objectives), 1.0 / len(objectives))
-    return to_simplex(np.array([float(weights.get(name, 0.0)) for name in objectives]))
+    given = {name: float(weights.get(name, 0.0)) for name in objectives}
+    check_weights(given)
+    return to_simplex(np.array(list(given.values())))
+
+
+def check_weights(weights: Mapping[str, float]) -> None:
+    """Refuse weights that are none.
+
+    Raises:
+        ValueError: one is negative or not finite, or all are 0.
+    """
+    wrong = {n: w for n, w in weights.items() if not (np.isfinite(w) and w >= 0)}
+    if wrong:
+        raise ValueError(f"weights {wrong} not allowed; each must be a finite number from 0")
+    if not any(weights.values()):
+        raise ValueError(f"weights {dict(weights)} are all 0; at least one must be above 0")
 
 
 def is_flat(values: Floats, std: Floats, axis: int) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -11,7 +11,8 @@ from workbench.api.workbench import Workbench
 from workbench.pages import compare, inspect, launch, rate, runs, uploads
 from workbench.pages.export import download
 from workbench.pages.live_cache import forget, recent_runs
-from workbench.pages.page import ActionError, Page, View, parse_view
+from workbench.pages.markup import button, card, go
+from workbench.pages.page import ActionError, Page, View, parse_view, trouble
 from workbench.pages.quick_gradio import gr
 from workbench.pages.server import WorkbenchBlocks
 from workbench.runs.spawn import MAX_ACTIVE
@@ -176,6 +177,10 @@ class Router:
             # the page keeps what it shows; the person and the log both hear why
             log.exception("the %s page could not be shown", page.name)
             values = [gr.skip() for _ in page.outputs]
+            if changed == EVERYTHING:  # nothing is there yet that could be kept
+                about = f" for run {view['run']}" if "run" in view else ""
+                values = ["" if isinstance(o, gr.HTML) else None for o in page.outputs]
+                values[0] = trouble(error, about) + card("", button("All runs", go(tab="runs")))
             toast = {"toast": f"{type(error).__name__}: {error}", "bad": True}
         answer = {"view": view, "n": n, **toast}
         timer = self._timer(page, view)

@@ -7,13 +7,17 @@ reload, a colleague and a restarted app all see the same view, and two tabs neve
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.api.workbench import Workbench
-from workbench.pages.markup import esc
+from workbench.formatting import clipped
+from workbench.pages.markup import card, esc
 from workbench.pages.quick_gradio import gr
+
+log = logging.getLogger(__name__)
 
 View = dict[str, str]
 TABS = ("launch", "runs", "inspect", "compare", "rate")
@@ -61,6 +65,31 @@ class Page:
     )
     live: Callable[[Workbench, View, dict[str, Any]], list[Any]] | None = None
     pace: Callable[[Workbench, View], float] = lambda wb, view: 0.0
+
+
+def part(draw: Callable[..., Any], *args: Any, failed: Any = None) -> Any:
+    """A part of a page; where it cannot be drawn, a card that says why: the rest stands.
+
+    Args:
+        draw: makes the part.
+        *args: handed to it.
+        failed: what stands for a part that is no markup, such as a chart; None: the card.
+    """
+    try:
+        return draw(*args)
+    except Exception as error:  # whatever a run's rows hold, the page must be shown
+        log.exception("a part of a page could not be shown")
+        return trouble(error) if failed is None else failed
+
+
+def trouble(error: Exception, about: str = "") -> str:
+    """A card in place of what could not be shown."""
+    said = clipped(f"{type(error).__name__}: {error}", 300)
+    return card(
+        "",
+        f'<div class="wb-note bad" role="alert"><b>This could not be shown{esc(about)}.</b> '
+        f"{esc(said)}</div>",
+    )
 
 
 def html(elem_id: str, label: str = "") -> gr.HTML:

@@ -78,14 +78,16 @@ def drift_card(wb: Workbench, run_id: str) -> str:
         "ORDER BY step DESC LIMIT 2000",
         {"run": run_id},
     )
-    now = config_of(wb, run_id).grpo.max_completion_length
-    better = suggest_token_limit(
-        rows["num_tokens"].to_numpy(dtype=int), rows["truncated"].to_numpy(dtype=bool), now
-    )
-    hint = (
-        f'<p class="wb-dim wb-foot">Token limit {now}; the lengths suggest <b>{better}</b> '
-        "(grpo.max_completion_length).</p>"
-    )
+    rows = rows[rows["num_tokens"].notna()]  # rows of elsewhere may not tell
+    hint = ""
+    if len(rows):
+        now = config_of(wb, run_id).grpo.max_completion_length
+        cut = rows["truncated"].fillna(False).to_numpy(dtype=bool)
+        better = suggest_token_limit(rows["num_tokens"].to_numpy(dtype=int), cut, now)
+        hint = (
+            f'<p class="wb-dim wb-foot">Token limit {now}; the lengths suggest <b>{better}</b> '
+            "(grpo.max_completion_length).</p>"
+        )
     return card("Drift by kind", table(head, lines) + hint, "first fifth → last fifth")
 
 

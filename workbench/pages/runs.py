@@ -9,7 +9,7 @@ from workbench.api.workbench import Workbench
 from workbench.pages import log_view, run_actions, run_facts, run_picker, runs_view
 from workbench.pages.live_cache import LIVE, Feed, recent, recent_runs
 from workbench.pages.markup import card
-from workbench.pages.page import Page, View, chart, heading, html
+from workbench.pages.page import Page, View, chart, heading, html, part
 from workbench.pages.quick_gradio import gr
 
 FACTS_SECONDS = 10.0
@@ -57,12 +57,16 @@ def show(feed: Feed, wb: Workbench, view: View, changed: frozenset[str]) -> list
     listing = runs_view.runs_table(wb, runs, view)
     if run is None:
         return [listing, card("", run_picker.no_run(wb, view)), None, None, None, "", None]
-    detail = run_actions.detail(wb, run)
+    detail = part(run_actions.detail, wb, run)
     if not changed & {"*", "run"}:
         return [listing, detail, *[gr.skip()] * 5]
-    pictures = runs_view.pictures(feed.curves(run))
+    pictures = part(_pictures, feed, run, failed=[None] * 3)
     log = log_view.tail(wb, run["run_id"])
-    return [listing, detail, *pictures, run_facts.cards(wb, run["run_id"]), log]
+    return [listing, detail, *pictures, part(run_facts.cards, wb, run["run_id"]), log]
+
+
+def _pictures(feed: Feed, run: Any) -> list[Any]:
+    return runs_view.pictures(feed.curves(run))
 
 
 def live(feed: Feed, wb: Workbench, view: View, memory: dict[str, Any]) -> list[Any]:
@@ -86,11 +90,11 @@ def live(feed: Feed, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
         charts = [skip] * 3
     memory.update(shape=shape, ends=ends)
     facts = recent(
-        wb, ("facts", watched), lambda: run_facts.cards(wb, run["run_id"]), FACTS_SECONDS
+        wb, ("facts", watched), lambda: part(run_facts.cards, wb, run["run_id"]), FACTS_SECONDS
     )
     seen = frozenset(view.items())
     listing = recent(wb, ("list", seen), lambda: runs_view.runs_table(wb, runs, view))
-    detail = recent(wb, ("detail", seen), lambda: run_actions.detail(wb, run))
+    detail = recent(wb, ("detail", seen), lambda: part(run_actions.detail, wb, run))
     log = log_view.since(wb, run["run_id"], int(memory["log"]))
     memory["log"] = log["size"] if log else memory["log"]
     return [

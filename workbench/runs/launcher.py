@@ -64,7 +64,7 @@ class Launcher:
         allowed_functions: Sequence[str] | None = None,
         allowed_paths: Sequence[str | Path] | None = None,
     ) -> None:
-        self.runs_dir = Path(runs_dir).absolute()
+        self.runs_dir = Path(runs_dir).expanduser().absolute()
         self.limit = limit
         self.command = command
         self.allowed_functions = allowed_functions
@@ -229,6 +229,8 @@ class Launcher:
 
     def rename(self, handle: str, name: str) -> str:
         """Give a run another name; returns its id. Raises ConfigError, LauncherError."""
+        if not isinstance(name, str):
+            raise ConfigError([Problem("name", f"{name!r} is not allowed; a name is a text")])
         with lock(self.runs_dir):
             path = rundir.resolve(self.runs_dir, handle)
             identity = json.loads((path / "run.json").read_bytes())

@@ -55,14 +55,16 @@ def table_of(name: str, rows: int, columns: Mapping[str, Any]) -> pa.Table:
     unknown = sorted(set(columns) - set(schema.names))
     if unknown:
         raise KeyError(f"{name} has no column {unknown}; it has {schema.names}")
-    arrays = []
+    arrays: list[Any] = []
     for field in schema:
         value = columns.get(field.name)
         if value is None:
             arrays.append(pa.nulls(rows, field.type))
         elif isinstance(value, pa.Array | pa.ChunkedArray):
             arrays.append(value.cast(field.type))
-        elif isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+        elif isinstance(value, str):
+            arrays.append(pa.repeat(clean_text([value])[0], rows))
+        elif not isinstance(value, Sequence | np.ndarray):
             arrays.append(pa.repeat(pa.scalar(value, field.type), rows))
         elif field.type == pa.string():
             arrays.append(clean_text(list(value)))

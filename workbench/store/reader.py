@@ -95,9 +95,9 @@ class Store:
         if len(found) and found.objectives[0] is not None:
             return [str(o) for o in found.objectives[0]]
         keys = self._session.frame(
-            "SELECT map_keys(rewards) AS keys FROM rollouts WHERE run_id = ? LIMIT 1", [run_id]
+            "SELECT DISTINCT map_keys(rewards) AS keys FROM rollouts WHERE run_id = ?", [run_id]
         )
-        return [str(k) for k in keys["keys"][0]] if len(keys) else []
+        return list(dict.fromkeys(str(k) for names in keys["keys"] for k in names))
 
     def extent(self, run_id: str) -> pd.DataFrame:
         """Splits, kinds and steps of a run that have rollouts: what filters can offer."""

@@ -77,7 +77,7 @@ class Session:
         if not self.path.exists():
             try:
                 create_store(root)
-            except OSError as error:
+            except (OSError, duckdb.IOException) as error:
                 raise StoreError(f"no store in {root} and none can be made: {error}") from error
         self._mutex = threading.RLock()
         self._users = 0
