@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from workbench.pages.first_script import FirstScript
 from workbench.pages.page import parse_view
-from workbench.pages.server import Guard, serve
+from workbench.pages.server import Guard, plotly_address, serve
 
 with_app = pytest.mark.xdist_group("browser")
 """Tests of the running app share one with the browser tests."""
@@ -54,6 +54,36 @@ def test_a_page_gets_its_script_before_all_others():
 )
 def test_what_is_no_page_or_is_packed_goes_through_as_it_comes(kind, headers):
     assert _answering(kind, b"<he", b"ad>", **headers).get("/").content == b"<head>"
+
+
+def test_a_proxy_that_a_root_path_names_is_answered():
+    """It hands on its own Host, or its own Origin; another one is refused as ever."""
+    client = TestClient(
+        Guard(_inner, proxy="hub.example.com:8443"), base_url="http://hub.example.com:8443"
+    )
+    origin = {"Origin": "https://hub.example.com:8443"}
+    assert client.get("/", headers=origin).status_code == 200
+    assert client.get("/", headers=origin | {"Host": "127.0.0.1:7860"}).status_code == 200
+    assert client.get("/", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("root", "found"),
+    [
+        (None, "workbench/plotly/"),
+        ("/wb", "/wb/workbench/plotly/"),
+        ("https://hub.example.com/a/wb/", "/a/wb/workbench/plotly/"),
+    ],
+)
+def test_charts_are_asked_for_below_the_path_of_a_proxy(root, found):
+    assert plotly_address(root or "").startswith(found)
+
+
+@pytest.mark.parametrize("root", ["wb", "hub.example.com/wb", "/w b", '/"'])
+def test_a_root_path_that_is_none_is_refused(tmp_path, root):
+    with pytest.raises(ValueError, match="write /PATH or https://HOST/PATH"):
+        serve(tmp_path, root_path=root)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "localhost"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,8 @@ class Router:
     def warm_up(self) -> None:
         """Show every page once to nobody: what Python loads on first use is then loaded."""
         for page in self.pages.values():
+            if not threading.main_thread().is_alive():
+                return  # the script has ended: it must not wait for what it will not show
             try:
                 page.show(self.wb, {"tab": page.name}, EVERYTHING)
             except Exception:  # whoever opens the page is told; here nobody is

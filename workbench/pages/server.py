@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import signal
 import threading
 from collections.abc import Sequence
+from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ QUEUE_SECONDS = 0.05
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]+)?")
 """A ``Host`` header: name or address, perhaps a port, nothing else."""
+ROOT = re.compile(r"(https?://[^/\s]+)?/[^\s\"'<>]*")
 PLOTLY_URL = f"/workbench/plotly/{plotly.__version__.replace('.', '-')}"
 
 # Inline script and style are Gradio's; nothing may be fetched from, sent to or framed by others.
@@ -68,13 +71,19 @@ class Guard:
 
     A browser that was lured to another site cannot use the app: a foreign ``Host`` (DNS rebinding)
     and a foreign ``Origin`` (cross-site request) are refused. Every answer carries ``HEADERS``.
+    ``proxy`` is the one other host that a root path has named.
     """
 
     def __init__(
-        self, app: ASGIApp, hosts: tuple[str, ...] | None = LOOPBACK, frames: str = ""
+        self,
+        app: ASGIApp,
+        hosts: tuple[str, ...] | None = LOOPBACK,
+        frames: str = "",
+        proxy: str = "",
     ) -> None:
         self.app = app
-        self.hosts = hosts
+        self.hosts = hosts if hosts is None or not proxy else (*hosts, HOST.sub(r"\1", proxy))
+        self.proxy = proxy
         policy = POLICY.replace(
             "frame-ancestors 'self'", f"frame-ancestors 'self' {frames}".strip()
         )
@@ -111,9 +120,15 @@ class Guard:
         if self.hosts is not None and (name is None or name[1].lower() not in self.hosts):
             return f"Host {host!r} is not this app"
         origin = headers.get("origin", b"").decode("latin-1")
-        if origin and urlsplit(origin).netloc != host:
+        if origin and urlsplit(origin).netloc not in (host, self.proxy or host):
             return f"Origin {origin!r} is not this app"
         return ""
+
+
+def plotly_address(root: str) -> str:
+    """Where a page finds Plotly: below the root path of a proxy, or beside the page itself."""
+    path = urlsplit(root).path
+    return f"{path.rstrip('/')}{PLOTLY_URL}" if path else PLOTLY_URL[1:]
 
 
 def _plotly(request: Any) -> FileResponse:
@@ -156,16 +171,18 @@ class WorkbenchBlocks(SkippingBlocks):
                 launcher.allowed_functions = ()
             if launcher.allowed_paths is None:
                 launcher.allowed_paths = ()
+        root = kwargs.get("root_path") or os.environ.get("GRADIO_ROOT_PATH", "")
+        proxy = urlsplit(root).netloc.lower()
         own = {
             "routes": [Route(PLOTLY_URL, _plotly)],
             "middleware": [
-                Middleware(Guard, hosts=hosts, frames=self.frames),
+                Middleware(Guard, hosts=hosts, frames=self.frames, proxy=proxy),
                 Middleware(FirstScript, script=asset("frames.js")),
             ],
         }
         kwargs["app_kwargs"] = {**own, **(kwargs.get("app_kwargs") or {})}
         script = f"<script>{asset('workbench.js')}</script>"
-        head = f'<meta name="wb-plotly" content="{PLOTLY_URL}">{script}'
+        head = f'<meta name="wb-plotly" content="{escape(plotly_address(root))}">{script}'
         defaults = {
             "theme": theme(),
             "css": asset("workbench.css"),
@@ -199,6 +216,7 @@ def serve(
     open_browser: bool = False,
     block: bool = True,
     embed: bool = False,
+    root_path: str | None = None,
 ) -> gr.Blocks:
     """Serve the app; on SIGTERM or Ctrl-C it ends at once and leaves every run running.
 
@@ -215,18 +233,23 @@ def serve(
         open_browser: open a tab on it.
         block: stay until told to end; False returns the app at once (a notebook).
         embed: let notebooks on this machine, and VS Code, show it below a cell.
+        root_path: the path below which a proxy shows the app, e.g. ``/wb``, or its whole address,
+            ``https://hub.example.com/wb``, where the proxy hands on its own Host or Origin.
 
     Raises:
-        ValueError: a public address without ``auth``.
+        ValueError: a public address without ``auth``, or a root path that is none.
         OSError: the port is taken.
     """
     from workbench.pages.app import build_app
 
+    if root_path is not None and not ROOT.fullmatch(root_path):
+        raise ValueError(f"root path {root_path!r}: write /PATH or https://HOST/PATH")
     if host not in LOOPBACK and not auth:  # refused before anything is built
         raise ValueError(f"host {host!r} is open to others: give --auth USER:PASSWORD")
     ended = end_on_signal() if block else None  # before anybody can see that the app is up
     app = build_app(runs_dir, allowed_functions, max_runs, allowed_paths)
-    threading.Thread(target=app.desk.warm_up, name="warm-up", daemon=True).start()
+    # no daemon: Python must not end while it is inside DuckDB, which would abort the process
+    threading.Thread(target=app.desk.warm_up, name="warm-up").start()
     if embed:
         app.frames = NOTEBOOKS
     app.launch(
@@ -238,9 +261,11 @@ def serve(
         quiet=True,
         inline=embed,
         height=800,
+        root_path=root_path,
     )
     if ended is not None:
         wait_for_end(app, ended)
+    atexit.register(app.close, verbose=False)  # a script that ends lets no request go on
     return app
 
 

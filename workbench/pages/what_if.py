@@ -164,7 +164,7 @@ def panel(
     )
     used = rows["advantage"].to_numpy(dtype=float)
     new = other.advantages[inside]
-    flips = int(((used * new) < 0).sum())
+    flips = int((np.sign(used) * np.sign(new) < 0).sum())
     rank = pd.Series(used).rank().corr(pd.Series(new).rank()) if len(used) > 1 else float("nan")
     problem = (
         f'<div class="wb-error" role="alert">{esc(other.problem)}</div>' if other.problem else ""

@@ -249,7 +249,7 @@
   // Charts: figures come as Plotly JSON without colours of their own; the page's theme fills them in.
   const load = () => (plotly ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = document.querySelector("meta[name=wb-plotly]").content;
+    script.src = document.querySelector("meta[name=wb-plotly]").content; // relative: below a proxy
     script.onload = () => resolve(window.Plotly); script.onerror = () => { plotly = null; reject(new Error("plotly.min.js did not load")); };
     document.head.append(script);
   }));
