@@ -42,7 +42,7 @@ class WhatIf:
     @property
     def flipped(self) -> np.ndarray:
         """(N,) whether the advantage's sign turned from one side to the other."""
-        return np.asarray(self.advantages * self.rows.advantages < 0)
+        return np.asarray(np.sign(self.advantages) * np.sign(self.rows.advantages) < 0)
 
     @property
     def sign_flips(self) -> float:
