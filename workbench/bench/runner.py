@@ -8,7 +8,6 @@ cuts off is thrown away and run again at the next call.
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import json
 import multiprocessing
@@ -27,7 +26,8 @@ from pathlib import Path
 from workbench.bench.cells import Cell
 from workbench.launcher import Launcher
 from workbench.running import processes, rundir
-from workbench.running.rundir import ACTIVE, LauncherError
+from workbench.running.locks import LAUNCHER, held
+from workbench.running.rundir import ACTIVE
 from workbench.running.stopping import stop_phases
 from workbench.store.state import read_state, write_atomically, write_state
 
@@ -38,6 +38,7 @@ BODIES = {
     "rows": "workbench.bench.offline_rows:main",
 }
 """What a cell's child calls with its run directory, by the cell's trainer."""
+LOCK = ".bench.lock"
 PRELOAD = "workbench.bench.warm"
 """What the server process imports before it forks the first child."""
 CALM = {
@@ -102,12 +103,12 @@ def run_cells(
         says why, and the next call tries it again.
 
     Raises:
-        LauncherError: Another benchmark is running in this directory.
+        LockedError: Another benchmark is running in this directory.
     """
     if jobs < 1:
         raise ValueError(f"jobs: {jobs} is not allowed; it must be at least 1")
     tell = watch or (lambda event: None)
-    with _only_one(runs_dir), _interruptible():
+    with held(runs_dir / LOCK, 0.0), _interruptible():
         _clear(cells, runs_dir)
         done = finished(runs_dir)
         todo = {c.name: c for c in cells if c.name not in done}
@@ -115,19 +116,6 @@ def run_cells(
             _run(list(todo.values()), runs_dir, jobs, tell, bodies or BODIES)
     done = finished(runs_dir)
     return {c.name: done[c.name] for c in cells if c.name in done}
-
-
-@contextmanager
-def _only_one(runs_dir: Path) -> Iterator[None]:
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    with (runs_dir / ".bench.lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LauncherError(
-                f"another benchmark is running in {runs_dir}; wait for it or use --runs-dir"
-            ) from error
-        yield
 
 
 @contextmanager
@@ -187,7 +175,7 @@ def _start(
     runs_dir: Path,
     bodies: dict[str, str],
 ) -> _Child:
-    with rundir.lock(runs_dir):
+    with held(runs_dir / LAUNCHER):
         run_id = rundir.create(runs_dir, cell.named_config, token=None, parent=None, cwd=Path.cwd())
         path = runs_dir / run_id
         write_state(path, status="starting", starts=1)
