@@ -21,15 +21,6 @@ from workbench.store.state import read_state, write_state
 CHILD = (sys.executable, str(Path(__file__).with_name("launcher_child.py")))
 
 
-@pytest.fixture
-def runs_dir(tmp_path, monkeypatch):
-    """A runs directory whose processes are gone when the test ends."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
-    yield tmp_path / "runs"
-    for path in (tmp_path / "runs").glob("*/process.json"):
-        processes.end_group(read_process(path.parent), path.parent, signal.SIGKILL, 5)
-
-
 def launcher(runs_dir, **options) -> Launcher:
     return Launcher(runs_dir, command=CHILD, **options)
 

@@ -1,4 +1,4 @@
-"""States that tell the truth: ended means gone, whoever waits starts, locks end, kills leave nothing.
+"""States that tell the truth: ended means gone, whoever waits starts, locks end, kills are mended.
 
 Real processes and real kills; ``launcher_child.py`` says how the children behave.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from store_batches import fill, make_run
-from test_launcher_life import launcher, linked, runs_dir, wait_for  # noqa: F401 - a fixture
+from test_launcher_life import launcher, linked, wait_for
 
 from workbench.api import Workbench
 from workbench.config.io import load
