@@ -2,7 +2,7 @@
 
 well: steps, stops when asked. deaf: ignores stop file and SIGTERM, and has a deaf grandchild.
 polite: ignores the stop file, ends on SIGTERM. ranks: has a child in a session of its own.
-crash: ends without a word. fail: says failed. lingers: ends a second after its last word.
+crash: ends without a word. fail: says failed. lingers: ends half a second after its last word.
 odd: fails with half an emoji in its text.
 """
 
@@ -44,13 +44,13 @@ def main() -> int:
     while step < steps:
         if (run_dir / "stop").exists() and mode in ("well", "lingers"):
             write_state(run_dir, status="stopped", step=step)
-            time.sleep(mode == "lingers")
+            time.sleep(0.5 * (mode == "lingers"))
             return 0
         step += 1
         write_state(run_dir, status="running", step=step, steps_per_second=50.0, headline=0.5)
         time.sleep(float(os.environ.get("FAKE_STEP", "0.02")))
     write_state(run_dir, status="finished", step=step)
-    time.sleep(mode == "lingers")
+    time.sleep(0.5 * (mode == "lingers"))
     return 0
 
 

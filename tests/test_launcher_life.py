@@ -154,6 +154,7 @@ def test_a_grandchild_that_outlives_its_leader_is_found_and_ended(runs_dir, monk
     path = runs_dir / run_id
     wait_for(lambda: len(processes.group(read_process(path), path)) == 2)
     os.kill(read_process(path)["pid"], signal.SIGKILL)
+    wait_for(lambda: not processes.alive(read_process(path)))
     (left,) = processes.group(read_process(path), path)
     for reached in (runs, launcher(linked(runs_dir))):
         info = reached.get(run_id)
