@@ -11,8 +11,8 @@ from browser import App, Watched, chromium, start_app, watch, watched
 from pages_world import make_world
 from playwright.sync_api import Browser, BrowserContext
 
-from workbench.running import processes
-from workbench.running.rundir import read_process
+from workbench.runs import processes
+from workbench.runs.rundir import read_process
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ import pytest
 from store_batches import fill, make_run
 from test_launcher_life import launcher, linked, wait_for
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.config.io import load
-from workbench.running import locks, processes, rundir
-from workbench.running.locks import LAUNCHER, LockedError, held
-from workbench.running.rundir import ENDED, LauncherError, read_process
+from workbench.runs import locks, processes, rundir
+from workbench.runs.locks import LAUNCHER, LockedError, held
+from workbench.runs.rundir import ENDED, LauncherError, read_process
 from workbench.store.reader import Store
 from workbench.store.state import read_state, write_state
 
@@ -116,7 +116,7 @@ def test_a_lock_says_who_holds_it_and_waiting_ends(tmp_path, monkeypatch):
     path = tmp_path / "runs" / LAUNCHER
     assert path.stat().st_mode & 0o777 == 0o600, "who can only read must not be able to hold it"
     code = (
-        "import sys, time; from pathlib import Path; from workbench.running.locks import held\n"
+        "import sys, time; from pathlib import Path; from workbench.runs.locks import held\n"
         f"with held(Path({str(path)!r})):\n    print('held', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -146,8 +146,8 @@ def test_those_who_share_a_directory_share_its_locks(tmp_path):
 
 KILLED = """
 import os, signal, shutil, sys
-from workbench.launcher import Launcher
-from workbench.running import rundir
+from workbench.runs.launcher import Launcher
+from workbench.runs import rundir
 from workbench.config.io import load
 
 def dies(module, name, after):
