@@ -9,6 +9,7 @@ visible as segments.
 from __future__ import annotations
 
 import argparse
+import glob
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,13 +22,15 @@ from workbench.store.catalog import (
     OWN_FOLDER,
     create_store,
     ensure_own_folder,
+    own_files,
     store_path,
 )
 from workbench.store.errors import StoreBusyError, StoreError, StoreVersionError
 from workbench.store.listing import Listing, run_names
-from workbench.store.migrations import bring_up
+from workbench.store.migrations import bring_up, read_meta
 from workbench.store.moving import Batch, Loaded, Report, finish, load, move
 from workbench.store.retention import budgets, prune_checkpoints, prune_contexts
+from workbench.store.scan import quoted
 from workbench.store.schema import SCHEMA_VERSION
 from workbench.store.session import is_busy, reader_waits, waiting_mark
 from workbench.store.state import read_state
@@ -58,7 +61,7 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
 
     Raises:
         StoreVersionError: a newer workbench wrote the store.
-        StoreError: the store is damaged or its disk is full, or a damaged segment cannot be moved.
+        StoreError: the store is damaged, or its disk is full.
         OSError: the runs directory cannot be written.
     """
     root = Path(runs_dir).resolve()
@@ -114,7 +117,9 @@ def connect(path: Path, patience: float) -> duckdb.DuckDBPyConnection:
     try:
         while True:
             try:
-                return duckdb.connect(str(path), config={"temp_directory": ""})
+                con = duckdb.connect(str(path), config={"temp_directory": ""})
+                _lock(con, path)
+                return con
             except duckdb.Error as error:
                 if not is_busy(error) and "different configuration" not in str(error):
                     raise StoreError(f"{path} cannot be opened: {error}") from error
@@ -126,6 +131,17 @@ def connect(path: Path, patience: float) -> duckdb.DuckDBPyConnection:
         mark.unlink(missing_ok=True)
 
 
+def _lock(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Let nothing that is written in the file reach out of its directory."""
+    own = ", ".join(quoted(str(p)) for p in own_files(path))
+    # the second is how the views that are made over segments spell it
+    places = ", ".join(quoted(p) for p in (str(path.parent), glob.escape(str(path.parent))))
+    con.execute(f"SET allowed_directories = [{places}]")
+    con.execute(f"SET allowed_paths = [{own}]")
+    con.execute("SET enable_external_access = false")
+    con.execute("SET lock_configuration = true")
+
+
 def _nothing_to_do(root: Path) -> bool:
     listing = Listing(root)
     runs = run_names(root)
@@ -134,18 +150,19 @@ def _nothing_to_do(root: Path) -> bool:
         return False
     try:
         with duckdb.connect(str(store_path(root)), read_only=True) as con:
-            meta = dict(con.execute("SELECT key, value FROM archive.meta").fetchall())
-    except duckdb.Error:
+            return read_meta(con) == (SCHEMA_VERSION, str(root))
+    except (duckdb.Error, StoreError):
         return False
-    return (meta.get("schema"), meta.get("root")) == (str(SCHEMA_VERSION), str(root))
 
 
 def _begin(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> set[str]:
     """Upgrade, finish what a killed archive left, drop deleted runs and return their ids."""
     before = bring_up(con, root, store_path(root))
-    if before is not None:
+    if before == 0:
+        report.messages.append("the store file was empty and is made anew")
+    elif before is not None:
         report.messages.append(f"views rebuilt for {root}, schema {before} -> {SCHEMA_VERSION}")
-    finish(con, root)
+    finish(con, root, report)
     tombstones = tuple(name for _, name in Listing(root).segments("deletions", [OWN_FOLDER]))
     with duckdb.connect() as reader:
         loaded = load(reader, root, Batch("deletions", OWN_FOLDER, tombstones), report)

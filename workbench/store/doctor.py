@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.store.archive import LIVE, STALE_SECONDS
 from workbench.store.catalog import ARCHIVED, OWN_FOLDER, VIEWS, store_path
-from workbench.store.damage import quarantine_damaged, quarantined
+from workbench.store.damage import check_rows, check_segments, quarantined
 from workbench.store.errors import StoreError
 from workbench.store.listing import Listing, run_names
 from workbench.store.schema import SCHEMA_VERSION, TABLES
@@ -157,7 +157,11 @@ def _read_segments(root: Path, runs: list[str], health: Health) -> None:
     for table in TABLES:
         found = listing.segments(table, runs)
         paths = [root / run / "segments" / table / file for run, file in found]
-        health.problems += [str(d) for d in quarantine_damaged(paths)]
+        checked = check_segments(paths)
+        rows = check_rows(checked.whole)
+        health.problems += [str(d) for d in checked.damaged + rows.damaged]
+        for path, why in (checked.unreadable | rows.unreadable).items():
+            health.problems.append(f"{path} cannot be read now: {why}")
 
 
 def _ask_store(root: Path, health: Health) -> None:

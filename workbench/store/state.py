@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,16 +29,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: the directory is missing, read-only or full; the old file is then untouched.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:  # its mode is what the user's umask leaves
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     fsync_dir(path.parent)
 
@@ -46,18 +45,22 @@ def write_atomically(path: Path, data: bytes) -> None:
 def plain(value: Any) -> Any:
     """``value`` as JSON can hold it: numpy scalars become numbers, NaN and infinities null.
 
+    Half of a surrogate pair, which no UTF-8 text can hold, becomes a question mark.
+
     Raises:
         TypeError: something that is neither a number, text, None, list nor mapping.
     """
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {plain(str(k)): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if value is None or isinstance(value, str | int | float):
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if value is None or isinstance(value, int | float):
         return value
     raise TypeError(f"{type(value).__name__} {value!r} cannot be part of a run's state")
 
