@@ -26,6 +26,7 @@ from workbench.store.catalog import (
     store_path,
 )
 from workbench.store.errors import StoreBusyError, StoreError, StoreVersionError
+from workbench.store.leftovers import find, remove
 from workbench.store.listing import Listing, run_names
 from workbench.store.migrations import bring_up, read_meta
 from workbench.store.moving import Batch, Loaded, Report, finish, load, move
@@ -33,7 +34,7 @@ from workbench.store.retention import budgets, prune_checkpoints, prune_contexts
 from workbench.store.scan import quoted
 from workbench.store.schema import SCHEMA_VERSION
 from workbench.store.session import is_busy, reader_waits, waiting_mark
-from workbench.store.state import read_state
+from workbench.store.state import is_live
 
 HOLD_SECONDS = 0.5
 """The lock is given back after about this long, so that readers (who wait 2 s) come through."""
@@ -46,9 +47,6 @@ PORTION_ROWS = 12_800
 
 LIVE_SEGMENTS = 64
 """Segments of a table that a live run must have gathered before they are worth moving."""
-
-STALE_SECONDS = 120.0
-LIVE = ("queued", "starting", "running", "stopping")
 
 
 def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 10.0) -> Report:
@@ -67,6 +65,9 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
     root = Path(runs_dir).resolve()
     create_store(root)
     report = Report()
+    for left in find(root):
+        remove(left)
+        report.messages.append(f"removed {left}")
     if run_id is None and _nothing_to_do(root):
         return report  # the lock is not taken at all, so that passing by often costs nobody
     try:
@@ -184,7 +185,7 @@ def _batches(root: Path, run_id: str | None, deleted: set[str], report: Report) 
         if _schema_of(listing, root, run) > SCHEMA_VERSION:
             report.messages.append(f"{run} was written by a newer workbench: left as segments")
             continue
-        live = run_id is None and _is_live(root / run)
+        live = run_id is None and is_live(root / run)
         for table in ARCHIVED:
             files = [name for _, name in listing.segments(table, [run])]
             if live and len(files) < LIVE_SEGMENTS:
@@ -237,12 +238,6 @@ def _portions(
                 portion = []
     if portion:
         yield portion
-
-
-def _is_live(run_dir: Path) -> bool:
-    state = read_state(run_dir)
-    fresh = time.time() - float(state.get("heartbeat") or 0) < STALE_SECONDS
-    return state.get("status") in LIVE and fresh
 
 
 def _schema_of(listing: Listing, root: Path, run: str) -> int:

@@ -120,13 +120,13 @@ class Listing:
             except (FileNotFoundError, NotADirectoryError):
                 found = nothing
             except (ValueError, RecursionError) as error:  # its content: reading again changes none
-                self.problems[path] = f"damaged: {error}"
+                self.problems[path] = f"is damaged: {error}"
                 return nothing
             except OSError as error:
                 if tries > 1 and path not in self.problems:
                     time.sleep(READ_PAUSE)
                     continue
-                self.problems[path] = str(error.strerror)
+                self.problems[path] = f"cannot be read: {error.strerror}"
                 return nothing
             self.problems.pop(path, None)
             return found

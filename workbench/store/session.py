@@ -147,9 +147,8 @@ class Session:
                 f"run {run.name}: rows of {table} are missing, since {found[0].path.name}{more} is "
                 f"damaged ({found[0].reason}); `workbench doctor` lists what was set aside"
             )
-        unreadable = {str(p): why for p, why in self.cache.unreadable.items()}
-        for path, why in (unreadable | self.cache.listing.problems).items():
-            notes.append(f"{path} is left out: {why}")
+        unreadable = {str(p): f"cannot be read: {w}" for p, w in self.cache.unreadable.items()}
+        notes += [f"{p} {w}" for p, w in (unreadable | self.cache.listing.problems).items()]
         for name in odd_names(self.root):
             notes.append(f"directory {name} is left out: its name is no UTF-8 text; rename it")
         if self.moved_from is not None:

@@ -90,8 +90,10 @@ def read_state(run_dir: Path | str) -> dict[str, Any]:
         state = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return {"status": "failed", "message": f"{path.name} is damaged: {error}"}
+    except OSError as error:
+        return {"status": "failed", "message": f"{path.name} cannot be read: {error.strerror}"}
     if not isinstance(state, dict):
         return {"status": "failed", "message": f"{path.name} is damaged: no mapping"}
     wrong = [k for k, kinds in _KINDS.items() if k in state and not _is_a(state[k], kinds)]
@@ -112,3 +114,14 @@ def write_state(run_dir: Path | str, **changes: Any) -> dict[str, Any]:
     state = {**read_state(run_dir), **plain(changes), "heartbeat": time.time()}
     write_atomically(run_dir / "state.json", json.dumps(state, indent=1).encode())
     return state
+
+
+STALE_SECONDS = 120.0
+LIVE = ("queued", "starting", "running", "stopping")
+
+
+def is_live(run_dir: Path) -> bool:
+    """Whether a run says of itself that it goes on, and said so not long ago."""
+    state = read_state(run_dir)
+    fresh = time.time() - float(state.get("heartbeat") or 0) < STALE_SECONDS
+    return state.get("status") in LIVE and fresh
