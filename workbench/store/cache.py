@@ -14,9 +14,9 @@ import duckdb
 import pyarrow as pa
 
 from workbench.store.catalog import OWN_FOLDER
-from workbench.store.damage import Checked, Damaged, check_rows, check_segments
 from workbench.store.errors import StoreError
-from workbench.store.listing import Listing, Segment, run_names
+from workbench.store.manifest import Listing, Segment, run_names
+from workbench.store.quarantine import Checked, Damaged, check_rows, check_segments
 from workbench.store.scan import scan_segments
 from workbench.store.schema import TABLES, Table, sql_columns
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from workbench.store.archive import archive
 from workbench.store.catalog import ARCHIVED, OWN_FOLDER, VIEWS, store_path
-from workbench.store.damage import check_rows, check_segments, quarantined, restore
 from workbench.store.errors import StoreError
 from workbench.store.leftovers import find, remove
-from workbench.store.listing import EMPTY_SEGMENTS, Listing, odd_names, run_names
+from workbench.store.manifest import EMPTY_SEGMENTS, Listing, odd_names, run_names
+from workbench.store.quarantine import check_rows, check_segments, quarantined, restore
 from workbench.store.schema import SCHEMA_VERSION, TABLES
 from workbench.store.segments import read_bytes, why_damaged
 from workbench.store.session import session_for

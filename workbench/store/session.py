@@ -35,10 +35,10 @@ from workbench.store.catalog import (
     store_path,
 )
 from workbench.store.contexts import read_contexts
-from workbench.store.damage import Damaged, quarantined
 from workbench.store.errors import QueryError, StoreBusyError, StoreError, StoreWarning
-from workbench.store.listing import odd_names
+from workbench.store.manifest import odd_names
 from workbench.store.migrations import read_meta
+from workbench.store.quarantine import Damaged, quarantined
 from workbench.store.sandbox import check_select
 from workbench.store.scan import quoted
 from workbench.store.schema import SCHEMA_VERSION
