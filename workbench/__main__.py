@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from workbench import __version__
 from workbench.bench import cli as bench
 from workbench.commands import (
     analysis,
@@ -23,6 +22,7 @@ from workbench.commands import (
     sweep,
 )  # fmt: skip
 from workbench.commands.base import Command, UsageError
+from workbench.version import __version__
 
 COMMANDS: dict[str, Command] = {
     "run": runs.RUN,
