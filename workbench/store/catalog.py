@@ -15,22 +15,13 @@ from pathlib import Path
 
 import duckdb
 
-<<<<<<< HEAD
-from workbench import __version__
 from workbench.store.errors import StoreError, StoreVersionError
-=======
-from workbench.store.errors import StoreVersionError
->>>>>>> main
 from workbench.store.manifest import EMPTY_SEGMENTS
 from workbench.store.scan import quoted, scan_pattern
 from workbench.store.schema import SCHEMA_VERSION, TABLES, Table, sql_columns
 from workbench.store.segments import write_segment
-<<<<<<< HEAD
 from workbench.store.state import fsync_dir, write_atomically
-=======
-from workbench.store.state import write_atomically
 from workbench.version import __version__
->>>>>>> main
 
 STORE_FILE = "workbench.duckdb"
 OWN_FOLDER = ".workbench"
