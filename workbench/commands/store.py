@@ -153,13 +153,18 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mend",
+        action="store_true",
+        help="first clear what killed processes left, and put back what is whole",
+    )
     json_flag(parser)
 
 
 def _doctor(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
-    health = Workbench(args.runs_dir).doctor()
+    health = Workbench(args.runs_dir).doctor(args.mend)
     print_json(health.as_dict()) if args.json else print(health)
     return 0 if health.healthy else 1
 

@@ -52,14 +52,8 @@ class Store:
 
     @property
     def notices(self) -> list[str]:
-        """What the reader of the store should know: damaged segments, a moved directory."""
-        notes = [str(d) for d in self._session.cache.damaged]
-        if self._session.moved_from is not None:
-            notes.append(
-                f"the store was made in {self._session.moved_from} and now lies in "
-                f"{self.runs_dir}: run `workbench archive` to rebuild its views for other clients"
-            )
-        return notes
+        """What is missing from answers, and why, one line each; see ``Session.notices``."""
+        return self._session.notices()
 
     @property
     def waiting(self) -> int:
