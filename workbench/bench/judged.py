@@ -10,8 +10,8 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import Any
 
-from workbench.tasks.etudes.judge import judge as score
 from workbench.objectives.format import text_of
+from workbench.tasks.etudes.judge import judge as score
 from workbench.types import Example
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.arrays import as_floats, check_groups, check_matrix, give_back
+from workbench.core.arrays import as_floats, check_groups, check_matrix, to_like
 from workbench.types import Floats
 
 Bools = NDArray[np.bool_]
@@ -133,7 +133,7 @@ def aggregate(
         advantages = _whiten(z * factors, factors > 0)
     else:
         advantages = _normalize(scalars, num_generations, scale_rewards) * factors
-    return give_back(scalars, rewards), give_back(np.nan_to_num(advantages, nan=0.0), rewards)
+    return to_like(scalars, rewards), to_like(np.nan_to_num(advantages, nan=0.0), rewards)
 
 
 def _rows(values: Any, rows: int, name: str) -> Floats:

@@ -28,6 +28,7 @@ NEEDS = frozenset({"entropy", "answer", "reference"})
 """What an objective can ask of the scoring pass: token entropies, the reference answer appended,
 the frozen reference policy."""
 
+
 @dataclass(frozen=True)
 class Objective:
     """One reward objective and the range it declares; None where it declares no bound."""
