@@ -88,8 +88,8 @@ def aggregate(
     ``sum_then_normalize`` (GRPO): R_i = sum_k w_ik r_ik; A_i = (R_i - mean_g R) / (std_g R + eps),
     where ``scale_rewards`` picks the deviation of the group, of the batch, or none.
     ``normalize_then_sum`` (GDPO): Z_i = sum_k w_ik z_ik with z the group's z-scores;
-    A_i = (Z_i - mean Z) / (std Z + eps) over the batch. ``scale_rewards`` plays no part there. R_i is
-    the weighted sum of the rewards there too: the mean of Z is 0 whatever the policy does.
+    A_i = (Z_i - mean Z) / (std Z + eps) over the batch. ``scale_rewards`` plays no part there. R_i
+    is the weighted sum of the rewards there too: the mean of Z is 0 whatever the policy does.
 
     Args:
         rewards: (N, K), rows ordered group by group, NaN where an objective does not apply.

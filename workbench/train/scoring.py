@@ -64,6 +64,11 @@ class Scores:
     graph: TokenGraph | None = None
 
     @property
+    def policy_logp(self) -> Floats:
+        """(N,) log-probability of each completion under the policy, at the sampling temperature."""
+        return np.array([row.sum() for row in self.token_logps])
+
+    @property
     def behaviour_logp(self) -> Floats:
         """(N,) log-probability that each completion had when it was sampled."""
         drawn = self.token_logps if self.sampling_logps is None else self.sampling_logps
