@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from workbench.core.advantages import aggregate, gdpo_advantages, grpo_advantages
+from workbench.core.advantages import (
+    aggregate,
+    gdpo_advantages,
+    group_z_scores,
+    grpo_advantages,
+)
 from workbench.core.ragged import aggregate_segments
 
 NAN = float("nan")
