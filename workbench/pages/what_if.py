@@ -49,7 +49,7 @@ def alternative(
     Without any, every row gets the mean weights of the chosen group: one yardstick for all rows.
     """
     config = config_of(wb, run_id)
-    rows = rows_from_frame(step, names, config.grpo.kl_in_reward, config.aggregation)
+    rows = rows_from_frame(step, names, config.grpo.kl_in_reward)
     how = {"aggregation": config.aggregation, "scale_rewards": config.grpo.scale_rewards}
     mine = (step["prompt_id"] == view.get("prompt")).to_numpy()
     sliders = matrix(step["weights"], names)[mine].mean(axis=0)

@@ -122,6 +122,8 @@ def encode_rollouts(
         "behaviour_logp": nan_as_null(batch.behaviour_logp, rows),
         "reference_logp": nan_as_null(batch.reference_logp, rows),
         "judge": nan_as_null(batch.judge, rows),
+        "loss_tokens": None if batch.loss_tokens is None else np.asarray(batch.loss_tokens),
+        "prompt_token_ids": _ragged(batch.prompt_token_ids, np.int32),
         "token_ids": _ragged(batch.token_ids, np.int32),
         "token_entropies": _ragged(batch.token_entropies, np.float32),
         "time": time,

@@ -30,7 +30,7 @@ from workbench.config.hub import loading
 from workbench.objectives import resolve
 from workbench.tasks.etudes import POLICY_DIR
 from workbench.train.rewards import ObjectiveReward
-from workbench.train.text import encode_prompts, with_system_prompt
+from workbench.train.text import Rendering
 from workbench.types import Example
 
 MANAGED = {
@@ -182,9 +182,9 @@ def check_lengths(
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is None or not examples:
         return
-    prompts = [with_system_prompt(e, config.policy.system_prompt) for e in examples]
+    rendering = Rendering.of(config, tokenizer)
     completion = config.grpo.max_completion_length
-    lengths = [len(ids) for ids in encode_prompts(tokenizer, prompts)]
+    lengths = [len(ids) for ids in rendering.encode([rendering.prompt(e) for e in examples])]
     longest = int(np.argmax(lengths))
     room = context - lengths[longest]
     if completion > room:
