@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from store_batches import fill, make_run
 from test_launcher_life import launcher, linked, wait_for
+from workbench.runs.locks import LAUNCHER, LockedError, held
 
 from workbench.api.workbench import Workbench
 from workbench.config.io import load
 from workbench.runs import locks, processes, rundir
-from workbench.runs.locks import LAUNCHER, LockedError, held
 from workbench.runs.rundir import ENDED, LauncherError, read_process
 from workbench.store.reader import Store
 from workbench.store.state import read_state, write_state

@@ -55,7 +55,8 @@ class Task:
     ``train``: what the policy trains on, anchors included. ``calibration``: probe prompts and
     everything that is tuned. ``report``: read by evaluations alone. ``answer_lead`` is the text
     between a completion and the reference answer where the perplexity objective scores the latter,
-    e.g. ``"answer :"``; it is read by the model, but not scored.
+    e.g. ``"answer :"``; it is read by the model, but not scored. ``notes`` say what was left out of
+    the rows and what to know of them, a sentence each.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Task:
     report: tuple[Example, ...]
     judge: Judge | None = None
     answer_lead: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class RunWriter:
     def rollouts(self, batch: RolloutBatch | Callable[[], RolloutBatch]) -> None:
         """Publish the N completions of one step, and their contexts where there are any.
 
-        A function is called in the writer's thread, so that making the batch costs the caller nothing.
+        A function is called in the writer's thread: making the batch costs the caller nothing.
         """
         now = time.time()
 

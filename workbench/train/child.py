@@ -109,6 +109,9 @@ class Child:
 
         self.prepare(config, task)
         session = Session.load(config, task).on_device()
+        task = session.task
+        for note in task.notes:
+            self.say(f"task: {note}")
         parameters = sum(p.numel() for p in session.model.parameters())
         threads = choose_threads(parameters)
         self.say(f"policy {config.policy.model}: {parameters:,} parameters, {threads} threads")
