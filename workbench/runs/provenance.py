@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from workbench.version import __version__
+from workbench import __version__
 from workbench.config import RunConfig
 from workbench.config.text import command_line
 from workbench.formatting import visible

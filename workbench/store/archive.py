@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -241,9 +242,8 @@ def _portions(
 
 
 def _schema_of(listing: Listing, root: Path, run: str) -> int:
-    text = listing.json_text(f"{root}/{run}/run.json")
-    found = duckdb.execute("SELECT ($1::JSON->>'schema')::INTEGER", [text]).fetchall()[0][0]
-    return int(found or SCHEMA_VERSION)
+    found = json.loads(listing.json_text(f"{root}/{run}/run.json")).get("schema")
+    return found if isinstance(found, int) else SCHEMA_VERSION
 
 
 def _end(runs: Iterator[str], root: Path, report: Report, patience: float) -> bool:

@@ -169,14 +169,22 @@ def _measure(root: Path, runs: list[str], health: Health) -> None:
     listing = Listing(root)
     for table in TABLES:
         found = list(listing.segments(table, [OWN_FOLDER, *runs]))
-        sizes = sum((root / r / "segments" / table / f).stat().st_size for r, f in found)
+        sizes = sum(_bytes(root / r / "segments" / table / f) for r, f in found)
         if table == "contexts":
             health.context_bytes = sizes
         else:
             health.segments[table] = len(found)
             health.segment_bytes += sizes
     checkpoints = (p for p in root.glob("*/checkpoints/**/*") if p.is_file())
-    health.checkpoint_bytes = sum(p.stat().st_size for p in checkpoints)
+    health.checkpoint_bytes = sum(_bytes(p) for p in checkpoints)
+
+
+def _bytes(path: Path) -> int:
+    """Size of a file; 0 where it was archived or deleted since it was listed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _look_at_runs(root: Path, runs: list[str], health: Health) -> None:
@@ -188,9 +196,7 @@ def _look_at_runs(root: Path, runs: list[str], health: Health) -> None:
         identity = json.loads(listing.json_text(str(identity_path)))
         if str(identity_path) in listing.problems:
             why = listing.problems[str(identity_path)]
-            health.problems.append(
-                f"{identity_path} is left out, {why}: delete the run, or restore it"
-            )
+            health.problems.append(f"{identity_path} {why}: delete the run, or restore the file")
             continue
         state = read_state(root / run)
         status = str(state.get("status", "queued"))

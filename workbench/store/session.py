@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ BUSY_SECONDS = 2.0
 WAY_SECONDS = 0.3
 """How long a reader holds back at most for an archive that waits for the lock."""
 
+QUERY_THREADS = 4
 RENEW_AFTER = 2000
 """How often the store is attached before the database around it is made anew: of each time DuckDB
 keeps a few kilobytes until the connection closes, which pages that watch a run add up to."""
@@ -117,6 +118,7 @@ class Session:
         self.path = path
         self.copies = copies
         self.moved_from: str | None = None
+        self._memory: str | None = None
         self._mutex = threading.RLock()
         self._users = 0
         self._is_attached = False
@@ -129,6 +131,12 @@ class Session:
     def close(self) -> None:
         """Let go of everything; the session is of no use afterwards."""
         self._con.close()
+
+    def limit_memory(self, size: str) -> None:
+        """Make the database anew with a limit on its memory, such as ``2GB``, and few threads."""
+        self._memory = size
+        self._con.close()
+        self._connect()
 
     def notices(self) -> list[str]:
         """What is missing from the answers, and why, one line each; empty: nothing.
@@ -163,7 +171,11 @@ class Session:
         cache = self.cache
         if not (self._set_aside or cache.damaged or cache.unreadable or cache.listing.problems):
             return
-        for text in self.notices():
+        self.tell(self.notices())
+
+    def tell(self, notices: Iterable[str]) -> None:
+        """Warn of each notice, once in this process."""
+        for text in notices:
             if text not in self._told:
                 self._told.add(text)
                 warnings.warn(text, StoreWarning, stacklevel=2)
@@ -179,6 +191,9 @@ class Session:
                 "temp_directory": "",
             },
         )
+        if self._memory is not None:
+            self._con.execute(f"SET memory_limit = {quoted(self._memory)}")
+            self._con.execute(f"SET threads = {min(os.cpu_count() or 1, QUERY_THREADS)}")
         allowed = ", ".join(quoted(str(p)) for p in own_files(self.path))
         self._con.execute(f"SET allowed_paths = [{allowed}]")
         self._con.execute("SET enable_external_access = false")
@@ -263,6 +278,8 @@ class Session:
                 raise QueryError(
                     f"the query took longer than {seconds:g} s and was ended"
                 ) from error
+            except duckdb.OutOfMemoryException as error:
+                raise QueryError("the query needed more memory than it may have") from error
             except duckdb.Error as error:
                 raise QueryError(str(error).strip()) from error
             finally:
