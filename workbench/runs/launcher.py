@@ -31,6 +31,7 @@ from workbench.runs.validation import (
     with_absolute_paths,
 )
 from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, LockedError, held
+from workbench.runs.preflight import problems_of
 from workbench.runs.queue import whose_turn
 from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
 from workbench.runs.spawn import spawn
@@ -152,6 +153,9 @@ class Launcher:
         check_allowed(config, self.allowed_functions)
         self._check_paths(files(config))
         check_config(config)
+        problems = problems_of(config, self.runs_dir)
+        if problems:
+            raise ConfigError(problems)
 
     def _check_paths(self, paths: Iterable[tuple[str, Path]]) -> None:
         if self.allowed_paths is not None:
