@@ -74,7 +74,8 @@ class RolloutBatch:
     ``scalars`` is the weighted sum before statistics, KL penalty included where it enters the
     reward. ``advantages`` is exactly what trained the policy.
     ``mask`` are the factors some scalarizers put on rows (see ``core.advantages.aggregate``).
-    ``judge`` is NaN where nobody asked the judge. Log-probabilities are sums over the completion's
+    ``judge`` is NaN where nobody asked the judge; ``judge_share`` says how far the judge's score
+    itself trained a row, instead of the weights (see ``core.advantages.aggregate``). Log-probabilities are sums over the completion's
     tokens, in nats; ``kl`` is the mean per token of the k3 estimate against the reference.
     """
 
@@ -100,6 +101,7 @@ class RolloutBatch:
     reference_logp: Floats | None = None
     judge: Floats | None = None
     mask: Floats | None = None
+    judge_share: Floats | None = None
     token_ids: Sequence[Sequence[int]] | None = None
     token_entropies: Sequence[Sequence[float]] | None = None
     contexts: NDArray[np.float16] | None = None

@@ -41,7 +41,7 @@ from workbench.core.emphasis import (
     standardize_hidden,
 )
 from workbench.core.scaling import RunningMoments
-from workbench.core.scene import Choice, Scene
+from workbench.core.scene import Ask, Choice, Scene
 from workbench.types import Floats, Ints
 
 __all__ = ["Conductor", "ConductorLearner", "HeadLearner", "conductor_probabilities"]
@@ -123,6 +123,9 @@ class HeadLearner:
         )
         self.moments = RunningMoments(hidden_size)
         self.optimizer: torch.optim.Optimizer
+
+    def observe(self, scene: Scene, rng: np.random.Generator, ask: Ask) -> None:
+        """Nothing is learned before weighing."""
 
     def contexts(self, scene: Scene) -> Floats:
         """Unstandardised contexts: rows (N, D), or group means (B, D) under prompt context.

@@ -35,9 +35,15 @@ def _two_to_three(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("ALTER TABLE archive.rollouts ADD COLUMN mask DOUBLE")
 
 
+def _three_to_four(con: duckdb.DuckDBPyConnection) -> None:
+    """How far a judge's score itself trained a row is kept; NULL where it did not."""
+    con.execute("ALTER TABLE archive.rollouts ADD COLUMN judge_share DOUBLE")
+
+
 MIGRATIONS: dict[int, Callable[[duckdb.DuckDBPyConnection], None]] = {
     1: _one_to_two,
     2: _two_to_three,
+    3: _three_to_four,
 }
 """From which version a step starts; it ends at the next."""
 

@@ -48,7 +48,7 @@ from workbench.trainers.text import (
     with_system_prompt,
 )
 from workbench.trainers.weighing import Weighed, Weighing
-from workbench.types import Example, Floats, RolloutBatch
+from workbench.types import Example, Floats, Ints, RolloutBatch
 
 
 @dataclass
@@ -186,7 +186,8 @@ class MaestroTrainer(SharedPass):
         started = time.perf_counter()
         local = self._local_rows(indices, [row["prompt"] for row in inputs], output)
         batch = local.gathered(self.accelerator.num_processes)
-        weighed = self._weigh(batch)
+        judged = np.full(len(batch.indices), np.nan)
+        weighed = self._weigh(batch, judged)
         first = self.accelerator.process_index * len(inputs)
         mine = weighed.advantages[first : first + len(inputs)]
         output["advantages"] = torch.tensor(
@@ -195,7 +196,7 @@ class MaestroTrainer(SharedPass):
         assert self._scores is not None
         put(output, self._scores.graph)
         self._correct_log(weighed)
-        judged = self._learn(batch, weighed)
+        self._learn(batch, weighed, judged)
         rollouts = self._rollouts(batch, weighed, judged)
         self._diagnose(rollouts, weighed)
         if self.accelerator.is_main_process:
@@ -241,7 +242,11 @@ class MaestroTrainer(SharedPass):
             kl=scores.kl,
         )
 
-    def _weigh(self, batch: Rows) -> Weighed:
+    def _weigh(self, batch: Rows, judged: Floats) -> Weighed:
+        """Weights and advantages; trusted scores that are asked for meanwhile go into (N,)."""
+        rated = self.anchors.rated()
+        if rated is not None:
+            self.weighing.recall(rated)
         penalty = None
         if self.config.grpo.kl_in_reward and self.config.grpo.beta > 0:
             assert batch.kl is not None
@@ -253,25 +258,27 @@ class MaestroTrainer(SharedPass):
             self.state.global_step,
             batch.hidden,
             penalty,
+            ask=lambda groups: self._ask(groups, batch, judged),
         )
 
-    def _learn(self, batch: Rows, weighed: Weighed) -> Floats:
-        """Ask for the anchors that are due, let the scalarizer learn; (N,) judged scores."""
-        judged = np.full(len(batch.indices), np.nan)
+    def _ask(self, groups: Ints, batch: Rows, judged: Floats) -> dict[int, Floats]:
+        """Pay for the trusted scores of whole groups, and note them in ``judged`` (N,)."""
         g = self.num_generations
         anchors = self.anchors.ask(
-            self.weighing.anchor_groups(weighed),
+            groups,
             g,
             [self.examples[i] for i in batch.indices],
             batch.completions,
-            weighed.rewards,
+            self._gathered_rewards,
         )
         for group, scores in anchors.items():
             judged[group * g : (group + 1) * g] = scores
         self.counters.anchor_calls += len(anchors) * g
-        rated = self.anchors.rated()
-        if rated is not None:
-            self.weighing.recall(rated)
+        return anchors
+
+    def _learn(self, batch: Rows, weighed: Weighed, judged: Floats) -> None:
+        """Ask for the anchors that are due after weighing, let the scalarizer learn."""
+        anchors = self._ask(self.weighing.anchor_groups(weighed), batch, judged)
         update = self.weighing.learn(weighed, anchors)
         if update is not None and self.accelerator.is_main_process:
             policy = {k[7:]: v for k, v in update.items() if k.startswith("policy/")}
@@ -279,7 +286,6 @@ class MaestroTrainer(SharedPass):
             self.publisher.conductor_update(
                 self.state.global_step, {**rest, "policy": policy} if policy else rest
             )
-        return judged
 
     def _correct_log(self, weighed: Weighed) -> None:
         """Make TRL's log say what trained the policy, not what TRL would have done."""

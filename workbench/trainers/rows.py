@@ -91,7 +91,9 @@ class Rows:
             kl=self.kl,
             behaviour_logp=self.behaviour_logp,
             reference_logp=self.reference_logp,
-            judge=judged,
+            # what trained a row is logged as it was used: noise and shuffling of a study included
+            judge=judged if choice.trusted is None else choice.trusted,
+            judge_share=choice.trusted_share,
             mask=choice.mask,
             token_ids=self.token_ids,
             token_entropies=self.token_entropies if token_entropies else None,

@@ -15,9 +15,10 @@ import numpy as np
 from workbench.config import RunConfig
 from workbench.core.advantages import aggregate
 from workbench.core.anchor import AnchoredConductor
+from workbench.core.kernel_conductor import KernelConductor
 from workbench.core.scalarizers import Scalarizer, build_scalarizer
 from workbench.core.scaling import ObjectiveScaling, RewardScaling
-from workbench.core.scene import Choice, Scene
+from workbench.core.scene import Ask, Choice, Scene
 from workbench.trainers.ratings import Rated
 from workbench.types import Floats, Ints
 
@@ -93,6 +94,7 @@ class Weighing:
         hidden: Floats | None = None,
         penalty: Floats | None = None,
         explore: bool = True,
+        ask: Ask | None = None,
     ) -> Weighed:
         """Weights and advantages of N rows.
 
@@ -107,6 +109,8 @@ class Weighing:
             hidden: (N, D) terminal hidden states.
             penalty: (N,) beta * KL, where it enters the reward.
             explore: Sample as in training.
+            ask: Pays for trusted scores of whole groups, where learning comes before weighing;
+                None asks for none.
         """
         signed, scaled = self.scaling(rewards, num_generations, update=explore)
         scene = Scene(
@@ -119,6 +123,8 @@ class Weighing:
             step=step,
             hidden=None if hidden is None else np.asarray(hidden, dtype=np.float64),
         )
+        if explore:
+            self.scalarizer.observe(scene, self._rng(step, ANCHOR), ask or (lambda groups: {}))
         rng = self._rng(step, CHOOSE if explore else OBSERVE)
         choice = self.scalarizer.choose(scene, rng, explore)
         scalars, advantages = aggregate(
@@ -129,6 +135,8 @@ class Weighing:
             self.config.grpo.scale_rewards,
             penalty,
             choice.mask,
+            choice.trusted,
+            choice.trusted_share,
         )
         kept = scaled if self.scaling.changes_rewards else None
         return Weighed(scene, rewards, kept, choice, scalars, advantages, penalty)
@@ -147,7 +155,7 @@ class Weighing:
         Their rewards are scaled as this run's are, all groups as one batch.
         """
         learner = self.scalarizer
-        if not isinstance(learner, AnchoredConductor):
+        if not isinstance(learner, AnchoredConductor | KernelConductor):
             raise ValueError(f"ratings: a {self.config.scalarizer.name!r} learns from none")
         groups, size, k = rated.rewards.shape
         scaled = rated.rewards
