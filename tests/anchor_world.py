@@ -5,8 +5,8 @@ import numpy as np
 from workbench.config.scalarizers import AnchorConfig
 from workbench.config.scalarizers import Conductor as Config
 from workbench.core.advantages import grpo_advantages
-from workbench.core.agreement import normalize_scores
-from workbench.core.scalarizers import Scene, build_scalarizer
+from workbench.core.alignment import normalize_scores
+from workbench.core.scalarizers import ScalarizerInput, build_scalarizer
 
 B, G, K, D = 8, 4, 3, 6
 NAMES = ("a", "b", "c")
@@ -37,7 +37,7 @@ def make_scene(seed, truth=((1.0, 0.0, 0.0), (0.0, 0.5, 0.5))):
     rewards = draw.normal(size=(B * G, K))
     per_group = rewards.reshape(B, G, K)
     scores = np.einsum("bgk,bk->bg", per_group, np.array(truth)[kinds])
-    scene = Scene(
+    scene = ScalarizerInput(
         rewards=rewards,
         raw=rewards,
         lower=np.full(K, -np.inf),

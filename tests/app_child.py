@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.pages import serve
 
 

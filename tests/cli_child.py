@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.running.rundir import read_config
+from workbench.runs.rundir import read_config
 from workbench.store.state import read_state
 from workbench.store.writer import RunWriter
 from workbench.types import RolloutBatch

@@ -20,12 +20,12 @@ from workbench.config import TaskConfig
 from workbench.config.io import ConfigError, load, parse_text, validate
 from workbench.config.text import dump
 from workbench.config.yamlio import YamlError, parse
-from workbench.launcher import Launcher
-from workbench.running.guard import check_allowed, check_config
-from workbench.running.rundir import UnknownRunError, resolve
-from workbench.store.damage import quarantined
+from workbench.runs.launcher import Launcher
+from workbench.runs.rundir import UnknownRunError, resolve
+from workbench.runs.validation import check_allowed, check_config
 from workbench.store.errors import QueryError, StoreError
 from workbench.store.imports import _jsonl_rollouts
+from workbench.store.quarantine import quarantined
 from workbench.store.reader import Store
 from workbench.store.writer import RunWriter
 from workbench.tasks import load_task

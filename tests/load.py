@@ -23,7 +23,7 @@ from browser import App, chromium, start_app, watch
 from pages_world import make_world
 from playwright.sync_api import Browser, expect
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 
 CHILD = (sys.executable, str(Path(__file__).with_name("cli_child.py")))
 MOVED = 5

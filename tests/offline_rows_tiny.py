@@ -9,7 +9,7 @@ import torch
 from tiny_models import WORDS
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-from workbench.trainers.offline_rows import COLUMNS
+from workbench.train.offline_rows import COLUMNS
 
 
 class Published:

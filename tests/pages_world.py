@@ -14,7 +14,7 @@ import numpy as np
 
 from workbench.config.io import load
 from workbench.core.advantages import aggregate
-from workbench.running import rundir
+from workbench.runs import rundir
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
 from workbench.types import RolloutBatch

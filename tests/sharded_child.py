@@ -6,7 +6,7 @@ from typing import Any
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 
-from workbench.train import main
+from workbench.train.child import main
 
 begin = PartialState.__init__
 

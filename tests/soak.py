@@ -20,7 +20,7 @@ from load import start_runs
 from pages_world import make_world
 from playwright.sync_api import expect
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 
 VIEWS = ("tab=runs&run=load-0", "tab=runs&run=load-0", "tab=inspect&run=load-0", "tab=compare")
 ALLOWED = 0.10

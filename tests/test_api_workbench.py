@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from workbench import Workbench
-from workbench.running.rundir import UnknownRunError
-from workbench.views.comparison import compare
+from workbench.analysis.comparison import compare
+from workbench.runs.rundir import UnknownRunError
 
 CHILD = (sys.executable, str(Path(__file__).with_name("cli_child.py")))
 NAMES = ["perplexity", "format", "entropy", "length", "preference"]

@@ -16,12 +16,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from workbench import figures
-from workbench.api import Workbench
-from workbench.model_export import card
+from workbench.analysis import display
+from workbench.analysis.figures import OF_RUNS
+from workbench.api.model_export import card
+from workbench.api.workbench import Workbench
 from workbench.pages.app import EVERYTHING, build_app
-from workbench.views import display
-from workbench.views.pictures import OF_RUNS
+from workbench.plots import figures
 
 TAG = "wbx"
 EVIL = f"\"'><{TAG} onwbx=1><script>wbx</script> ${{wbx}} {{{{wbx}}}} \u202ewbx"

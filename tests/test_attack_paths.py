@@ -9,13 +9,13 @@ import duckdb
 import pytest
 from store_batches import RUN, make_batch, make_run
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.config.io import ConfigError, load
-from workbench.launcher import Launcher
-from workbench.running.rundir import LauncherError, create
+from workbench.runs.launcher import Launcher
+from workbench.runs.rundir import LauncherError, create
 from workbench.store.archive import archive
 from workbench.store.errors import StoreError
-from workbench.store.exchange import export
+from workbench.store.export import export
 from workbench.store.imports import import_path
 from workbench.store.reader import Store
 from workbench.store.retention import _inside
@@ -142,9 +142,9 @@ def test_no_checkpoint_outside_the_run_is_ever_removed(tmp_path):
 @pytest.mark.parametrize("step", ["../../elsewhere", "/etc", "..", "1; rm -rf /"])
 def test_a_page_evaluates_only_checkpoints_of_the_run(tmp_path, step):
     from workbench.pages.compare_ask import evaluate
-    from workbench.pages.page import Refused
+    from workbench.pages.page import ActionError
 
-    with pytest.raises(Refused, match="allowed are last, best, base or a step"):
+    with pytest.raises(ActionError, match="allowed are last, best, base or a step"):
         evaluate(Workbench(tmp_path), None, {}, {"values": {"run": "one", "checkpoint": step}})
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.config.credentials import found, resolve
 from workbench.config.io import ConfigError, load
-from workbench.running.guard import check_allowed, check_config
-from workbench.running.spawn import AUTH, spawn
+from workbench.runs.spawn import AUTH, spawn
+from workbench.runs.validation import check_allowed, check_config
 from workbench.store.state import write_state
 
 ROOT = Path(__file__).parent.parent
@@ -126,7 +126,7 @@ def test_pickled_weights_are_never_opened(tmp_path):
 
     from workbench.config import PolicyConfig
     from workbench.objectives.preference import load_scorer
-    from workbench.trainers.build import load_policy
+    from workbench.train.build import load_policy
 
     model, mark = save_tiny(tmp_path / "model"), tmp_path / "mark"
     for weights in model.glob("*.safetensors"):
@@ -158,7 +158,7 @@ def test_resuming_opens_no_pickle(tmp_path):
 
 
 def test_the_failure_of_a_named_secret_is_told_without_it(tmp_path, monkeypatch):
-    from workbench.running.notify import post
+    from workbench.runs.notify import post
 
     monkeypatch.setenv("HOOK", f"http://127.0.0.1:1/{KEY}")
     started = time.monotonic()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.bench import bandit, bandit_sweeps, sweeps
-from workbench.bench.planted import TRAPS, plant
+from workbench.bench import bandit, bandit_sensitivity, sensitivity
+from workbench.bench.problems import TRAPS, plant
 
 
 @pytest.mark.parametrize("conflict", [-0.8, 0.0, 0.8])
@@ -159,11 +159,11 @@ def test_a_judge_that_says_nothing_of_the_objectives_leaves_equal_weights() -> N
 
 
 def test_a_sweep_measures_the_way_to_the_oracle_per_setting() -> None:
-    rows = bandit_sweeps.measure("group_size", 0.0, 0, steps=4)
-    methods = {m: len(players) for m, players in bandit_sweeps.SWEEPS["group_size"].items()}
+    rows = bandit_sensitivity.measure("group_size", 0.0, 0, steps=4)
+    methods = {m: len(players) for m, players in bandit_sensitivity.SWEEPS["group_size"].items()}
     assert {r["method"] for r in rows} == set(methods)
     assert len(rows) == sum(methods.values())
     assert all(np.isfinite(r["recovered"]) for r in rows)
     with pytest.raises(ValueError, match="sweep: 'rho' unknown"):
-        bandit_sweeps.run("rho", Path("."), [0])
-    assert set(bandit_sweeps.SWEEPS) == set(sweeps.SWEEPS) == set(sweeps.TITLES)
+        bandit_sensitivity.run("rho", Path("."), [0])
+    assert set(bandit_sensitivity.SWEEPS) == set(sensitivity.SWEEPS) == set(sensitivity.TITLES)

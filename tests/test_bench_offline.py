@@ -177,7 +177,7 @@ def test_arms_in_words(arm, words):
 
 
 def test_more_grpo_gets_the_seconds_that_rpo_took(tmp_path):
-    from workbench.bench.offline import extra_steps
+    from workbench.bench.offline_study import extra_steps
     from workbench.store.encode import table_of
     from workbench.store.segments import write_segment
     from workbench.store.writer import RunWriter
@@ -213,7 +213,7 @@ def test_a_seed_runs_rows_first_then_methods_then_as_much_grpo(tmp_path, monkeyp
     """What is asked for in which order; the runs themselves are others' tests."""
     from argparse import Namespace
 
-    from workbench.bench import offline
+    from workbench.bench import offline_study
 
     asked = []
 
@@ -223,12 +223,12 @@ def test_a_seed_runs_rows_first_then_methods_then_as_much_grpo(tmp_path, monkeyp
             (tmp_path / c.name / "checkpoints" / "step-000050").mkdir(parents=True, exist_ok=True)
         return {c.name: tmp_path / c.name for c in cells}, []
 
-    monkeypatch.setattr(offline, "run_grid", run_grid)
+    monkeypatch.setattr(offline_study, "run_grid", run_grid)
     files = {name: tmp_path / f"{name}.jsonl" for name in grid.CONDITIONS}
-    monkeypatch.setattr(offline, "row_files", lambda *args: files)
-    monkeypatch.setattr(offline, "extra_steps", lambda *args: 7)
-    found = offline.Found()
-    offline.one_seed(3, list(files), grid.OFFLINE, True, Namespace(), tmp_path, found)
+    monkeypatch.setattr(offline_study, "row_files", lambda *args: files)
+    monkeypatch.setattr(offline_study, "extra_steps", lambda *args: 7)
+    found = offline_study.Found()
+    offline_study.one_seed(3, list(files), grid.OFFLINE, True, Namespace(), tmp_path, found)
     first, methods, last = asked
     assert first == ["rows", "base", "maestro"] and last == ["chain-more-grpo"]
     for name in (*grid.CONDITIONS, "chain"):

@@ -12,16 +12,16 @@ import pytest
 from workbench.__main__ import main
 from workbench.bench import (
     cells,
-    charts,
     collect,
     cost,
+    experiments,
     methods,
-    paced,
     report,
-    sweeps,
-    tournaments,
+    sensitivity,
+    stepwise,
 )
-from workbench.running import rundir
+from workbench.plots import benchmark
+from workbench.runs import rundir
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
 from workbench.types import RolloutBatch
@@ -123,7 +123,7 @@ def test_collect_reads_what_cells_published(tmp_path: Path) -> None:
 
 def test_a_sweep_can_be_read_while_its_cells_are_still_running(tmp_path, capsys) -> None:
     """One of ten cells is there: its value stands in the table, and nothing is run."""
-    grid = sweeps.sweep_cells("emphasis", [0, 1], cells.FULL)
+    grid = sensitivity.sweep_cells("emphasis", [0, 1], cells.FULL)
     (cell,) = (c for c in grid["MAESTRO", 0.3] if c.seed == 0)
     run_id = rundir.create(tmp_path, cell.named_config, token=None, parent=None, cwd=Path.cwd())
     _publish(tmp_path / run_id, trained=True)
@@ -193,49 +193,49 @@ def _publish(path: Path, trained: bool) -> None:
 def test_tournament_standings_and_their_table(tmp_path: Path) -> None:
     told: list[str] = []
     names = ("conflict +0.0", "trap constant")
-    frame = tournaments.run_tournaments(tmp_path, [0], 2, 2, names, told.append)
+    frame = experiments.run_tournaments(tmp_path, [0], 2, 2, names, told.append)
     assert len(told) == 2
-    again = tournaments.run_tournaments(tmp_path, [0], 2, 2, names, told.append)
+    again = experiments.run_tournaments(tmp_path, [0], 2, 2, names, told.append)
     assert len(told) == 2 and again.equals(frame)
-    table = tournaments.standings(frame)
+    table = experiments.standings(frame)
     assert table.set_index("method").loc["oracle", "regret"] == 0
-    assert len(tournaments.markdown(table).splitlines()) == 2 + len(table)
+    assert len(experiments.markdown(table).splitlines()) == 2 + len(table)
 
 
 def test_figures_hold_their_numbers() -> None:
     table = report.summary(frame(base=0.3, equal=0.4, saw=0.45))
-    dots = charts.methods(table)
+    dots = benchmark.methods(table)
     assert sorted(v for t in dots.data for v in t.x) == pytest.approx(sorted(table["iqm"]))
-    heat = charts.families(table)
+    heat = benchmark.families(table)
     assert np.array(heat.data[0].z).max() == pytest.approx(0.15)
-    line = charts.sweep(
+    line = benchmark.sweep(
         pd.DataFrame({"method": "a", "value": [1, 1, 2], "judge": [0.2, 0.4, 0.5]}), "x"
     )
     assert list(line.data[0].y) == pytest.approx([0.3, 0.5])
 
 
 def test_sweeps_and_search_are_valid_runs_on_seeds_of_their_own() -> None:
-    for name in sweeps.SWEEPS:
-        grid = sweeps.sweep_cells(name, [0], cells.FULL)
+    for name in sensitivity.SWEEPS:
+        grid = sensitivity.sweep_cells(name, [0], cells.FULL)
         rows = {
             c.config.grpo.num_generations * c.config.grpo.prompts_per_step
             for group in grid.values()
             for c in group
         }
         assert rows == {64}
-    for space in (sweeps.maestro_space(), sweeps.anchored_space()):
-        searched = sweeps.search_cells(space)
+    for space in (sensitivity.maestro_space(), sensitivity.anchored_space()):
+        searched = sensitivity.search_cells(space)
         flat = [c for group in searched.values() for c in group]
         assert {c.seed for c in flat} == set(cells.SEARCH_SEEDS)
         assert len({c.name for c in flat}) == len(flat)
         assert all(c.config.evaluation.prompts == 0 for c in flat)
     assert not set(cells.SEARCH_SEEDS) & set(cells.REPORT_SEEDS)
     with pytest.raises(ValueError, match="sweep: 'rho' unknown"):
-        sweeps.sweep_cells("rho", [0], cells.FULL)
+        sensitivity.sweep_cells("rho", [0], cells.FULL)
 
 
 def test_oracle_trials_give_every_kind_every_candidate_once() -> None:
-    trials = sweeps.oracle_trials(random=3)
+    trials = sensitivity.oracle_trials(random=3)
     assert len(trials) == 1 + 5 + 10 + 3
     for kind in trials[0]:
         tried = {tuple(trial[kind].values()) for trial in trials}
@@ -245,14 +245,16 @@ def test_oracle_trials_give_every_kind_every_candidate_once() -> None:
         {"kind": "story", "judge": j, **dict.fromkeys(methods.OBJECTIVES, w)}
         for j, w in ((0.9, 0.1), (0.8, 0.2), (0.7, 0.6), (0.1, 0.9))
     ]
-    assert sweeps.best_weights(pd.DataFrame(rows), top=2)["story"]["length"] == pytest.approx(0.15)
+    assert sensitivity.best_weights(pd.DataFrame(rows), top=2)["story"]["length"] == pytest.approx(
+        0.15
+    )
 
 
 def test_peak_memory_is_a_processs_own_and_not_its_parents() -> None:
     ballast = np.ones(60_000_000 // 8)  # 60 MB that a child must not be charged for
-    code = "from workbench.bench.paced import own_peak; print(own_peak())"
+    code = "from workbench.bench.stepwise import own_peak; print(own_peak())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ballast.sum() > 0 and 1e6 < int(done.stdout) < paced.own_peak() / 2
+    assert ballast.sum() > 0 and 1e6 < int(done.stdout) < stepwise.own_peak() / 2
 
 
 def test_cost_is_the_median_of_ratios_of_pairs_whose_order_alternates(monkeypatch) -> None:
@@ -271,13 +273,13 @@ def test_cost_is_the_median_of_ratios_of_pairs_whose_order_alternates(monkeypatc
         def __exit__(self, *error: object) -> None:
             asked.append("ended")
 
-        def step(self) -> paced.Step:
+        def step(self) -> stepwise.Step:
             asked.append(self.variant)
             wall = next(seconds[self.variant])
             peak = 300 if self.variant == "maestro" else 200
-            return paced.Step(wall, wall * self.share, tokens[self.variant], peak)
+            return stepwise.Step(wall, wall * self.share, tokens[self.variant], peak)
 
-    monkeypatch.setattr(paced, "Paced", Turn)
+    monkeypatch.setattr(stepwise, "Paced", Turn)
     monkeypatch.setattr(cost, "SKIP", 0)
     row = cost.compare("maestro", "static", "etudes", 3, lambda: None)
     turns = ["maestro", "static", "static", "maestro", "maestro", "static"]
@@ -294,7 +296,7 @@ def test_cost_is_the_median_of_ratios_of_pairs_whose_order_alternates(monkeypatc
 
 
 def test_a_paced_trainer_steps_when_told_and_a_lost_one_is_named() -> None:
-    with paced.Paced("static, extrinsic", cost.config_of("static, extrinsic", steps=3)) as ours:
+    with stepwise.Paced("static, extrinsic", cost.config_of("static, extrinsic", steps=3)) as ours:
         first, second = ours.step(), ours.step()
         assert 0 < first.tokens < second.tokens and second.wall > 0 and second.peak > 1e8
         with pytest.raises(RuntimeError, match="cost of 'static, extrinsic': it ended early"):

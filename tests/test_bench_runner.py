@@ -12,8 +12,8 @@ from bench_bodies import hangs
 
 from workbench.bench import cells, methods
 from workbench.bench.runner import Event, finished, run_cells
-from workbench.running import processes, rundir
-from workbench.running.rundir import LauncherError
+from workbench.runs import processes, rundir
+from workbench.runs.rundir import LauncherError
 from workbench.store.state import read_state
 
 GOOD = dict.fromkeys(("grpo", "sft", "none"), "bench_bodies:finishes")

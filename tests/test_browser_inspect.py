@@ -7,9 +7,9 @@ import pytest
 from browser import App, Watched, watch
 from playwright.sync_api import Browser, expect
 
-from workbench.api import Workbench
+from workbench.analysis.page_queries import matrix
+from workbench.api.workbench import Workbench
 from workbench.core.advantages import aggregate
-from workbench.pages.queries import matrix
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

@@ -10,8 +10,8 @@ import pytest
 from browser import App, Watched, start_app
 from playwright.sync_api import Page, expect
 
-from workbench.api import Workbench
-from workbench.running import rundir
+from workbench.api.workbench import Workbench
+from workbench.runs import rundir
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

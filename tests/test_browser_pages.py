@@ -9,8 +9,8 @@ import pytest
 from browser import App, Watched
 from playwright.sync_api import expect
 
-from workbench.api import Workbench
-from workbench.pages.bench.paint import DRAWN
+from workbench.api.workbench import Workbench
+from workbench.bench.app_paint import DRAWN
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -57,7 +57,7 @@ def test_an_evaluation_says_how_far_it_is_and_can_be_cancelled(app: App, tab: Wa
     while not own:  # it takes seconds to load what it needs, and may be quick from then on
         page.wait_for_timeout(100)
         children = psutil.Process(app.process.pid).children()
-        own = [c for c in children if "workbench.evaluate" in c.cmdline()]
+        own = [c for c in children if "workbench.train.evaluate" in c.cmdline()]
     expect(job).to_contain_text(re.compile("loading|sampling|scoring"))
     assert len(own) == 1
     job.get_by_role("button", name="cancel").click()

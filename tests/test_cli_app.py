@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from workbench.__main__ import main
-from workbench.launcher import Launcher
 from workbench.pages.app import build_app
-from workbench.running.spawn import MAX_ACTIVE
+from workbench.runs.launcher import Launcher
+from workbench.runs.spawn import MAX_ACTIVE
 
 ROOT = Path(__file__).parent.parent
 CHILD = (sys.executable, str(Path(__file__).with_name("cli_child.py")))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import workbench.running.spawn
+import workbench.runs.spawn
 from workbench.__main__ import COMMANDS, build_parser, main
-from workbench.launcher import Launcher
+from workbench.runs.launcher import Launcher
 
 ROOT = Path(__file__).parent.parent
 CHILD = Path(__file__).with_name("cli_child.py")
@@ -22,8 +22,8 @@ SHORT = ["--set", "steps=8"]
 # `python -m workbench` with another child: what a run publishes is not what is tested here
 ENTRY = f"""
 import sys
-import workbench.running.spawn
-workbench.running.spawn.CHILD = ({str(CHILD)!r},)
+import workbench.runs.spawn
+workbench.runs.spawn.CHILD = ({str(CHILD)!r},)
 from workbench.__main__ import main
 sys.exit(main())
 """
@@ -42,7 +42,7 @@ def cli(tmp_path, monkeypatch, capsys):
     """Run a command in an empty directory: in this process, or as one of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(workbench.running.spawn, "CHILD", (str(CHILD),))
+    monkeypatch.setattr(workbench.runs.spawn, "CHILD", (str(CHILD),))
 
     def call(*words, check=0):
         capsys.readouterr()

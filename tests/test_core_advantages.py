@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from workbench.core.advantages import aggregate, gdpo_advantages, grpo_advantages
-from workbench.core.segments import aggregate_segments
+from workbench.core.ragged import aggregate_segments
 
 NAN = float("nan")
 EPS = 1e-4

@@ -9,9 +9,9 @@ from anchor_world import NAMES, B, D, G, K, learner, make_scene, rng, train
 
 from workbench.config.scalarizers import AnchorConfig
 from workbench.config.scalarizers import Conductor as Config
-from workbench.core.agreement import EVIDENCE, agreement, normalize_scores, trust_of
+from workbench.core.alignment import EVIDENCE, agreement, normalize_scores, trust_of
 from workbench.core.emphasis import weights_from_state
-from workbench.core.scalarizers import Scene, build_scalarizer
+from workbench.core.scalarizers import ScalarizerInput, build_scalarizer
 
 # -- the objective --------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ def test_disagreement_asks_where_weights_matter_most():
     scene, _ = make_scene(0)
     rewards = np.repeat(scene.rewards[:, :1], K, axis=1)  # all objectives agree everywhere ...
     rewards[5 * G : 6 * G, 1] *= -1  # ... but in group 5
-    scene = Scene(**{**scene.__dict__, "rewards": rewards})
+    scene = ScalarizerInput(**{**scene.__dict__, "rewards": rewards})
     conductor = learner(select="disagreement")
     assert conductor.anchor_groups(scene, rng()).tolist() == [5]
 
@@ -138,7 +138,7 @@ def test_uncertain_asks_where_the_distribution_is_most_open():
     hidden = np.zeros((B * G, D))
     hidden[:, 0] = 5.0  # sure everywhere ...
     hidden[2 * G : 3 * G, 0] = 0.0  # ... but in group 2
-    scene = Scene(**{**scene.__dict__, "hidden": hidden})
+    scene = ScalarizerInput(**{**scene.__dict__, "hidden": hidden})
     assert conductor.anchor_groups(scene, rng()).tolist() == [2]
 
 

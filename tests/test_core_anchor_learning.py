@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from anchor_world import BEST, EQUAL, B, G, learner, make_scene, quality, rng, train
 
-from workbench.core.scalarizers import Scene
+from workbench.core.scalarizers import ScalarizerInput
 
 # -- what it learns -------------------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ def test_ridge_shrinks_the_linear_part():
 def test_under_gdpo_the_learner_sees_z_scores():
     """An objective on a hundred times the scale drowns the others in a sum, not in z-scores."""
     scene, scores = make_scene(0)
-    loud = Scene(**{**scene.__dict__, "rewards": scene.rewards * [100.0, 1.0, 1.0]})
+    loud = ScalarizerInput(**{**scene.__dict__, "rewards": scene.rewards * [100.0, 1.0, 1.0]})
     for scenes in (scene, loud):
         conductor = learner(aggregation="normalize_then_sum", fraction=1.0)
         choice = conductor.choose(scenes, rng())

@@ -20,7 +20,7 @@ from workbench.core.emphasis import (
     standardize_hidden,
     weights_from_state,
 )
-from workbench.core.scalarizers import Scene, build_scalarizer
+from workbench.core.scalarizers import ScalarizerInput, build_scalarizer
 
 NAMES = ("a", "b", "c")
 
@@ -28,7 +28,7 @@ NAMES = ("a", "b", "c")
 def make_scene(n=8, g=4, k=3, d=5, seed=0, step=0):
     rng = np.random.default_rng(seed)
     rewards = rng.random((n, k))
-    return Scene(
+    return ScalarizerInput(
         rewards=rewards,
         raw=rewards,
         lower=np.zeros(k),
@@ -275,7 +275,7 @@ def test_weights_are_on_the_simplex(seed, mode, explore):
 def test_bad_contexts_are_refused(hidden, message):
     scene = make_scene()
     with pytest.raises(ValueError, match=message):
-        learner().choose(Scene(**{**scene.__dict__, "hidden": hidden}), rng())
+        learner().choose(ScalarizerInput(**{**scene.__dict__, "hidden": hidden}), rng())
 
 
 def test_other_refusals():

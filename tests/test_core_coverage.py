@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.advantages import grpo_advantages
-from workbench.core.coverage import coverage, most_novel, signal_share, similarity
-from workbench.core.scene import Scene
+from workbench.core.group_selection import coverage, most_novel, signal_share, similarity
+from workbench.core.scalarizer_input import ScalarizerInput
 
 EAST, NORTH, WEST = [2.0, 0.0], [0.0, 0.5], [-3.0, 0.0]
 NORTH_EAST = [1.0, 1.0]
@@ -56,7 +56,7 @@ def test_it_asks_about_the_kind_that_nobody_judged():
     hidden = np.zeros((B * G, D))
     hidden[:, 0] = 1.0
     hidden[3 * G : 4 * G] = [0, 1, 0, 0, 0, 0]  # group 3 is of another kind
-    scene = Scene(**{**scene.__dict__, "hidden": hidden})
+    scene = ScalarizerInput(**{**scene.__dict__, "hidden": hidden})
     conductor.replay = [(hidden[0], np.zeros((G, len(NAMES))), np.zeros(G))]
     assert conductor.anchor_groups(scene, rng()).tolist() == [3]
     shares = conductor.choose(scene, rng()).mask.reshape(B, G)
@@ -101,7 +101,7 @@ def test_judging_what_is_new_covers_the_kinds_sooner_than_chance():
                 size=(B * G, D)
             )
             hidden[:G, :2] = [0.0, 1.0]
-            scene = Scene(**{**scene.__dict__, "hidden": hidden})
+            scene = ScalarizerInput(**{**scene.__dict__, "hidden": hidden})
             groups = conductor.anchor_groups(scene, rng(seed))
             choice = conductor.choose(scene, rng(seed))
             conductor.learn(scene, choice, np.zeros(B * G), {int(g): scores[g] for g in groups})

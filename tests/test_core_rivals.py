@@ -6,7 +6,7 @@ from scenes import make_scene, rng
 
 from workbench.config import scalarizers as configs
 from workbench.core.advantages import aggregate
-from workbench.core.scalarizers import Scene, build_scalarizer
+from workbench.core.scalarizers import ScalarizerInput, build_scalarizer
 
 NAMES = ("a", "b", "c")
 
@@ -74,7 +74,7 @@ def test_ctwa_raises_what_lags_behind_its_covariance():
 def test_sa_mrpo_fades_with_saturation():
     # levels 0.5, 0.9 and no declared bound: weights 0.5, 0.1, 1 at gamma 1
     scene = make_scene(np.tile([0.5, 0.9, 0.9], (4, 1)))
-    scene = Scene(
+    scene = ScalarizerInput(
         **{**scene.__dict__, "lower": np.array([0, 0, -np.inf]), "upper": np.array([1, 1, np.inf])}
     )
     for gamma, odds in [(1.0, [0.5, 0.1, 1.0]), (2.0, [0.25, 0.01, 1.0]), (0.0, [1.0, 1.0, 1.0])]:

@@ -10,8 +10,8 @@ from scenes import make_scene, rng
 
 from workbench.config import scalarizers as configs
 from workbench.core.advantages import aggregate, gdpo_advantages
+from workbench.core.scalarizer_input import named_weights
 from workbench.core.scalarizers import SCALARIZERS, build_scalarizer, saw_weights
-from workbench.core.scene import named_weights
 
 NAN = float("nan")
 NAMES = ("a", "b", "c")

@@ -21,9 +21,9 @@ from fault_table import note
 from store_batches import make_batch, make_run
 
 from workbench.config.io import load
-from workbench.launcher import Launcher
-from workbench.running import processes, rundir
-from workbench.running.rundir import read_process
+from workbench.runs import processes, rundir
+from workbench.runs.launcher import Launcher
+from workbench.runs.rundir import read_process
 from workbench.store import segments
 from workbench.store import writer as writer_module
 from workbench.store.archive import archive
@@ -89,7 +89,7 @@ def test_a_trainer_killed_at_random_moments(runs_dir, monkeypatch):
 def test_an_app_that_is_killed(runs_dir, monkeypatch):
     monkeypatch.setenv("FAKE_STEP", "0.002")
     code = (
-        "import sys, time; from workbench.launcher import Launcher;"
+        "import sys, time; from workbench.runs.launcher import Launcher;"
         f"r = Launcher({str(runs_dir)!r}, command={SIMPLE!r});"
         "print(r.start({'name': 'one', 'steps': 300}), flush=True); time.sleep(60)"
     )

@@ -16,13 +16,13 @@ from fault_table import note
 from test_store_faults import HOSTILE
 from test_train_child import _signals_and_environment, made, rows  # noqa: F401
 
-from workbench import train
 from workbench.config import TaskConfig
-from workbench.launcher import Launcher
-from workbench.running.rundir import read_process
+from workbench.runs.launcher import Launcher
+from workbench.runs.rundir import read_process
 from workbench.store.reader import Store
 from workbench.store.state import read_state, write_state
 from workbench.tasks import load_task
+from workbench.train import child
 
 QUIET = {"evaluation": {"prompts": 0}, "probe": {"prompts": 0}}
 PLAIN = {"name": "short", "function": "tiny_runs:short", "lower": -1.0, "upper": 0.0}
@@ -81,7 +81,7 @@ def test_a_reward_that_misbehaves_ends_the_run_by_name(
 ) -> None:
     CALLS["count"] = 0
     run_dir = made(tmp_path, objectives=objective(fault), **QUIET)
-    assert train.main([str(run_dir)]) == 1
+    assert child.main([str(run_dir)]) == 1
     state = read_state(run_dir)
     message = str(state["message"])
     assert state["status"] == "failed" and "'own'" in message and steps_of(run_dir) == {0}
@@ -134,7 +134,7 @@ def test_a_model_that_says_nothing_or_too_much(
 ) -> None:
     extra = {"generation_kwargs": {"suppress_tokens": sorted(suppressed)}}
     run_dir = made(tmp_path, steps=2, grpo={"extra": extra}, **QUIET)
-    assert train.main([str(run_dir)]) == 0, read_state(run_dir)
+    assert child.main([str(run_dir)]) == 0, read_state(run_dir)
     written = [r for r in rows(run_dir, "rollouts") if r["split"] == "train"]
     assert len(written) == 32 and all(check(r) for r in written), written[0]
     assert all(math.isfinite(r["advantage"]) for r in written)
@@ -148,7 +148,7 @@ def test_a_prompt_longer_than_the_context(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     long = {"prompt": " ".join(["w1"] * 300), "prompt_id": "long", "kind": "even"}
     prompts.write_text(prompts.read_text() + "\n" + json.dumps(long))
-    assert train.main([str(run_dir)]) == 1
+    assert child.main([str(run_dir)]) == 1
     message = str(read_state(run_dir)["message"])
     assert "300" in message and "128" in message
     note("prompt longer than the context", f"failed before training: {message}",
@@ -166,7 +166,7 @@ def test_a_table_of_ten_thousand_prompts(tmp_path: Path) -> None:
 
 def test_hostile_text_in_prompts(tmp_path: Path) -> None:
     """What was written is what is read; what is shown of it is harmless."""
-    from workbench.views.texts import esc
+    from workbench.formatting import esc
 
     texts = [t.encode("utf-8", "replace").decode() for t in HOSTILE if t.strip()]
     path = tmp_path / "hostile.jsonl"
@@ -183,19 +183,19 @@ def test_hostile_text_in_prompts(tmp_path: Path) -> None:
 
 @slow
 def test_a_disk_that_is_full_at_a_checkpoint(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    from workbench.trainers import checkpoint
+    from workbench.train import checkpoint
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     run_dir = made(tmp_path, steps=3, logging={"checkpoint_every": 2}, **QUIET)
     monkeypatch.setattr(checkpoint, "save_file", full)
-    assert train.main([str(run_dir)]) == 1
+    assert child.main([str(run_dir)]) == 1
     message = read_state(run_dir)["message"]
     assert "No space left" in message and steps_of(run_dir) >= {0, 1}
     assert not list((run_dir / "checkpoints").glob("step-*"))
     monkeypatch.undo()
-    assert train.main([str(run_dir), "--resume"]) == 0
+    assert child.main([str(run_dir), "--resume"]) == 0
     assert len(Store(run_dir.parent).sql("SELECT DISTINCT step FROM rollouts")) == 3
     note("disk full at a checkpoint", f"failed: {message}; resume goes on from the last whole one",
          "every published step; no half checkpoint")  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import figures
+from workbench.plots import figures
 
 STEPS = pd.DataFrame(
     {

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from workbench.config.io import ConfigError, load
-from workbench.launcher import Launcher
-from workbench.running.guard import (
+from workbench.runs.launcher import Launcher
+from workbench.runs.notify import post
+from workbench.runs.rundir import UnknownRunError, create, free_name, run_dirs
+from workbench.runs.spawn import beginning
+from workbench.runs.validation import (
     check_allowed,
     check_launch,
     check_readable,
@@ -17,9 +20,6 @@ from workbench.running.guard import (
     functions,
     with_absolute_paths,
 )
-from workbench.running.notify import post
-from workbench.running.rundir import UnknownRunError, create, free_name, run_dirs
-from workbench.running.spawn import beginning
 
 CHILD = ("/bin/true",)
 
@@ -147,14 +147,14 @@ def test_several_processes_share_completions_evenly(tmp_path):
 
 def test_the_launch_decides_the_beginning_of_the_command(tmp_path):
     python = sys.executable
-    assert beginning({}) == [python, "-m", "workbench.train"]
+    assert beginning({}) == [python, "-m", "workbench.train.child"]
     assert beginning({"processes": 2}) == [
         python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-        "-m", "workbench.train",
+        "-m", "workbench.train.child",
     ]  # fmt: skip
     assert beginning({"processes": 2, "accelerate_config": "/x/fsdp.yaml"}) == [
         python, "-m", "accelerate.commands.launch", "--config_file", "/x/fsdp.yaml",
-        "--num_processes", "2", "-m", "workbench.train",
+        "--num_processes", "2", "-m", "workbench.train.child",
     ]  # fmt: skip
 
 

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from workbench.config.io import ConfigError
-from workbench.launcher import Launcher
-from workbench.running import processes
-from workbench.running.rundir import LauncherError, UnknownRunError, read_process
+from workbench.runs import processes
+from workbench.runs.launcher import Launcher
+from workbench.runs.rundir import LauncherError, UnknownRunError, read_process
 from workbench.store.state import read_state, write_state
 
 CHILD = (sys.executable, str(Path(__file__).with_name("launcher_child.py")))
@@ -108,7 +108,7 @@ def test_a_later_launcher_adopts_a_live_run_and_stops_it_when_asked(runs_dir, mo
 
 def test_a_run_started_by_a_process_that_is_gone_lives_on(runs_dir):
     code = (
-        "import sys; from workbench.launcher import Launcher;"
+        "import sys; from workbench.runs.launcher import Launcher;"
         f"print(Launcher({str(runs_dir)!r}, command={CHILD!r}).start({{'steps': 10000}}))"
     )
     run_id = subprocess.run(

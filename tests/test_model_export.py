@@ -3,8 +3,8 @@
 import pytest
 from pages_world import make_world
 
-from workbench.api import Workbench
-from workbench.model_export import card
+from workbench.api.model_export import card
+from workbench.api.workbench import Workbench
 from workbench.store.writer import RunWriter
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "conductor.safetensors")

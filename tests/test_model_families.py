@@ -11,9 +11,9 @@ import torch
 from tiny_models import FAMILIES, save_tiny, tiny_model, tiny_tokenizer
 
 from workbench.config import LoraConfig, PolicyConfig
-from workbench.trainers import build
-from workbench.trainers.reference import Reference
-from workbench.trainers.scoring import backbone, prepare_scoring, score
+from workbench.train import build
+from workbench.train.reference import Reference
+from workbench.train.scoring import backbone, prepare_scoring, score
 
 EOS = 2
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [5, 6]]

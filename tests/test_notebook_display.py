@@ -13,11 +13,11 @@ from browser import free_port
 from nbclient import NotebookClient
 from playwright.sync_api import expect
 
-from workbench.api import Workbench
+from workbench.analysis.comparison import compare
+from workbench.analysis.display import Group, RunTable, in_notebook, run_html, stack, win_sentences
+from workbench.api.workbench import Workbench
 from workbench.pages import serve
-from workbench.running.rundir import RunInfo
-from workbench.views.comparison import compare
-from workbench.views.display import Group, RunTable, in_notebook, run_html, stack, win_sentences
+from workbench.runs.rundir import RunInfo
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202e"
 NAMES = ("format", "length")

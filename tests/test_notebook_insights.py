@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.api import Workbench
-from workbench.bench import cells, methods, stored, sweeps
+from workbench.analysis.figures import OF_RUNS, of_data
+from workbench.api.workbench import Workbench
+from workbench.bench import cells, methods, sensitivity, stored
 from workbench.config.io import ConfigError
-from workbench.running.rundir import create
+from workbench.plots import group_figures
+from workbench.runs.rundir import create
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
-from workbench.views import closeups
-from workbench.views.pictures import OF_RUNS, of_data
 
 NAMES = ["perplexity", "format", "entropy", "length", "preference"]
 
@@ -152,14 +152,16 @@ def rows(rewards, weights, advantages, scaled=None):
 
 
 def test_contributions_are_weighted_rewards_above_the_groups_mean():
-    parts = closeups.contributions(
+    parts = group_figures.contributions(
         rows([[1.0, 0.0], [0.0, np.nan]], [[0.5, 0.5], [0.2, 0.8]], [1.0, -1.0])
     )
     # weight x reward: a 0.5 and 0, b 0 and nothing; less the means 0.25 and 0
     assert list(parts["lift"]) == [0.25, 0.0, -0.25, 0.0]
     assert list(parts["row"]) == [1, 1, 2, 2] and list(parts["objective"]) == ["a", "b"] * 2
     scaled = [{"a": 4.0, "b": 0.0}, {"a": 0.0, "b": 0.0}]  # what was weighted, where it differs
-    parts = closeups.contributions(rows([[1, 0], [0, 0]], [[0.5, 0.5]] * 2, [1.0, -1.0], scaled))
+    parts = group_figures.contributions(
+        rows([[1, 0], [0, 0]], [[0.5, 0.5]] * 2, [1.0, -1.0], scaled)
+    )
     assert list(parts["lift"]) == [1.0, 0.0, -1.0, 0.0]
 
 
@@ -188,7 +190,7 @@ def bench(tmp_path_factory) -> Workbench:
     budget = cells.Budget(steps=6)
     for made in cells.grid(methods.choose("equal,saw"), range(2), budget):
         cell(runs_dir, made, {"base": 0.2, "equal": 0.4, "saw": 0.5}[made.arm] + 0.01 * made.seed)
-    for (method, value), varied in sweeps.sweep_cells("temperature", [0], budget).items():
+    for (method, value), varied in sensitivity.sweep_cells("temperature", [0], budget).items():
         if value in (0.5, 2.0):
             cell(runs_dir, varied[0], value / 10 + (method == "anchored"))
     return Workbench(runs_dir)

@@ -19,7 +19,7 @@ from workbench.objectives.http import EndpointError, StoppedWaiting
 from workbench.objectives.llm import BudgetSpent, LlmJudge, judged, make_llm
 from workbench.objectives.paid import Paid
 from workbench.objectives.remote import make_remote
-from workbench.running.guard import check_allowed, check_config
+from workbench.runs.validation import check_allowed, check_config
 from workbench.tasks import load_task
 from workbench.types import Example
 

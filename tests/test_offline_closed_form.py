@@ -13,10 +13,10 @@ from offline_rows_tiny import Published, dozen_model, tiny_t5
 from tiny_models import tiny_tokenizer
 
 from workbench.config.io import validate
-from workbench.trainers.offline import PartitionTrainer
-from workbench.trainers.offline_tokens import TokenRows, with_values
-from workbench.trainers.row_policy import row_logps
-from workbench.trainers.scoring import prepare_scoring
+from workbench.train.offline_tokens import TokenRows, with_values
+from workbench.train.offline_trainer import PartitionTrainer
+from workbench.train.scoring import prepare_scoring
+from workbench.train.sequence_logprobs import row_logps
 
 PROMPT = [1, 3]
 RESPONSES = [[token] for token in range(12)]

@@ -9,9 +9,9 @@ from offline_rows_tiny import frame
 
 from workbench.config.io import ConfigError, load, parse_text
 from workbench.config.text import dump
-from workbench.offline import logged_reference, source_runs
-from workbench.running import rundir
-from workbench.running.compose import STEPS, offline_run
+from workbench.runs import rundir
+from workbench.runs.offline_config import STEPS, offline_run
+from workbench.train.offline_child import logged_reference, source_runs
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from offline_rows_tiny import frame
 
 from workbench.config.io import load
 from workbench.config.offline import OfflineConfig, RewardConfig, SourceConfig
+from workbench.store.annotations import annotate
 from workbench.store.reader import Store
-from workbench.store.records import annotate
 from workbench.store.writer import RunWriter
-from workbench.trainers import offline_rows as rows
-from workbench.trainers.offline_file import file_rows
-from workbench.trainers.offline_guide import Guide
+from workbench.train import offline_rows as rows
+from workbench.train.offline_file import file_rows
+from workbench.train.saved_conductor import Guide
 from workbench.types import RolloutBatch
 
 NAMES = ("good", "noise")

@@ -7,8 +7,8 @@ import pytest
 from offline_rows_tiny import frame
 
 from workbench.config.offline import RulesConfig
-from workbench.trainers import offline_rules as rules
-from workbench.trainers.offline_rows import RowsError
+from workbench.train import offline_rules as rules
+from workbench.train.offline_rows import RowsError
 
 DEFAULT = RulesConfig()
 

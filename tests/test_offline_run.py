@@ -11,10 +11,10 @@ from safetensors.numpy import load_file
 from tiny_models import save_tiny, tiny_tokenizer
 
 from workbench.config.io import validate
-from workbench.running import rundir
+from workbench.runs import rundir
 from workbench.store.reader import Store
 from workbench.store.state import read_state
-from workbench.train import main
+from workbench.train.child import main
 
 TRAIN = "checkpoints/step-000004"
 

@@ -8,12 +8,12 @@ from offline_rows_tiny import dozen_model, frame
 from tiny_models import tiny_tokenizer
 
 from workbench.config.offline import RpoConfig
-from workbench.trainers import offline_tokens as tokens
-from workbench.trainers.offline_rows import RowsError
-from workbench.trainers.offline_tokens import TokenRows
-from workbench.trainers.offline_trl import balancing, desirable, selected
-from workbench.trainers.row_policy import row_logps
-from workbench.trainers.scoring import prepare_scoring
+from workbench.train import offline_tokens as tokens
+from workbench.train.offline_rows import RowsError
+from workbench.train.offline_tokens import TokenRows
+from workbench.train.offline_trl import balancing, desirable, selected
+from workbench.train.scoring import prepare_scoring
+from workbench.train.sequence_logprobs import row_logps
 
 W = {f"w{i}": i + 3 for i in range(37)}
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from workbench.api import Workbench
-from workbench.pages.bench.__main__ import main
-from workbench.pages.bench.world import make
+from workbench.api.workbench import Workbench
+from workbench.bench.app import main
+from workbench.bench.app_world import make
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from pages_world import NAMES, SIZE, batch, make_world
 from safetensors.numpy import save_file
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.core.emphasis import weights_from_state
 from workbench.pages import compare, compare_ask, compare_views, what_if
 from workbench.pages.jobs import Jobs

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages_world import make_world
 
-from workbench.pages import feed, long_curves, runs, runs_view
+from workbench.pages import live_cache, long_curves, runs, runs_view
 from workbench.pages.app import build_app
 from workbench.pages.long_curves import Growing, in_bins, shortened
 from workbench.pages.quick_gradio import gr
@@ -101,11 +101,11 @@ def test_each_part_is_extended_from_where_it_ended() -> None:
     """The judge comes later than the rewards of its step: it is not passed over."""
     rewards, judge = lines([0, 1]), lines([0, 1])[lambda f: f["name"] == "a"]
     empty = pd.DataFrame()
-    curves = feed.Curves(rewards, judge.assign(name="judge"), empty, empty, 1)
+    curves = live_cache.Curves(rewards, judge.assign(name="judge"), empty, empty, 1)
     assert curves.ends == {"rewards": 1, "judge": 1, "health": -1, "weights": -1}
     health = pd.DataFrame({"step": [0], "entropy": 0.5, "flat_groups": 0.0, "truncated": 0.0})
     weights = pd.DataFrame({"step": [1], "kind": "fact", "objective": "a", "weight": 1.0})
-    curves = feed.Curves(rewards, curves.judge, health, weights, 1)
+    curves = live_cache.Curves(rewards, curves.judge, health, weights, 1)
     ends = {"rewards": 1, "judge": 0, "health": -1, "weights": 0}
     first, second, third = (e["extend"]["traces"] for e in runs_view.extensions(curves, ends))
     assert first == {"judge": {"x": [1], "y": [1.0]}}
@@ -117,7 +117,7 @@ def test_a_picture_of_bins_says_so() -> None:
     frame = lines(range(8))
     nothing = pd.DataFrame()
     for width, words in ((1, "step"), (4, "step (a point is the mean of 4)")):
-        curves = feed.Curves(frame, nothing, nothing, nothing, width)
+        curves = live_cache.Curves(frame, nothing, nothing, nothing, width)
         figure = runs_view.pictures(curves)[0]["figure"]
         assert figure["layout"]["xaxis"]["title"]["text"] == words
 

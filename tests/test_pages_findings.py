@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from workbench.pages.findings import Group, contributions, findings
+from workbench.analysis.diagnosis import Group, contributions, findings
 
 NAN = np.nan
 

@@ -4,12 +4,12 @@ import shlex
 
 import pytest
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.config.doc import describe_fields
 from workbench.config.io import PRESETS, load, to_dict
 from workbench.pages import form, objectives_form, rate, run_actions
 from workbench.pages.launch import command, open_with, overrides, read, show
-from workbench.pages.page import Refused, parse_view
+from workbench.pages.page import ActionError, parse_view
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_what_was_typed_stays_in_its_field(wb):
 def test_a_taken_name_is_refused(wb):
     from pathlib import Path
 
-    from workbench.running import rundir
+    from workbench.runs import rundir
 
     wb.runs_dir.mkdir()
     rundir.create(wb.runs_dir, load("quick", ["name=mine"]), token=None, parent=None, cwd=Path())
@@ -114,7 +114,7 @@ def test_an_objective_of_ones_own_can_be_added(wb):
     assert config.objective_names[-1] == "vowels"
     assert config.objectives[-1].function == "mine:vowels"
     assert config.steps == 5
-    with pytest.raises(Refused, match="needs a name and a function"):
+    with pytest.raises(ActionError, match="needs a name and a function"):
         objectives_form.add(wb, view, {"values": {"name": "x", "function": "nothing"}})
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.pages import log_view
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.formatting import visible
 from workbench.pages.markup import (
     act,
     chip,
@@ -18,7 +19,6 @@ from workbench.pages.markup import (
     percent,
     stack,
 )  # fmt: skip
-from workbench.views.texts import visible
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import pytest
 from pages_world import NAMES, SIZE, STEPS, batch, make_world
 from store_batches import make_batch, make_run
 
-from workbench.api import Workbench
-from workbench.pages import agreement, export, feed, inspect, queries, runs_view, votes
-from workbench.pages.queries import BadFilter, Filters
+from workbench.analysis import agreement, page_queries, votes
+from workbench.analysis.page_queries import BadFilter, Filters
+from workbench.api.workbench import Workbench
+from workbench.pages import export, inspect, live_cache, runs_view
 from workbench.store.writer import RunWriter
 
 
@@ -32,23 +33,23 @@ def rows(wb, run) -> pd.DataFrame:
 
 
 def test_objectives_keep_their_order(wb, run):
-    assert queries.objectives_of(wb, run) == list(NAMES)
-    assert queries.objectives_of(wb, "20260101-000000-0000") == []
+    assert page_queries.objectives_of(wb, run) == list(NAMES)
+    assert page_queries.objectives_of(wb, "20260101-000000-0000") == []
 
 
 def test_groups_are_paged_and_counted(wb, run):
-    first = queries.groups(wb, run, NAMES, Filters())
-    second = queries.groups(wb, run, NAMES, Filters(page=1))
-    assert len(first) == len(second) == queries.PAGE_SIZE
+    first = page_queries.groups(wb, run, NAMES, Filters())
+    second = page_queries.groups(wb, run, NAMES, Filters(page=1))
+    assert len(first) == len(second) == page_queries.PAGE_SIZE
     assert not set(first["group_id"]) & set(second["group_id"])
     assert first["total"].iloc[0] == STEPS * 6
     assert first["step"].is_monotonic_decreasing
 
 
 def test_mean_weights_of_a_group(wb, run, rows):
-    first = queries.groups(wb, run, NAMES, Filters()).iloc[0]
+    first = page_queries.groups(wb, run, NAMES, Filters()).iloc[0]
     mine = rows[rows["group_id"] == first["group_id"]]
-    wanted = queries.matrix(mine["weights"], NAMES).mean(axis=0)
+    wanted = page_queries.matrix(mine["weights"], NAMES).mean(axis=0)
     np.testing.assert_allclose([first[f"w{i}"] for i in range(len(NAMES))], wanted)
     assert first["spread"] == pytest.approx(np.ptp(wanted))
     assert first["n"] == SIZE
@@ -60,12 +61,12 @@ def test_mean_weights_of_a_group(wb, run, rows):
      ("push", "push", True), ("flat", "push", False)],
 )  # fmt: skip
 def test_orders(wb, run, sort, column, descending):
-    values = queries.groups(wb, run, NAMES, Filters(sort=sort))[column].tolist()
+    values = page_queries.groups(wb, run, NAMES, Filters(sort=sort))[column].tolist()
     assert values == sorted(values, reverse=descending)
 
 
 def test_the_judge_order_starts_where_advantage_and_judge_disagree(wb, run, rows):
-    first = queries.groups(wb, run, NAMES, Filters(sort="judge")).iloc[0]
+    first = page_queries.groups(wb, run, NAMES, Filters(sort="judge")).iloc[0]
     judged = rows.dropna(subset=["judge"])
     agreement_of = judged.groupby("group_id")[["advantage", "judge"]].apply(
         lambda g: np.cov(g["advantage"], g["judge"], ddof=0)[0, 1]
@@ -74,12 +75,12 @@ def test_the_judge_order_starts_where_advantage_and_judge_disagree(wb, run, rows
 
 
 def test_search_finds_prompts_and_completions(wb, run, rows):
-    found = queries.groups(wb, run, NAMES, Filters(text="HEN"))
+    found = page_queries.groups(wb, run, NAMES, Filters(text="HEN"))
     wanted = rows[rows["completion"].str.contains("hen") | rows["prompt"].str.contains("hen")][
         "group_id"
     ].nunique()
     assert found["total"].iloc[0] == wanted
-    assert len(queries.groups(wb, run, NAMES, Filters(text="%' OR 1=1 --"))) == 0
+    assert len(page_queries.groups(wb, run, NAMES, Filters(text="%' OR 1=1 --"))) == 0
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_search_finds_prompts_and_completions(wb, run, rows):
     ],
 )
 def test_reward_ranges(wb, run, rows, where, mask):
-    found = queries.groups(wb, run, NAMES, Filters(where=where))
+    found = page_queries.groups(wb, run, NAMES, Filters(where=where))
     wanted = rows[mask(rows).fillna(False).astype(bool)]["group_id"].nunique()
     assert (found["total"].iloc[0] if len(found) else 0) == wanted > 0
 
@@ -103,11 +104,11 @@ def test_reward_ranges(wb, run, rows, where, mask):
 )  # fmt: skip
 def test_a_range_that_cannot_be_read(wb, run, where, part):
     with pytest.raises(BadFilter, match=part):
-        queries.groups(wb, run, NAMES, Filters(where=where))
+        page_queries.groups(wb, run, NAMES, Filters(where=where))
 
 
 def test_the_map_shows_each_prompt_where_it_was_last_seen(wb, run):
-    points = queries.map_points(wb, run, NAMES, "train")
+    points = page_queries.map_points(wb, run, NAMES, "train")
     assert sorted(points["prompt_id"]) == [f"p{i}" for i in range(6)]
     assert set(points["step"]) == {STEPS - 1}
     np.testing.assert_allclose(points[list(NAMES)].sum(axis=1), 1.0)
@@ -120,24 +121,24 @@ def test_a_group_that_is_held_back_whole_is_not_flat(tmp_path):
     with RunWriter(run_dir) as writer:
         writer.rollouts(make_batch(0, rows=16, advantages=np.zeros(16), mask=mask))
         writer.rollouts(make_batch(1, rows=16, advantages=np.zeros(16)))
-    health = queries.step_health(Workbench(tmp_path), run_dir.name).set_index("step")
+    health = page_queries.step_health(Workbench(tmp_path), run_dir.name).set_index("step")
     assert health["flat_groups"].tolist() == [0.5, 1.0]
 
 
 def test_health_of_a_step(wb, run, rows):
-    health = queries.step_health(wb, run).set_index("step")
+    health = page_queries.step_health(wb, run).set_index("step")
     assert health.loc[3, "flat_groups"] == pytest.approx(1 / 6)
     assert health.loc[4, "flat_groups"] == 0
     mine = rows[rows["step"] == 5]
-    policy = queries.matrix(mine["policy"], NAMES)
+    policy = page_queries.matrix(mine["policy"], NAMES)
     entropy = -(policy * np.log(np.where(policy > 0, policy, 1))).sum(axis=1) / np.log(5)
     assert health.loc[5, "entropy"] == pytest.approx(entropy.mean())
     assert health.loc[5, "truncated"] == pytest.approx(mine["truncated"].mean())
 
 
 def test_curves_since_a_step_are_only_what_is_new(wb, run):
-    whole = queries.reward_curves(wb, run)
-    new = queries.reward_curves(wb, run, since=20)
+    whole = page_queries.reward_curves(wb, run)
+    new = page_queries.reward_curves(wb, run, since=20)
     assert set(new["step"]) == {21, 22, 23}
     extension = runs_view.extension(new)["extend"]["traces"]
     assert extension["format"]["x"] == [21, 22, 23]
@@ -220,17 +221,17 @@ def test_the_feed_reads_a_live_run_once_and_only_what_is_new(tmp_path, monkeypat
     wb = Workbench(make_world(tmp_path / "runs", steps=4))
     run = {**wb.state("maestro"), "status": "running"}
     asked = []
-    whole = queries.reward_curves
+    whole = page_queries.reward_curves
     monkeypatch.setattr(
-        queries, "reward_curves", lambda w, r, since: asked.append(since) or whole(w, r, since)
+        page_queries, "reward_curves", lambda w, r, since: asked.append(since) or whole(w, r, since)
     )
-    watched = feed.Feed(wb)
+    watched = live_cache.Feed(wb)
     first = [watched.curves(run) for _ in range(10)]
     assert asked == [-1]
     assert first[0].ends == {"rewards": 3, "judge": 0, "health": 3, "weights": 3}
     with RunWriter(wb.runs_dir / run["run_id"]) as writer:
         writer.rollouts(batch(np.random.default_rng(0), 4, "train", 1, 5))
-    monkeypatch.setattr(feed, "FRESH", 0.0)
+    monkeypatch.setattr(live_cache, "FRESH", 0.0)
     time.sleep(0.01)
     curves = watched.curves(run)
     assert asked == [-1, 3]

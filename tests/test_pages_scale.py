@@ -10,7 +10,7 @@ import pytest
 
 from workbench import Workbench
 from workbench.pages import launch, scale_form
-from workbench.pages.page import Refused
+from workbench.pages.page import ActionError
 
 
 @pytest.fixture
@@ -23,24 +23,24 @@ def test_processes_reach_the_run_and_the_command_line(wb: Workbench, monkeypatch
 
     def start(config: Any, **options: Any) -> str:
         started.append(options)
-        raise Refused("enough")
+        raise ActionError("enough")
 
     monkeypatch.setattr(wb, "start", start)
     view = {"tab": "launch", "processes": "2", "accelerate": "/tmp/a.yaml"}
-    with pytest.raises(Refused, match="enough"):
+    with pytest.raises(ActionError, match="enough"):
         launch.start(wb, dict(view), {"token": "t"})
     assert started == [{"token": "t", "processes": 2, "accelerate_config": "/tmp/a.yaml"}]
     words = shlex.split(launch.command(wb, view))
     assert words[words.index("--processes") + 1] == "2"
     assert words[words.index("--accelerate-config") + 1] == "/tmp/a.yaml"
     assert "--processes" not in launch.command(wb, {"tab": "launch"})
-    with pytest.raises(Refused, match="'two' is not allowed; it must be a whole number"):
+    with pytest.raises(ActionError, match="'two' is not allowed; it must be a whole number"):
         launch.start(wb, {"processes": "two"}, {})
     assert 'value="2"' in scale_form.cards(view)
 
 
 def test_a_number_that_does_not_divide_is_refused_on_the_page(wb: Workbench) -> None:
-    with pytest.raises(Refused, match="7 processes cannot share"):
+    with pytest.raises(ActionError, match="7 processes cannot share"):
         launch.start(wb, {"processes": "7"}, {})
 
 
@@ -64,6 +64,6 @@ def test_a_sweep_is_started_around_the_form(wb: Workbench, monkeypatch: Any) -> 
     assert commands[0][-4:-2] == ["--continue", "mine"]
     for wrong in ({"sets": ""}, {"sets": "steps=a,b"}, {"sets": "steps=1,2", "seeds": "x"},
                   {"sets": "steps=1,2", "jobs": "-1"}):  # fmt: skip
-        with pytest.raises(Refused):
+        with pytest.raises(ActionError):
             launch.sweep(wb, {"tab": "launch"}, {"values": wrong})
     assert len(commands) == 1

@@ -4,7 +4,7 @@ from base64 import b64encode
 
 import pytest
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.pages.uploads import receive
 
 TOKEN = "0123456789abcdef"

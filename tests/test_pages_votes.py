@@ -8,8 +8,8 @@ import pytest
 from pages_world import make_world
 
 from workbench.__main__ import main
-from workbench.api import Workbench
-from workbench.pages import agreement
+from workbench.analysis import agreement
+from workbench.api.workbench import Workbench
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pages_world import make_world
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.pages.run_facts import warnings
 from workbench.store.writer import RunWriter
 

@@ -5,15 +5,15 @@ import time
 import pytest
 from store_batches import fill, make_run
 
-from workbench.api import Workbench
-from workbench.running import housekeeping
-from workbench.running.housekeeping import CROWDED, PAUSE_SECONDS, Housekeeper
+from workbench.api.workbench import Workbench
+from workbench.runs import archiving
+from workbench.runs.archiving import CROWDED, PAUSE_SECONDS, Housekeeper
 
 
 @pytest.fixture
 def started(monkeypatch, tmp_path):
     runs: list = []
-    monkeypatch.setattr(housekeeping, "archive_later", runs.append)
+    monkeypatch.setattr(archiving, "archive_later", runs.append)
     return runs
 
 
@@ -21,7 +21,7 @@ def test_runs_that_ended_are_archived_at_once_and_crowds_once_a_minute(
     started, tmp_path, monkeypatch
 ):
     clock = [1000.0]
-    monkeypatch.setattr(housekeeping.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(archiving.time, "monotonic", lambda: clock[0])
     keeper = Housekeeper(tmp_path)
     assert not keeper.look(0, CROWDED - 1)
     assert keeper.look(0, CROWDED)
@@ -39,7 +39,7 @@ def test_a_list_of_runs_opens_no_store_to_ask(started, tmp_path):
 
 
 def test_who_watches_a_long_run_has_its_rows_archived_while_it_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(housekeeping, "CROWDED", 100)
+    monkeypatch.setattr(archiving, "CROWDED", 100)
     fill(make_run(tmp_path), range(100), contexts=None)
     wb = Workbench(tmp_path)
     before = len(wb.rollouts("name-20260101-000000-abcd"))

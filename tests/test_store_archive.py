@@ -12,10 +12,10 @@ import pytest
 from store_batches import RUN, fill, make_batch, make_run, plain_count
 
 from workbench.store import archive as archive_module
+from workbench.store.annotations import annotate, retract, tombstone
 from workbench.store.archive import archive
 from workbench.store.catalog import VIEWS, store_path
 from workbench.store.reader import Store
-from workbench.store.records import annotate, retract, tombstone
 from workbench.store.retention import Checkpoint, surplus
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter

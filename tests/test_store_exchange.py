@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from store_batches import NAMES, RUN, make_batch, make_run
 
+from workbench.store.annotations import annotate
 from workbench.store.archive import archive
 from workbench.store.errors import StoreError
-from workbench.store.exchange import EXPORTED, export, neutral
+from workbench.store.export import EXPORTED, export, neutral
 from workbench.store.imports import import_path
 from workbench.store.reader import Store
-from workbench.store.records import annotate
 from workbench.store.writer import RunWriter
 
 OTHER = "20260101-000000-beef"

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_batches import RUN, make_batch, make_run
 
+from workbench.analysis.group_list import GroupFilter
 from workbench.store import writer as writer_module
 from workbench.store.archive import archive
 from workbench.store.catalog import store_path
-from workbench.store.damage import quarantined
 from workbench.store.doctor import examine
 from workbench.store.encode import encode_rollouts
 from workbench.store.errors import StoreError, StoreVersionError
-from workbench.store.groups import GroupFilter
+from workbench.store.quarantine import quarantined
 from workbench.store.reader import Store
 from workbench.store.segments import write_segment
 from workbench.store.state import read_state, write_state

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from store_batches import NAMES, RUN, fill, make_batch, make_run
 
+from workbench.analysis.group_list import GroupFilter
 from workbench.store import contexts as contexts_module
 from workbench.store import session as session_module
 from workbench.store.archive import archive
 from workbench.store.errors import QueryError, StoreBusyError, StoreError
-from workbench.store.groups import GroupFilter
 from workbench.store.reader import Store
 from workbench.store.state import write_state
 from workbench.store.writer import RunWriter
@@ -367,7 +367,7 @@ def test_a_reader_starts_over_and_nobody_notices(tmp_path, monkeypatch):
 
 def test_the_reader_needs_no_heavy_library():
     code = (
-        "import sys, workbench.store.reader, workbench.store.archive, workbench.store.exchange, "
+        "import sys, workbench.store.reader, workbench.store.archive, workbench.store.export, "
         "workbench.store.imports, workbench.store.doctor, workbench.store.writer; "
         "print({'torch', 'trl', 'transformers', 'datasets'} & set(sys.modules))"
     )

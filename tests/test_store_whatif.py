@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from store_batches import NAMES, RUN, make_batch, make_run
 
+from workbench.analysis.whatif import audit_error, rows_from_frame, whatif
 from workbench.config.scalarizers import Gd2po
 from workbench.core.advantages import aggregate
-from workbench.core.scalarizers import Scene, build_scalarizer
+from workbench.core.scalarizers import ScalarizerInput, build_scalarizer
 from workbench.store.archive import archive
 from workbench.store.reader import Store
 from workbench.store.writer import RunWriter
-from workbench.whatif import audit_error, rows_from_frame, whatif
 
 
 @pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
@@ -23,7 +23,9 @@ def test_masked_rows_are_kept_with_their_mask(tmp_path, aggregation):
         for step in range(4):
             rewards = np.random.default_rng(step).random((8, 3))
             bounds = np.zeros(3), np.ones(3)
-            scene = Scene(rewards, rewards, *bounds, kinds=["x"] * 8, num_generations=4, step=step)
+            scene = ScalarizerInput(
+                rewards, rewards, *bounds, kinds=["x"] * 8, num_generations=4, step=step
+            )
             choice = scalarizer.choose(scene, np.random.default_rng(0))
             scalars, advantages = aggregate(
                 rewards, choice.weights, 4, aggregation, mask=choice.mask

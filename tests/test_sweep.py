@@ -14,9 +14,9 @@ from workbench import Workbench
 from workbench.__main__ import main
 from workbench.config.io import ConfigError
 from workbench.pages import sweep_view
-from workbench.running.rundir import ENDED
-from workbench.sweeps.driver import Driver
-from workbench.sweeps.plan import Axis, SweepError, SweepPlan, split_values
+from workbench.runs.rundir import ENDED
+from workbench.runs.sweep_driver import Driver
+from workbench.runs.sweep_plan import Axis, SweepError, SweepPlan, split_values
 
 CHILD = (sys.executable, str(Path(__file__).with_name("sweep_child.py")))
 BASE = {"steps": 12, "scalarizer": {"name": "conductor"}, "objectives": ["format", "length"]}
@@ -183,7 +183,7 @@ def test_a_driver_that_was_told_to_stop_is_continued(wb: Workbench, monkeypatch:
 
 def test_the_command_runs_a_sweep_and_shows_it(tmp_path: Path, monkeypatch: Any, capsys: Any):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("workbench.running.spawn.CHILD", CHILD[1:])
+    monkeypatch.setattr("workbench.runs.spawn.CHILD", CHILD[1:])
     (tmp_path / "base.yaml").write_text(json.dumps(BASE))
     words = ["sweep", "base.yaml", "--set", "scalarizer.emphasis=0.2,0.4", "--name", "s"]
     assert main([*words, "--print"]) == 0

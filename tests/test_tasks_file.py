@@ -8,8 +8,8 @@ import pytest
 from workbench.config import TaskConfig
 from workbench.config.io import ConfigError
 from workbench.config.io import load as load_config
-from workbench.running.guard import check_config, with_absolute_paths
-from workbench.running.provenance import data_sha256
+from workbench.runs.provenance import data_sha256
+from workbench.runs.validation import check_config, with_absolute_paths
 from workbench.tasks import load_task
 from workbench.tasks.file import preview
 

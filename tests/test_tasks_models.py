@@ -20,7 +20,7 @@ from workbench.tasks.etudes.warmstart import (
     token_loss,
     train_policy,
 )
-from workbench.trainers.scoring import prepare_scoring, score
+from workbench.train.scoring import prepare_scoring, score
 
 
 @pytest.fixture(scope="module")

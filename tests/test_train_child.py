@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_runs import EXAMPLES, tiny_config
 
-from workbench import evaluate, train
 from workbench.config.io import to_dict, validate
-from workbench.running import rundir
+from workbench.runs import rundir
 from workbench.store.state import read_state
+from workbench.train import child as train
+from workbench.train import evaluate
 
 TESTS = Path(__file__).parent
 
@@ -160,7 +161,7 @@ def test_sigterm_ends_a_process_after_its_step_with_a_checkpoint(tmp_path: Path)
     environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}:{TESTS}", "OMP_NUM_THREADS": "1"}
     with (run_dir / "log.txt").open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "workbench.train", str(run_dir)],
+            [sys.executable, "-m", "workbench.train.child", str(run_dir)],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,

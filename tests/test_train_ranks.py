@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from workbench import Workbench
-from workbench.running import processes
-from workbench.running.rundir import ENDED, read_process
+from workbench.runs import processes
+from workbench.runs.rundir import ENDED, read_process
 
 pytestmark = pytest.mark.slow
 CONFIG = {

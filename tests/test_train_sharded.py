@@ -11,8 +11,8 @@ from tiny_models import save_tiny
 from transformers import AutoModelForCausalLM
 
 from workbench import Workbench
-from workbench.running import spawn
-from workbench.running.rundir import ENDED
+from workbench.runs import spawn
+from workbench.runs.rundir import ENDED
 
 pytestmark = pytest.mark.slow
 FSDP = {

@@ -14,10 +14,10 @@ from tiny_runs import Recorder, tiny_trainer
 
 from workbench.config import LoraConfig, PolicyConfig
 from workbench.config.io import ConfigError, load
-from workbench.launcher import Launcher
-from workbench.running.guard import check_launch
-from workbench.trainers import build
-from workbench.trainers.sharded import is_sharded
+from workbench.runs.launcher import Launcher
+from workbench.runs.validation import check_launch
+from workbench.train import build
+from workbench.train.sharded import is_sharded
 
 CONDUCTOR = {"name": "conductor", "update_every": 1}
 
@@ -72,7 +72,7 @@ def test_ways_of_spreading_that_are_not_supported_are_refused(
 ) -> None:
     trainer = tiny_trainer(tmp_path, Recorder(), **settings)
     assert trainer.sharded is False
-    monkeypatch.setattr("workbench.trainers.sharded.DistributedBackend", lambda _: backend)
+    monkeypatch.setattr("workbench.train.sharded.DistributedBackend", lambda _: backend)
     with pytest.raises(ValueError, match=message):
         is_sharded(trainer)
 
@@ -97,7 +97,7 @@ def test_an_accelerate_file_is_refused_where_code_is(tmp_path: Path) -> None:
 def test_an_accelerate_file_that_asks_for_too_much_is_refused(
     tmp_path: Path, text: str, message: str, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("workbench.distribution.find_spec", lambda name: None)
+    monkeypatch.setattr("workbench.config.distribution.find_spec", lambda name: None)
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         check_launch(load("quick"), accelerate_config=tmp_path / "a.yaml")

@@ -13,9 +13,9 @@ from safetensors import safe_open
 from tiny_runs import EXAMPLES, Recorder, tiny_trainer
 from transformers import TrainerCallback
 
-from workbench.trainers import checkpoint as checkpoints
-from workbench.trainers.monitor import RunMonitor
-from workbench.trainers.rollout import Roller
+from workbench.train import checkpoint as checkpoints
+from workbench.train.monitor import RunMonitor
+from workbench.train.rollout import RolloutGenerator
 
 CONDUCTOR = {"name": "conductor", "update_every": 2, "learning_rate": 0.05}
 ANCHORED = {
@@ -109,7 +109,7 @@ def test_a_synced_reference_comes_back(tmp_path: Path) -> None:
 
 
 def monitor_of(trainer: Any, probes: tuple = (), judge: Any = None) -> RunMonitor:
-    roller = Roller(
+    roller = RolloutGenerator(
         trainer.model,
         trainer.processing_class,
         trainer.eos_token_ids,

@@ -14,7 +14,7 @@ from tiny_runs import EXAMPLES, OBJECTIVES, Recorder, tiny_trainer
 
 from workbench.core.advantages import aggregate
 from workbench.objectives import Objective
-from workbench.trainers.rewards import ObjectiveReward, RewardError
+from workbench.train.rewards import ObjectiveReward, RewardError
 from workbench.types import RolloutBatch
 
 CONDUCTOR = {"name": "conductor", "update_every": 2, "learning_rate": 0.05}

@@ -13,8 +13,8 @@ import pytest
 from tiny_runs import Recorder, tiny_config
 from transformers import TrainerControl, TrainerState
 
-from workbench.running.notify import post
-from workbench.trainers.monitor import RunMonitor
+from workbench.runs.notify import post
+from workbench.train.monitor import RunMonitor
 
 COLLAPSED = {"collapsed_prompts": 0.9, "audit_error": 0.0, "weights_entropy": 0.1}
 HEALTHY = {"collapsed_prompts": 0.0, "audit_error": 0.0, "weights_entropy": 0.8}

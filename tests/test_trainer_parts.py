@@ -13,21 +13,21 @@ import torch
 from tiny_models import tiny_model, tiny_tokenizer
 from tiny_runs import EXAMPLES, tiny_config
 
-from workbench.evaluate import find_checkpoint, summarise, table
-from workbench.trainers import build
-from workbench.trainers.anchors import Anchors, anchor_source
-from workbench.trainers.measure import scalar_metrics, simplex_entropy
-from workbench.trainers.order import PromptOrder
-from workbench.trainers.reference import Reference, frozen_copy
-from workbench.trainers.rollout import isolated_rng, spread
-from workbench.trainers.text import (
+from workbench.train import build
+from workbench.train.anchors import Anchors, anchor_source
+from workbench.train.evaluate import find_checkpoint, summarise, table
+from workbench.train.reference import Reference, frozen_copy
+from workbench.train.rollout import isolated_rng, spread
+from workbench.train.sampler import PromptOrder
+from workbench.train.step_metrics import scalar_metrics, simplex_entropy
+from workbench.train.text import (
     completion_text,
     encode_answers,
     encode_prompts,
     example_columns,
     with_system_prompt,
 )
-from workbench.trainers.weighing import Weighing
+from workbench.train.weighting import Weighing
 from workbench.types import Example, RolloutBatch
 
 CHAT = [{"role": "user", "content": "w5 w6"}]

@@ -7,14 +7,14 @@ import pytest
 from tiny_runs import EXAMPLES, Recorder, tiny_config, tiny_trainer
 
 from workbench.config.io import with_name
-from workbench.core.agreement import normalize_scores
+from workbench.core.alignment import normalize_scores
 from workbench.core.anchor import AnchoredConductor
-from workbench.running import rundir
+from workbench.runs import rundir
+from workbench.store.annotations import annotate
 from workbench.store.reader import Store
-from workbench.store.records import annotate
 from workbench.store.writer import RunWriter
-from workbench.trainers import ratings
-from workbench.trainers.ratings import Ratings
+from workbench.train import ratings
+from workbench.train.ratings import Ratings
 
 ANCHOR = {
     "name": "conductor",

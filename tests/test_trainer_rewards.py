@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from workbench.objectives import Objective
-from workbench.trainers.rewards import ObjectiveReward, RewardError, all_needs, reward_matrix
-from workbench.trainers.scoring import Scores
+from workbench.train.rewards import ObjectiveReward, RewardError, all_needs, reward_matrix
+from workbench.train.scoring import Scores
 
 PROMPTS, COMPLETIONS, IDS = ["p0", "p1", "p2"], ["a", "bb", "ccc"], [[1], [1, 2], [1, 2, 3]]
 SCORES = Scores(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_models import tiny_model
 
-from workbench.trainers.scoring import backbone, prepare_scoring, score
+from workbench.train.scoring import backbone, prepare_scoring, score
 
 EOS = 2
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [5, 6]]
@@ -56,7 +56,7 @@ def test_an_answer_follows_the_text_and_not_the_end_token(
 ) -> None:
     model = prepared(family)
     if attention == "rows":
-        monkeypatch.setattr("workbench.trainers.scoring.BRANCHING_ATTENTION", ())
+        monkeypatch.setattr("workbench.train.scoring.BRANCHING_ATTENTION", ())
     else:
         model.set_attn_implementation(attention)
     answers = scored(model, answer_ids=ANSWERS).answer_logps

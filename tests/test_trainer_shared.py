@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny_runs import Recorder, tiny_trainer
 
-from workbench.trainers.maestro import MaestroTrainer
-from workbench.trainers.shared import has_dropout
+from workbench.train.maestro import MaestroTrainer
+from workbench.train.shared_pass import has_dropout
 
 CONDUCTOR = {"name": "conductor", "update_every": 2, "learning_rate": 0.05}
 

@@ -20,7 +20,7 @@ from tiny_runs import EXAMPLES, Recorder, low_words, short, tiny_trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from workbench.core.advantages import aggregate
-from workbench.trainers.maestro import MaestroTrainer
+from workbench.train.maestro import MaestroTrainer
 
 SEAM = f"trainers/maestro.py was written against TRL 1.16, installed is {trl.__version__}: "
 AGGREGATIONS = ("sum_then_normalize", "normalize_then_sum")

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench.analysis.whatif import LoggedRows, audit_error, rows_from_frame, whatif
 from workbench.config import scalarizers as configs
 from workbench.core.advantages import aggregate
-from workbench.core.scalarizers import Scene, build_scalarizer
-from workbench.whatif import LoggedRows, audit_error, rows_from_frame, whatif
+from workbench.core.scalarizers import ScalarizerInput, build_scalarizer
 
 NAMES = ("a", "b", "c")
 NAN = float("nan")
@@ -110,7 +110,7 @@ def test_rows_in_any_order_get_what_the_trainer_would_have_computed(name, aggreg
         own = rows.batches == batch
         r = rows.rewards[own]
         kinds = [k for k, mine in zip(rows.kinds, own, strict=True) if mine]
-        scene = Scene(r, r, *bounds, kinds=kinds, num_generations=4, step=batch)
+        scene = ScalarizerInput(r, r, *bounds, kinds=kinds, num_generations=4, step=batch)
         choice = scalarizer.choose(scene, rng())
         advantages = aggregate(r, choice.weights, 4, aggregation, mask=choice.mask)[1]
         expected.append(advantages)
@@ -159,7 +159,7 @@ def test_a_policy_step_that_lost_rows_still_works():
 def test_another_runs_conductor_answers_for_logged_contexts():
     rows = logged(contexts=rng(5).normal(size=(24, 6)))
     run = build_scalarizer(configs.Conductor(update_every=1, learning_rate=0.5), NAMES, 6)
-    one_batch = Scene(
+    one_batch = ScalarizerInput(
         rows.rewards[:8], rows.rewards[:8], np.zeros(3), np.ones(3), ["x"] * 8, 4, 0,
         hidden=rows.contexts[:8],
     )  # fmt: skip
@@ -248,7 +248,7 @@ def test_a_hundred_thousand_rows_without_torch():
     code = """
 import sys, numpy as np
 from workbench.config import scalarizers as c
-from workbench.whatif import LoggedRows, whatif
+from workbench.analysis.whatif import LoggedRows, whatif
 n = 100_000
 r = np.random.default_rng(0).random((n, 5)); w = np.full((n, 5), 0.2)
 a = r.sum(axis=1) - 2.5

@@ -10,11 +10,11 @@ from tiny_models import save_tiny
 
 from workbench.config.io import load
 from workbench.objectives import Objective
-from workbench.trainers import build
-from workbench.trainers.anchors import anchor_source
-from workbench.trainers.maestro import MaestroTrainer
-from workbench.trainers.rewards import ObjectiveReward
-from workbench.trainers.weighing import Weighing
+from workbench.train import build
+from workbench.train.anchors import anchor_source
+from workbench.train.maestro import MaestroTrainer
+from workbench.train.rewards import ObjectiveReward
+from workbench.train.weighting import Weighing
 from workbench.types import Example, RolloutBatch
 
 

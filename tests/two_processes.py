@@ -16,7 +16,7 @@ import numpy as np
 from tiny_models import save_tiny
 from tiny_runs import Recorder, tiny_trainer
 
-from workbench.trainers.maestro import MaestroTrainer
+from workbench.train.maestro import MaestroTrainer
 
 STEPS, ROWS = 5, 12  # three groups of four: the middle one straddles the two processes
 END = 2

@@ -8,7 +8,7 @@ __all__ = ["Workbench", "__version__"]
 def __getattr__(name: str) -> object:
     """Import ``Workbench`` on first use, so that ``import workbench`` stays instant."""
     if name == "Workbench":
-        from workbench.api import Workbench
+        from workbench.api.workbench import Workbench
 
         return Workbench
     raise AttributeError(f"module 'workbench' has no attribute {name!r}")

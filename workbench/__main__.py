@@ -111,7 +111,7 @@ def _refused(command: str, error: BaseException, status: int) -> int:
 
 def _user_errors() -> tuple[type[Exception], ...]:
     """What a person can mend: refused values, missing files and runs, a store that cannot."""
-    from workbench.running.rundir import LauncherError, UnknownRunError
+    from workbench.runs.rundir import LauncherError, UnknownRunError
     from workbench.store.errors import StoreError
 
     return (ValueError, OSError, LauncherError, UnknownRunError, StoreError)

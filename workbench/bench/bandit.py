@@ -6,7 +6,7 @@ arm appears G * pi(a) times up to less than one row, and
     grad_theta = (1/G) sum_i A_i (e_{a_i} - pi)
 
 is the policy gradient of the group's advantages without a network or an optimiser in between.
-Scalarizers see the same ``Scene`` as in a run. Reported are the regret to the oracle policy (same
+Scalarizers see the same ``ScalarizerInput`` as in a run. Reported are the regret to the oracle policy (same
 draws, trained on the true utility weights) in expected utility over all prompts, exact under the
 policy, and the error of the weights: total variation between the mean weights of a family over the
 last quarter of the steps and w*_f.
@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from workbench.bench.planted import CONFLICTS, FAMILIES, TRAPS, World, plant
-from workbench.bench.players import GROUP, JUDGES, PLAYERS, Player
+from workbench.bench.agents import GROUP, JUDGES, PLAYERS, Player
+from workbench.bench.problems import CONFLICTS, FAMILIES, TRAPS, World, plant
 from workbench.config.scalarizers import ScalarizerConfig
 from workbench.core.advantages import aggregate
+from workbench.core.scalarizer_input import Scalarizer, ScalarizerInput, Weighting
 from workbench.core.scalarizers import build_scalarizer
 from workbench.core.scaling import ObjectiveScaling, RewardScaling
-from workbench.core.scene import Choice, Scalarizer, Scene
 from workbench.types import Floats, Ints
 
 PROMPTS_PER_STEP, STEPS, RATE = 14, 200, 1.0
@@ -112,7 +112,7 @@ def play(player: Player, world: World, seed: int, steps: int = STEPS) -> dict[st
         raw, scaled = scaling(_rewards(player, world, prompts, flat, seen), size)
         judged += int((~np.isnan(raw[:, 0])).sum()) if player.reward == "utility" else 0
         kinds = [str(f) for f in world.family[prompts]]
-        scene = Scene(
+        scene = ScalarizerInput(
             scaled, raw, scaling.lower, scaling.upper, kinds, size, step,
             world.hidden[prompts, flat],
         )  # fmt: skip
@@ -139,8 +139,12 @@ def _batch(world: World, step: int, rng: np.random.Generator) -> Ints:
 
 
 def _turn(
-    scalarizer: Scalarizer, player: Player, scene: Scene, scores: Floats, rng: np.random.Generator
-) -> tuple[Choice, Floats, int]:
+    scalarizer: Scalarizer,
+    player: Player,
+    scene: ScalarizerInput,
+    scores: Floats,
+    rng: np.random.Generator,
+) -> tuple[Weighting, Floats, int]:
     """Weights, advantages and the scalarizer's own learning; rows judged for its anchor."""
     size, asked = player.group, 0
     trusted = scores.reshape(-1, size)

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.runs_dir) / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     if args.suite == "offline":
-        from workbench.bench.offline import report as part
+        from workbench.bench.offline_study import report as part
     elif args.cost:
         from workbench.bench.cost import report as part
     elif args.search:
@@ -130,15 +130,16 @@ def stored(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def tables(folder: Path, scores: Any, objectives: Any, cost: Any) -> dict[str, Any]:
     """The table, the comparisons and the claims; CSV, Markdown and figures into the folder."""
-    from workbench.bench import charts, report
+    from workbench.bench import report
+    from workbench.plots import benchmark
 
     table = report.summary(scores, objectives, cost)
     against = report.comparisons(scores, "anchored")
     claims = report.claims(scores)
     save(folder, "methods", table, report.markdown(table))
     scores.to_csv(folder / "cells.csv", index=False)
-    charts.methods(table).write_html(folder / "methods.html", include_plotlyjs=True)
-    charts.families(table).write_html(folder / "families.html", include_plotlyjs=True)
+    benchmark.methods(table).write_html(folder / "methods.html", include_plotlyjs=True)
+    benchmark.families(table).write_html(folder / "families.html", include_plotlyjs=True)
     return {
         "json": {
             "methods": table.to_dict("records"),
@@ -163,19 +164,20 @@ def _claims_text(claims: dict[str, Any]) -> str:
 
 def bandit(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The bandit tier: planted worlds."""
-    from workbench.bench import charts, tournaments
+    from workbench.bench import experiments
     from workbench.bench.bandit import STEPS, worlds
+    from workbench.plots import benchmark
 
     seeds = range(args.seeds or (1 if args.quick else 5))
     names = QUICK_WORLDS if args.quick else tuple(worlds())
     with bar("planted worlds", len(seeds) * len(names)) as advance:
-        frame = tournaments.run_tournaments(
+        frame = experiments.run_tournaments(
             folder / "bandit", seeds, args.jobs, STEPS, names, lambda name: advance(1.0)
         )
-    table = tournaments.standings(frame)
-    text = tournaments.markdown(table)
+    table = experiments.standings(frame)
+    text = experiments.markdown(table)
     save(folder, "bandit", table, text)
-    charts.worlds(frame).write_html(folder / "bandit.html", include_plotlyjs=True)
+    benchmark.worlds(frame).write_html(folder / "bandit.html", include_plotlyjs=True)
     return {"json": {"bandit": table.to_dict("records")}, "text": text}
 
 

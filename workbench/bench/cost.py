@@ -62,8 +62,8 @@ def compare(ours: str, theirs: str, policy: str, pairs: int, tell: Callable[[], 
     Raises:
         RuntimeError: a trainer ended early, or the two did not generate the same.
     """
-    from workbench.bench.paced import Paced
     from workbench.bench.statistics import interval
+    from workbench.bench.stepwise import Paced
 
     taken: dict[str, list[Any]] = {ours: [], theirs: []}
     steps = SKIP + pairs + 1  # one more than is taken: a step ends where the next would begin

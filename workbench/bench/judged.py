@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from workbench.tasks.etudes.judge import judge as score
-from workbench.trainers.text import completion_text
+from workbench.train.text import completion_text
 from workbench.types import Example
 
 

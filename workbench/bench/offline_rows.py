@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.bench.offline_grid import Condition
-from workbench.running.rundir import read_config
+from workbench.runs.rundir import read_config
 from workbench.store.state import write_atomically
 from workbench.store.writer import RunWriter
 from workbench.tasks import load_task
@@ -60,10 +60,10 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
 
 def sample(run_dir: Path, writer: RunWriter) -> None:
     """Sample the run's prompts from its policy: ``steps`` batches, each prompt once."""
-    from workbench.trainers.build import end_ids
-    from workbench.trainers.rollout import Sampling
-    from workbench.trainers.scoring import prepare_scoring
-    from workbench.trainers.session import Session
+    from workbench.train.build import end_ids
+    from workbench.train.rollout import Sampling
+    from workbench.train.scoring import prepare_scoring
+    from workbench.train.session import Session
 
     config = read_config(run_dir)
     task = load_task(config.task)

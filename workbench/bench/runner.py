@@ -25,14 +25,14 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from workbench.bench.cells import Cell
-from workbench.launcher import Launcher
-from workbench.running import processes, rundir
-from workbench.running.rundir import ACTIVE, LauncherError
-from workbench.running.stopping import stop_phases
+from workbench.runs import processes, rundir
+from workbench.runs.launcher import Launcher
+from workbench.runs.rundir import ACTIVE, LauncherError
+from workbench.runs.stopping import stop_phases
 from workbench.store.state import read_state, write_atomically, write_state
 
 BODIES = {
-    "grpo": "workbench.train:main",
+    "grpo": "workbench.train.child:main",
     "sft": "workbench.bench.sft:main",
     "none": "workbench.bench.sft:measure",
     "rows": "workbench.bench.offline_rows:main",

@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.bench import bandit_sweeps, charts, collect, sweeps
+from workbench.bench import bandit_sensitivity, collect, sensitivity
 from workbench.bench.cells import FULL, Cell
 from workbench.bench.cli import bar, run_grid, save
 from workbench.bench.methods import EQUAL, EQUAL_BATCH
-from workbench.bench.planted import CONFLICTS
+from workbench.bench.problems import CONFLICTS
+from workbench.plots import benchmark
 
 LOGARITHMIC = ("fraction", "entropy_coef", "temperature", "group_size")
 
@@ -28,10 +29,12 @@ def search(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     steps = args.steps or FULL.steps
     if args.search == "oracle":
         return oracle(args, folder, steps)
-    space = {"maestro": sweeps.maestro_space, "anchored": sweeps.anchored_space}[args.search]()
+    space = {"maestro": sensitivity.maestro_space, "anchored": sensitivity.anchored_space}[
+        args.search
+    ]()
     space |= {"equal": EQUAL, "equal, batch": EQUAL_BATCH}
-    seeds = sweeps.SEARCH_SEEDS[: args.seeds] if args.seeds else sweeps.SEARCH_SEEDS
-    grid = sweeps.search_cells(space, seeds, steps)
+    seeds = sensitivity.SEARCH_SEEDS[: args.seeds] if args.seeds else sensitivity.SEARCH_SEEDS
+    grid = sensitivity.search_cells(space, seeds, steps)
     done, failed = run_grid([c for cells in grid.values() for c in cells], args)
     rows = []
     for name, cells in grid.items():
@@ -47,10 +50,12 @@ def search(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def oracle(args: argparse.Namespace, folder: Path, steps: int) -> dict[str, Any]:
     """Weights per kind that measure best: every run tries another candidate on every kind."""
-    seeds = sweeps.SEARCH_SEEDS[: args.seeds] if args.seeds else sweeps.SEARCH_SEEDS[:2]
-    trials = sweeps.oracle_trials()
+    seeds = sensitivity.SEARCH_SEEDS[: args.seeds] if args.seeds else sensitivity.SEARCH_SEEDS[:2]
+    trials = sensitivity.oracle_trials()
     grid = {
-        index: sweeps.search_cells({f"oracle {index}": sweeps.oracle_of(trial)}, seeds, steps)
+        index: sensitivity.search_cells(
+            {f"oracle {index}": sensitivity.oracle_of(trial)}, seeds, steps
+        )
         for index, trial in enumerate(trials)
     }
     flat = [c for named in grid.values() for cells in named.values() for c in cells]
@@ -64,7 +69,7 @@ def oracle(args: argparse.Namespace, folder: Path, steps: int) -> dict[str, Any]
             for kind, judge in scores.groupby("kind")["judge"].mean().items():
                 rows.append({"kind": kind, "judge": judge, **trials[index][str(kind)]})
     table = pd.DataFrame(rows).sort_values(["kind", "judge"], ascending=[True, False])
-    best = sweeps.best_weights(table)
+    best = sensitivity.best_weights(table)
     text = table.groupby("kind", sort=False).head(4).round(3).to_string(index=False) + "\n"
     text += "\n".join(f"{kind}: {weights}" for kind, weights in best.items()) + "\n"
     save(folder, "search-oracle", table, text)
@@ -73,12 +78,12 @@ def oracle(args: argparse.Namespace, folder: Path, steps: int) -> dict[str, Any]
 
 def sweep(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Sensitivity sweeps on the reported seeds and prompts; one figure each."""
-    names = list(sweeps.SWEEPS) if args.sweep == "all" else [args.sweep]
+    names = list(sensitivity.SWEEPS) if args.sweep == "all" else [args.sweep]
     if args.tier == "bandit":
         return planted(args, folder, names)
     budget = replace(FULL, steps=args.steps) if args.steps else FULL
     seeds = range(args.seeds or 2)
-    grids = {name: sweeps.sweep_cells(name, seeds, budget) for name in names}
+    grids = {name: sensitivity.sweep_cells(name, seeds, budget) for name in names}
     flat: list[Cell] = [c for grid in grids.values() for cells in grid.values() for c in cells]
     done, failed = run_grid(flat, args)
     frames, text = [], ""
@@ -91,7 +96,7 @@ def sweep(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             rows += [{"method": method, "value": value, "judge": j} for j in _means(scores)]
         frame = pd.DataFrame(rows).assign(sweep=name)
         frames.append(frame)
-        figure = charts.sweep(frame, sweeps.TITLES[name], name in LOGARITHMIC)
+        figure = benchmark.sweep(frame, sensitivity.TITLES[name], name in LOGARITHMIC)
         figure.write_html(folder / f"sweep-{name}.html", include_plotlyjs=True)
         text += _pivot(name, frame, "judge")
     table = pd.concat(frames, ignore_index=True)
@@ -106,11 +111,13 @@ def planted(args: argparse.Namespace, folder: Path, names: list[str]) -> dict[st
     frames, text = [], ""
     with bar("planted worlds", len(names) * len(seeds) * len(CONFLICTS)) as advance:
         for name in names:
-            frame = bandit_sweeps.run(
+            frame = bandit_sensitivity.run(
                 name, folder / "bandit-sweeps", seeds, args.jobs, watch=lambda: advance(1.0)
             ).assign(sweep=name)
             frames.append(frame)
-            figure = charts.sweep(frame, sweeps.TITLES[name], name in LOGARITHMIC, "recovered")
+            figure = benchmark.sweep(
+                frame, sensitivity.TITLES[name], name in LOGARITHMIC, "recovered"
+            )
             figure.write_html(folder / f"bandit-sweep-{name}.html", include_plotlyjs=True)
             text += _pivot(name, frame, "recovered")
     table = pd.concat(frames, ignore_index=True)
@@ -122,7 +129,7 @@ def _pivot(name: str, frame: pd.DataFrame, what: str) -> str:
     """Means by method and value, as Markdown."""
     table = frame.pivot_table(index="method", columns="value", values=what, sort=False)
     table = table[sorted(table.columns)]
-    header = [sweeps.TITLES[name], *(f"{value:.3g}" for value in table.columns)]
+    header = [sensitivity.TITLES[name], *(f"{value:.3g}" for value in table.columns)]
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * len(table.columns)]
     for method, row in table.iterrows():
         numbers = ("" if value != value else f"{value:.2f}" for value in row)

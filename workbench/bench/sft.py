@@ -19,14 +19,14 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from workbench.config import RunConfig
-from workbench.evaluate import evaluation_rows, summarise, table
-from workbench.running.rundir import read_config
+from workbench.runs.rundir import read_config
 from workbench.store.writer import RunWriter
 from workbench.tasks import load_task
-from workbench.trainers.build import end_ids
-from workbench.trainers.rollout import spread
-from workbench.trainers.session import Session
-from workbench.trainers.text import encode_answers, encode_prompts, with_system_prompt
+from workbench.train.build import end_ids
+from workbench.train.evaluate import evaluation_rows, summarise, table
+from workbench.train.rollout import spread
+from workbench.train.session import Session
+from workbench.train.text import encode_answers, encode_prompts, with_system_prompt
 
 
 def token_rows(session: Session) -> list[tuple[list[int], list[int]]]:

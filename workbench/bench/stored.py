@@ -16,11 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.bench import collect, report, tournaments
+from workbench.bench import collect, experiments, report
 from workbench.bench.methods import METHODS
 from workbench.bench.runner import finished
-from workbench.bench.sweeps import SWEEPS
-from workbench.running.rundir import read_config
+from workbench.bench.sensitivity import SWEEPS
+from workbench.runs.rundir import read_config
 
 NAME = re.compile(r"bench-(?P<arm>.+)-s(?P<seed>\d+)-[0-9a-f]{8}\Z")
 
@@ -124,7 +124,7 @@ class Benchmark:
     @property
     def standings(self) -> pd.DataFrame:
         """One row a method of the bandit tier, least regret first; see ``tournaments``."""
-        return tournaments.standings(self.worlds.astype({"weight_error": float}))
+        return experiments.standings(self.worlds.astype({"weight_error": float}))
 
 
 def read(runs_dir: Path, steps: int | None = None) -> Benchmark:

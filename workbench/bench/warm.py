@@ -13,8 +13,11 @@ QUIET = {
 }
 os.environ.update(QUIET)  # read by the libraries when they are imported
 
-from workbench import evaluate, train  # noqa: E402
 from workbench.bench import sft  # noqa: E402
-from workbench.trainers import maestro, session  # noqa: E402
+from workbench.train import (  # noqa: E402
+    evaluate,  # noqa: E402
+    maestro,
+    session,
+)
 
 __all__ = ["evaluate", "maestro", "session", "sft", "train"]

@@ -46,7 +46,7 @@ def _whatif_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _whatif(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     wb = Workbench(args.runs_dir)
     result = wb.whatif(
@@ -112,7 +112,7 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     point = args.reference
     if point is not None and "=" in point:
@@ -149,7 +149,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     wb = Workbench(args.runs_dir)
     names = (

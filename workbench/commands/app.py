@@ -7,7 +7,7 @@ import os
 import sys
 
 from workbench.commands.base import Command
-from workbench.running.spawn import AUTH, MAX_ACTIVE
+from workbench.runs.spawn import AUTH, MAX_ACTIVE
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

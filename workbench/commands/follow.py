@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from workbench.api import Workbench
+from workbench.api.handle import POLL_SECONDS, Run
+from workbench.api.workbench import Workbench
 from workbench.commands.base import print_json, print_table, say
-from workbench.running.progress import duration, line
-from workbench.running.rundir import ENDED, RunInfo
-from workbench.views.handle import POLL_SECONDS, Run
+from workbench.runs.progress import duration, line
+from workbench.runs.rundir import ENDED, RunInfo
 
 PLAIN_SECONDS = 2.0
 

@@ -23,7 +23,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     wb = Workbench(args.runs_dir)
     findings = None

@@ -18,7 +18,7 @@ from workbench.commands.base import (
 )
 
 if TYPE_CHECKING:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
 _WHERE = re.compile(r"(?P<group>.+?):(?P<sample>\d+|none)(=(?P<score>[0-9.eE+-]+))?\Z")
 
@@ -30,7 +30,7 @@ def _rename_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _rename(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     run_id = Workbench(args.runs_dir).rename(args.run, args.name)
     if args.json:
@@ -57,7 +57,7 @@ def _duplicate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _duplicate(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
     from workbench.commands.runs import begun
     from workbench.config.io import load, to_dict
     from workbench.config.text import dump
@@ -89,7 +89,7 @@ def _annotate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _annotate(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     wb = Workbench(args.runs_dir)
     run = wb.run(args.run)

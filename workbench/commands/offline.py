@@ -7,7 +7,7 @@ from typing import get_args
 
 from workbench.commands.base import Command, json_flag
 from workbench.commands.runs import begun
-from workbench.running.spawn import MAX_ACTIVE
+from workbench.runs.spawn import MAX_ACTIVE
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
     from workbench.config.text import dump
 
     wb = Workbench(args.runs_dir, limit=MAX_ACTIVE if args.queue else None)

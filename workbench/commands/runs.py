@@ -16,7 +16,7 @@ from workbench.commands.base import (
     run_argument,
     say,
 )
-from workbench.running.spawn import MAX_ACTIVE
+from workbench.runs.spawn import MAX_ACTIVE
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
     from workbench.config.io import PRESETS, load, with_name
     from workbench.config.text import dump
 
@@ -100,7 +100,7 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     frame = Workbench(args.runs_dir).runs()
     if args.status:
@@ -143,7 +143,7 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
     from workbench.commands.follow import print_outcome
     from workbench.config.io import to_dict
     from workbench.config.text import dump
@@ -187,7 +187,7 @@ def _stop_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _stop(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     wb = Workbench(args.runs_dir)
     run = wb.run(args.run)
@@ -205,7 +205,7 @@ def _resume_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     wb = Workbench(args.runs_dir, limit=None)
     return begun(wb, wb.resume(args.run), args)
@@ -218,7 +218,7 @@ def _delete_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _delete(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     wb = Workbench(args.runs_dir)
     runs = [wb.run(handle) for handle in args.run]

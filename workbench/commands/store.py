@@ -35,7 +35,7 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _query(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     if args.limit < 1:
         raise UsageError(f"--limit {args.limit}: at least 1")
@@ -55,7 +55,7 @@ def _query(args: argparse.Namespace) -> int:
 
 def _harmless(frame: pd.DataFrame) -> pd.DataFrame:
     """Text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    from workbench.store.exchange import neutral
+    from workbench.store.export import neutral
 
     texts = frame.select_dtypes(include=["object", "string"]).columns
     return frame.assign(
@@ -98,7 +98,7 @@ def _archive_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _archive(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     report = Workbench(args.runs_dir).archive(args.run)
     print_json({"report": report.splitlines()}) if args.json else print(report)
@@ -120,7 +120,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     wb = Workbench(args.runs_dir)
     if args.checkpoint is not None:
@@ -145,7 +145,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     found = Workbench(args.runs_dir).import_(args.path, args.name)
     print_json(found) if args.json else print("\n".join(found))
@@ -157,7 +157,7 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     health = Workbench(args.runs_dir).doctor()
     print_json(health.as_dict()) if args.json else print(health)

@@ -68,7 +68,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from workbench.api import Workbench
+    from workbench.api.workbench import Workbench
 
     wb = Workbench(args.runs_dir, limit=None)
     if args.show:
@@ -86,7 +86,7 @@ def _run(args: argparse.Namespace) -> int:
             print(f"  {axis.key}: {ends}")
         print(f"  seed: {', '.join(map(str, plan.seeds))}")
         return 0
-    from workbench.sweeps.driver import Driver
+    from workbench.runs.sweep_driver import Driver
 
     if args.again is None:
         plan.save(wb.runs_dir)
@@ -102,8 +102,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _plan(wb: Any, args: argparse.Namespace) -> Any:
-    from workbench.running.rundir import free_name
-    from workbench.sweeps.plan import SweepPlan
+    from workbench.runs.rundir import free_name
+    from workbench.runs.sweep_plan import SweepPlan
 
     if args.again is not None:
         return SweepPlan.read(wb.runs_dir, args.again)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.arrays import as_floats, check_groups, check_matrix, give_back
+from workbench.core.arrays import as_floats, check_groups, check_matrix, to_like
 from workbench.types import Floats
 
 Bools = NDArray[np.bool_]
@@ -141,7 +141,7 @@ def aggregate(
         scores = _normalize(_rows(trusted, len(r), "trusted"), num_generations, "group")
         weighted = np.nan_to_num(advantages, nan=0.0)
         advantages = (1.0 - share) * weighted + share * np.nan_to_num(scores, nan=0.0)
-    return give_back(scalars, rewards), give_back(np.nan_to_num(advantages, nan=0.0), rewards)
+    return to_like(scalars, rewards), to_like(np.nan_to_num(advantages, nan=0.0), rewards)
 
 
 def _rows(values: Any, rows: int, name: str) -> Floats:

@@ -44,17 +44,11 @@ import torch
 from workbench.config.scalarizers import AnchorConfig
 from workbench.config.scalarizers import Conductor as ConductorConfig
 from workbench.core.advantages import group_z_scores
-from workbench.core.agreement import (
-    EVIDENCE,
-    agreement,
-    compared,
-    normalize_scores,
-    trust_of,
-)
+from workbench.core.alignment import EVIDENCE, agreement, compared, normalize_scores, trust_of
 from workbench.core.conductor import HeadLearner, State
-from workbench.core.coverage import JudgeBudget, coverage, most_novel, signal_share
 from workbench.core.emphasis import continuous_weights, floor_probabilities, trusted_weights
-from workbench.core.scene import Choice, Scene
+from workbench.core.group_selection import JudgeBudget, coverage, most_novel, signal_share
+from workbench.core.scalarizer_input import ScalarizerInput, Weighting
 from workbench.types import Floats, Ints
 
 
@@ -101,7 +95,9 @@ class AnchoredConductor(HeadLearner):
         learned = continuous_weights(policy, self.config.min_weight)
         return trusted_weights(learned, self.trust)
 
-    def choose(self, scene: Scene, rng: np.random.Generator, explore: bool = True) -> Choice:
+    def choose(
+        self, scene: ScalarizerInput, rng: np.random.Generator, explore: bool = True
+    ) -> Weighting:
         """The distribution of each prompt's mean context, as weights of its whole group."""
         contexts = self.contexts(scene)
         if explore:
@@ -114,7 +110,7 @@ class AnchoredConductor(HeadLearner):
             mask = None if shares is None else self.per_row(shares[:, None], scene)[:, 0]
         else:
             weights = floor_probabilities(weights, self.config.min_probability)
-        return Choice(self.per_row(weights, scene), self.per_row(policy, scene), mask=mask)
+        return Weighting(self.per_row(weights, scene), self.per_row(policy, scene), mask=mask)
 
     def _judged(self) -> Floats:
         """(M, D) standardised contexts of the groups in the replay."""
@@ -128,7 +124,7 @@ class AnchoredConductor(HeadLearner):
         covered = coverage(self.standardize(contexts), self._judged())
         return signal_share(covered, self.anchor.caution)
 
-    def anchor_groups(self, scene: Scene, rng: np.random.Generator) -> Ints:
+    def anchor_groups(self, scene: ScalarizerInput, rng: np.random.Generator) -> Ints:
         """Which groups to judge this step: as many as ``coverage.JudgeBudget`` allows.
 
         Under ``source: ratings`` none is judged: what people said comes through ``recall``.
@@ -143,11 +139,11 @@ class AnchoredConductor(HeadLearner):
             contexts = self.standardize(self.contexts(scene))[order]
             order = order[most_novel(contexts, self._judged(), count)]
         elif self.anchor.select != "random":
-            appeal = self._appeal(scene)[order]
+            appeal = self._acquisition_score(scene)[order]
             order = order[np.argsort(-appeal, kind="stable")]  # ties stay in random order
         return np.sort(order[:count]).astype(np.int64)
 
-    def _appeal(self, scene: Scene) -> Floats:
+    def _acquisition_score(self, scene: ScalarizerInput) -> Floats:
         """How much there is to learn from each group (B,)."""
         if self.anchor.select == "uncertain":
             policy = np.maximum(self.policy(self.contexts(scene)), 1e-300)
@@ -163,7 +159,9 @@ class AnchoredConductor(HeadLearner):
             seen = seen + self.anchor.noise * self.rng.standard_normal(seen.shape)
         return self.rng.permutation(seen) if self.anchor.shuffle else seen
 
-    def _remember(self, scene: Scene, choice: Choice, anchors: Mapping[int, Floats]) -> list[float]:
+    def _remember(
+        self, scene: ScalarizerInput, choice: Weighting, anchors: Mapping[int, Floats]
+    ) -> list[float]:
         """Take judged groups into the replay; how far the weights used agree with each."""
         size = self.num_generations
         if scene.num_generations != size:
@@ -245,7 +243,7 @@ class AnchoredConductor(HeadLearner):
         gradients = [by_u.T @ hidden / tau - 2 * ridge * weight, by_u.sum(axis=0) / tau]
         return value, [*gradients, np.asarray(-(by_u * u).sum())]
 
-    def _climb(self, gradients: Sequence[Floats]) -> float:
+    def _adam_step(self, gradients: Sequence[Floats]) -> float:
         """One Adam step up the gradient; its norm over the parameters that learn."""
         squares = 0.0
         for parameter, gradient in zip(self.conductor.parameters(), gradients, strict=True):
@@ -256,7 +254,11 @@ class AnchoredConductor(HeadLearner):
         return float(np.sqrt(squares))
 
     def learn(
-        self, scene: Scene, choice: Choice, advantages: Floats, anchors: Mapping[int, Floats]
+        self,
+        scene: ScalarizerInput,
+        choice: Weighting,
+        advantages: Floats,
+        anchors: Mapping[int, Floats],
     ) -> dict[str, float] | None:
         """Add the judged groups to the replay and take ``inner_steps`` Adam steps over it.
 
@@ -277,7 +279,7 @@ class AnchoredConductor(HeadLearner):
         value, grad_norm = 0.0, 0.0
         for _ in range(self.anchor.inner_steps):
             value, gradients = self.objective(hidden, z, v)
-            grad_norm = self._climb(gradients)
+            grad_norm = self._adam_step(gradients)
         with torch.no_grad():
             log_policy = self.conductor.log_probabilities(torch.from_numpy(hidden))
         policy = log_policy.exp().numpy()

@@ -36,7 +36,7 @@ def as_floats(values: Any, name: str) -> Floats:
     return array
 
 
-def give_back(result: Floats, like: Any) -> Any:
+def to_like(result: Floats, like: Any) -> Any:
     """Return ``result`` as a tensor on the device of ``like`` when that is one, else unchanged.
 
     A float32 or float64 tensor keeps its number format; integers and half precision get float64.

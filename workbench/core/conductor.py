@@ -40,8 +40,8 @@ from workbench.core.emphasis import (
     sample_actions,
     standardize_hidden,
 )
+from workbench.core.scalarizer_input import Ask, ScalarizerInput, Weighting
 from workbench.core.scaling import RunningMoments
-from workbench.core.scene import Ask, Choice, Scene
 from workbench.types import Floats, Ints
 
 __all__ = ["Conductor", "ConductorLearner", "HeadLearner", "conductor_probabilities"]
@@ -124,10 +124,10 @@ class HeadLearner:
         self.moments = RunningMoments(hidden_size)
         self.optimizer: torch.optim.Optimizer
 
-    def observe(self, scene: Scene, rng: np.random.Generator, ask: Ask) -> None:
+    def observe(self, scene: ScalarizerInput, rng: np.random.Generator, ask: Ask) -> None:
         """Nothing is learned before weighing."""
 
-    def contexts(self, scene: Scene) -> Floats:
+    def contexts(self, scene: ScalarizerInput) -> Floats:
         """Unstandardised contexts: rows (N, D), or group means (B, D) under prompt context.
 
         Raises:
@@ -155,7 +155,7 @@ class HeadLearner:
             hidden = torch.from_numpy(self.standardize(contexts))
             return np.asarray(self.conductor(hidden).numpy(), dtype=np.float64)
 
-    def per_row(self, values: Floats, scene: Scene) -> Floats:
+    def per_row(self, values: Floats, scene: ScalarizerInput) -> Floats:
         """Repeat one row per group to one row per completion, where contexts are prompts'."""
         return np.repeat(values, scene.num_generations, axis=0) if self.prompt_context else values
 
@@ -228,7 +228,9 @@ class ConductorLearner(HeadLearner):
         )
         self.buffer: list[tuple[Floats, Ints, Floats]] = []
 
-    def choose(self, scene: Scene, rng: np.random.Generator, explore: bool = True) -> Choice:
+    def choose(
+        self, scene: ScalarizerInput, rng: np.random.Generator, explore: bool = True
+    ) -> Weighting:
         """Weights that emphasise a sampled action, or, without exploring, the distribution.
 
         Exploring also adds the contexts to the running moments. With prompt context the
@@ -237,7 +239,7 @@ class ConductorLearner(HeadLearner):
         contexts = self.contexts(scene)
         if not explore:
             policy = self.per_row(self.policy(contexts), scene)
-            return Choice(floor_probabilities(policy, self.config.min_probability), policy)
+            return Weighting(floor_probabilities(policy, self.config.min_probability), policy)
         self.moments.update(contexts)
         policy = self.per_row(self.policy(contexts), scene)
         actions = sample_actions(policy, rng)
@@ -245,9 +247,9 @@ class ConductorLearner(HeadLearner):
             weights = discrete_weights(actions, policy.shape[1], self.config.emphasis)
         else:
             weights = continuous_weights(policy, self.config.min_weight)
-        return Choice(weights, policy, actions)
+        return Weighting(weights, policy, actions)
 
-    def anchor_groups(self, scene: Scene, rng: np.random.Generator) -> Ints:
+    def anchor_groups(self, scene: ScalarizerInput, rng: np.random.Generator) -> Ints:
         """No group is judged."""
         return np.zeros(0, dtype=np.int64)
 
@@ -258,7 +260,11 @@ class ConductorLearner(HeadLearner):
         return -(credit + self.config.entropy_coef * entropy(log_policy).mean())
 
     def learn(
-        self, scene: Scene, choice: Choice, advantages: Floats, anchors: Mapping[int, Floats]
+        self,
+        scene: ScalarizerInput,
+        choice: Weighting,
+        advantages: Floats,
+        anchors: Mapping[int, Floats],
     ) -> dict[str, float] | None:
         """Buffer one policy step; every ``update_every`` of them, update and clear.
 

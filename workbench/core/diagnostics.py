@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.advantages import aggregate, group_z_scores, nan_mean_std
-from workbench.core.scene import is_flat
+from workbench.core.scalarizer_input import is_flat
 from workbench.types import Floats, Ints
 
 COLLAPSED = 0.1

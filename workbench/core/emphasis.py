@@ -161,9 +161,7 @@ def _contexts(
     return h, moments.mean, moments.std
 
 
-def _kernel_weights(
-    state: Mapping[str, np.ndarray[Any, Any]], hidden: Any, groups: Any
-) -> Floats:
+def _kernel_weights(state: Mapping[str, np.ndarray[Any, Any]], hidden: Any, groups: Any) -> Floats:
     """The weights of a saved Kernel Conductor, from the judged groups that it keeps."""
     h, mean, std = _contexts(state, hidden, groups)
     judged, deviation = state["judged/contexts"], np.asarray(state["kernel/deviation"])

@@ -40,7 +40,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.core.coverage import similarity
+from workbench.core.group_selection import similarity
 from workbench.types import Floats
 
 RANK_TOLERANCE = 1e-3
@@ -186,9 +186,7 @@ def fit(
     )
 
 
-def log_evidence(
-    roots: Floats, heard: Floats, energy: float, count: int, ridges: Floats
-) -> Floats:
+def log_evidence(roots: Floats, heard: Floats, energy: float, count: int, ridges: Floats) -> Floats:
     """Log marginal likelihood of the scores for each lambda, up to a constant, (L,).
 
     With l the eigenvalues of X'X, b = Q'X'u and n scores,

@@ -32,12 +32,12 @@ import numpy as np
 from workbench.config.scalarizers import AnchorConfig
 from workbench.config.scalarizers import Conductor as ConductorConfig
 from workbench.core.advantages import group_z_scores, nan_mean_std
-from workbench.core.agreement import agreements, compared, normalize_scores, trust_of
-from workbench.core.coverage import JudgeBudget
+from workbench.core.alignment import agreements, compared, normalize_scores, trust_of
 from workbench.core.emphasis import group_means, standardize_hidden
+from workbench.core.group_selection import JudgeBudget
 from workbench.core.kernel import KernelFit, fit, in_units, weights_on_rewards
+from workbench.core.scalarizer_input import Ask, ScalarizerInput, Weighting
 from workbench.core.scaling import RunningMoments
-from workbench.core.scene import Ask, Choice, Scene
 from workbench.types import Floats, Ints
 
 State = dict[str, np.ndarray[Any, Any]]
@@ -82,7 +82,7 @@ class KernelConductor:
 
     # -- one step ------------------------------------------------------------------------------
 
-    def observe(self, scene: Scene, rng: np.random.Generator, ask: Ask) -> None:
+    def observe(self, scene: ScalarizerInput, rng: np.random.Generator, ask: Ask) -> None:
         """Choose the groups to judge, ask for their scores, learn from them.
 
         Raises:
@@ -108,31 +108,37 @@ class KernelConductor:
         if before:
             self.metrics["anchor_agreement"] = float(np.mean(before))
 
-    def choose(self, scene: Scene, rng: np.random.Generator, explore: bool = True) -> Choice:
+    def choose(
+        self, scene: ScalarizerInput, rng: np.random.Generator, explore: bool = True
+    ) -> Weighting:
         """The posterior mean of each prompt, as weights of its whole group."""
         contexts, size = self.contexts(scene), scene.num_generations
         weights = np.repeat(self.weights(contexts), size, axis=0)
         if not explore:
-            return Choice(weights)
+            return Weighting(weights)
         mask = None
         if self.anchor.caution > 0 and self.anchor.source != "ratings":
             unknown = self.posterior.variance(self.standardize(contexts))
             mask = np.repeat(1.0 - self.anchor.caution * unknown, size)
         if not (self.anchor.judge_rows and self.now):
-            return Choice(weights, mask=mask)
+            return Weighting(weights, mask=mask)
         trusted, share = np.full(len(weights), np.nan), np.zeros(len(weights))
         for group, seen in self.now.items():
             where = slice(group * size, (group + 1) * size)
             trusted[where] = seen
             share[where] = 0.0 if np.isnan(seen).all() else self.trust
-        return Choice(weights, mask=mask, trusted=trusted, trusted_share=share)
+        return Weighting(weights, mask=mask, trusted=trusted, trusted_share=share)
 
-    def anchor_groups(self, scene: Scene, rng: np.random.Generator) -> Ints:
+    def anchor_groups(self, scene: ScalarizerInput, rng: np.random.Generator) -> Ints:
         """None: they were asked for before weighing."""
         return np.zeros(0, dtype=np.int64)
 
     def learn(
-        self, scene: Scene, choice: Choice, advantages: Floats, anchors: Mapping[int, Floats]
+        self,
+        scene: ScalarizerInput,
+        choice: Weighting,
+        advantages: Floats,
+        anchors: Mapping[int, Floats],
     ) -> dict[str, float] | None:
         """Metrics of what ``observe`` learned; None while no group is judged.
 
@@ -153,7 +159,7 @@ class KernelConductor:
 
     # -- contexts, rewards, weights ------------------------------------------------------------
 
-    def contexts(self, scene: Scene) -> Floats:
+    def contexts(self, scene: ScalarizerInput) -> Floats:
         """(B, D) mean terminal state of each group, not standardised.
 
         Raises:
@@ -175,7 +181,7 @@ class KernelConductor:
             return contexts
         return standardize_hidden(contexts, self.moments.mean, self.moments.std)
 
-    def _centred(self, scene: Scene) -> Floats:
+    def _centred(self, scene: ScalarizerInput) -> Floats:
         """(B, G, K) rewards less their group's mean, 0 where an objective does not apply."""
         decoupled = self.aggregation == "normalize_then_sum"
         rows = (
@@ -229,7 +235,9 @@ class KernelConductor:
         here, z = self.standardize(contexts)[order], in_units(rows, self.deviation)[order]
         if select == "novel":
             return np.sort(order[self._most_informative(here, z, count)]).astype(np.int64)
-        appeal = self.posterior.variance(here) if select == "uncertain" else z.var(axis=1).mean(axis=1)
+        appeal = (
+            self.posterior.variance(here) if select == "uncertain" else z.var(axis=1).mean(axis=1)
+        )
         return np.sort(order[np.argsort(-appeal, kind="stable")[:count]]).astype(np.int64)
 
     def _most_informative(self, contexts: Floats, z: Floats, count: int) -> list[int]:
@@ -246,7 +254,7 @@ class KernelConductor:
             more = contexts[chosen], z[chosen], silent
             found = self._posterior(*(np.concatenate(p) for p in zip(known, more, strict=True)))
 
-    def _seen(self, scores: Floats, group: int, scene: Scene) -> Floats:
+    def _seen(self, scores: Floats, group: int, scene: ScalarizerInput) -> Floats:
         """A group's trusted scores as the learner sees them: noise and shuffling applied."""
         size = self.num_generations
         if scene.num_generations != size:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from workbench.core.arrays import as_floats, give_back
+from workbench.core.arrays import as_floats, to_like
 from workbench.types import Floats
 
 MODES = ("monte_carlo", "authors")
@@ -118,7 +118,7 @@ def partition_value(
     r = _one_prompt(rewards, "rewards")
     groups = np.zeros(len(r), dtype=np.int64)
     value = partition_values(r, groups, tau, logp_ref, logp_behaviour, mode)[:1].reshape(())
-    return give_back(value, rewards) if isinstance(rewards, torch.Tensor) else float(value)
+    return to_like(value, rewards) if isinstance(rewards, torch.Tensor) else float(value)
 
 
 def partition_values(

@@ -1,6 +1,6 @@
 """Who chooses the weights: the simple scalarizers, SAW, and the one table of all of them.
 
-A new scalarizer is one class with the protocol of ``core.scene`` and one line in ``SCALARIZERS``
+A new scalarizer is one class with the protocol of ``core.scalarizer_input`` and one line in ``SCALARIZERS``
 (its settings: one dataclass in ``config.scalarizers``).
 """
 
@@ -13,14 +13,14 @@ import numpy as np
 
 from workbench.config import scalarizers as configs
 from workbench.core.advantages import nan_mean_std
-from workbench.core.arrays import as_floats, check_matrix, give_back, is_tensor
+from workbench.core.arrays import as_floats, check_matrix, is_tensor, to_like
+from workbench.core.baselines import CTWA, DVAO, GD2PO, SAMRPO, Hypervolume
 from workbench.core.kernel_conductor import KernelConductor
-from workbench.core.rivals import CTWA, DVAO, GD2PO, SAMRPO, Hypervolume
-from workbench.core.scene import (
-    Choice,
-    Memoryless,
+from workbench.core.scalarizer_input import (
     Scalarizer,
-    Scene,
+    ScalarizerInput,
+    Stateless,
+    Weighting,
     is_flat,
     named_weights,
     to_simplex,
@@ -29,9 +29,9 @@ from workbench.types import Floats
 
 __all__ = [
     "SCALARIZERS",
-    "Choice",
+    "Weighting",
     "Scalarizer",
-    "Scene",
+    "ScalarizerInput",
     "build_scalarizer",
     "saw_weights",
 ]
@@ -40,44 +40,50 @@ SAW_DELTA = 1e-8
 """delta of SAW's denominator, as in the authors' code."""
 
 
-class Static(Memoryless):
+class Static(Stateless):
     """The same weights for every completion of the run."""
 
     def __init__(self, weights: Floats) -> None:
         self.weights = weights
 
-    def choose(self, scene: Scene, rng: np.random.Generator, explore: bool = True) -> Choice:
+    def choose(
+        self, scene: ScalarizerInput, rng: np.random.Generator, explore: bool = True
+    ) -> Weighting:
         """The fixed weights, N times."""
-        return Choice(np.tile(self.weights, (len(scene.rewards), 1)))
+        return Weighting(np.tile(self.weights, (len(scene.rewards), 1)))
 
 
-class Random(Memoryless):
+class Random(Stateless):
     """Dirichlet weights, one draw per completion, group or step."""
 
     def __init__(self, concentration: float, per: str) -> None:
         self.concentration = concentration
         self.per = per
 
-    def choose(self, scene: Scene, rng: np.random.Generator, explore: bool = True) -> Choice:
+    def choose(
+        self, scene: ScalarizerInput, rng: np.random.Generator, explore: bool = True
+    ) -> Weighting:
         """A draw, or the mean of the distribution (equal weights) when not exploring."""
         rows, k = scene.rewards.shape
         if not explore:
-            return Choice(np.full((rows, k), 1.0 / k))
+            return Weighting(np.full((rows, k), 1.0 / k))
         draws = {"completion": rows, "group": scene.groups, "step": 1}[self.per]
         drawn = rng.dirichlet(np.full(k, self.concentration), size=draws)
-        return Choice(np.repeat(drawn, rows // draws, axis=0))
+        return Weighting(np.repeat(drawn, rows // draws, axis=0))
 
 
-class Oracle(Memoryless):
+class Oracle(Stateless):
     """Weights given by hand for each kind of prompt; equal weights for kinds without any."""
 
     def __init__(self, by_kind: dict[str, Floats], num_objectives: int) -> None:
         self.by_kind = by_kind
         self.otherwise = np.full(num_objectives, 1.0 / num_objectives)
 
-    def choose(self, scene: Scene, rng: np.random.Generator, explore: bool = True) -> Choice:
+    def choose(
+        self, scene: ScalarizerInput, rng: np.random.Generator, explore: bool = True
+    ) -> Weighting:
         """The weights of each row's kind."""
-        return Choice(np.stack([self.by_kind.get(kind, self.otherwise) for kind in scene.kinds]))
+        return Weighting(np.stack([self.by_kind.get(kind, self.otherwise) for kind in scene.kinds]))
 
 
 def saw_weights(rewards: Any, lower: Any = None) -> Any:
@@ -106,7 +112,7 @@ def saw_weights(rewards: Any, lower: Any = None) -> Any:
         if declared.shape != bound.shape:
             raise ValueError(f"lower: shape {declared.shape} is not (K,) = {bound.shape}")
         bound = np.where(np.isfinite(declared), declared, 0.0)
-    return give_back(to_simplex(_variation(r, bound)), rewards)
+    return to_like(to_simplex(_variation(r, bound)), rewards)
 
 
 def _bounds(lower: Any) -> Floats:
@@ -122,7 +128,7 @@ def _variation(rewards: Floats, lower: Floats) -> Floats:
     return np.asarray(variation[0])
 
 
-class SAW(Memoryless):
+class SAW(Stateless):
     """Stage-aware dynamic weighting (He et al., arXiv 2606.07705), times static priorities.
 
     One weight vector for the whole batch from the statistics of the signed raw rewards, under
@@ -132,10 +138,12 @@ class SAW(Memoryless):
     def __init__(self, priorities: Floats) -> None:
         self.priorities = priorities
 
-    def choose(self, scene: Scene, rng: np.random.Generator, explore: bool = True) -> Choice:
+    def choose(
+        self, scene: ScalarizerInput, rng: np.random.Generator, explore: bool = True
+    ) -> Weighting:
         """The batch's stage-aware weights, N times."""
         weights = to_simplex(saw_weights(scene.raw, scene.lower) * self.priorities, self.priorities)
-        return Choice(np.tile(weights, (len(scene.raw), 1)))
+        return Weighting(np.tile(weights, (len(scene.raw), 1)))
 
 
 Factory = Callable[[Any, tuple[str, ...], int | None, int, int, str, int | None], Scalarizer]

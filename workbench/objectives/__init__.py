@@ -3,7 +3,7 @@
 Each has TRL's reward signature, ``f(prompts, completions, completion_ids, **columns)``, and returns
 one value per completion; None or NaN means "does not apply to this row". ``columns`` holds the
 example's columns (``reference``, ``kind``, ``format``, ...) as lists of length N, and ``scores``,
-what the scoring pass found (``workbench.trainers.scoring.Scores``).
+what the scoring pass found (``workbench.train.scoring.Scores``).
 
 An objective of one's own, ``package.module:function``, may carry an attribute ``needs`` that asks
 for passes: a subset of NEEDS. Without it, it gets the policy's own pass.

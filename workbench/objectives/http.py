@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from workbench.running.processes import MARK
+from workbench.runs.processes import MARK
 
 Answer = TypeVar("Answer")
 AGAIN = frozenset({408, 425, 429})

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from workbench.running.processes import MARK
+from workbench.runs.processes import MARK
 
 NAME = "judge-cache.sqlite"
 HOME = Path("~/.cache/maestro-workbench")

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from workbench.hub import loading
+from workbench.config.hub import loading
 from workbench.objectives.format import text_of
 
 NEEDS: frozenset[str] = frozenset()

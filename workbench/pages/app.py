@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.pages import compare, inspect, launch, rate, runs, uploads
 from workbench.pages.export import download
-from workbench.pages.feed import forget, recent_runs
-from workbench.pages.page import Page, Refused, View, parse_view
+from workbench.pages.live_cache import forget, recent_runs
+from workbench.pages.page import ActionError, Page, View, parse_view
 from workbench.pages.quick_gradio import gr
 from workbench.pages.server import WorkbenchBlocks
-from workbench.running.spawn import MAX_ACTIVE
+from workbench.runs.spawn import MAX_ACTIVE
 from workbench.store.errors import StoreBusyError
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def build_app(
             for name, build in BUILDERS.items():
                 with gr.Tab(name.capitalize(), id=name):
                     pages[name] = build(wb)
-        desk = blocks.desk = Desk(wb, pages)
+        desk = blocks.desk = Router(wb, pages)
         outputs = [address, tabs, timer, *desk.outputs]
         quick: dict[str, Any] = {
             "queue": False,
@@ -106,7 +106,7 @@ def build_app(
     return blocks
 
 
-class Desk:
+class Router:
     """Turns events of the one address into what the page that it names should show."""
 
     def __init__(self, wb: Workbench, pages: Mapping[str, Page]) -> None:
@@ -139,7 +139,7 @@ class Desk:
             forget(self.wb)
             try:
                 toast = {"toast": action(self.wb, view, args), "bad": False}
-            except (Refused, ValueError, LookupError, OSError, RuntimeError) as error:
+            except (ActionError, ValueError, LookupError, OSError, RuntimeError) as error:
                 log.info("refused: %s", error)
                 toast = {"toast": str(error), "bad": True}
             forget(self.wb)

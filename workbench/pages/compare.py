@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import figures
-from workbench.api import Workbench
+from workbench.analysis.comparison import Comparison
+from workbench.api.workbench import Workbench
 from workbench.pages import compare_ask, compare_views, sweep_view
 from workbench.pages.jobs import Jobs
 from workbench.pages.markup import button, card, empty, go
 from workbench.pages.page import Page, View, chart, heading, html
 from workbench.pages.quick_gradio import gr
-from workbench.views.comparison import Comparison
+from workbench.plots import figures
 
 TEXT_KEYS = frozenset({"tpage", "tkind", "tsort"})
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import figures
-from workbench.api import Workbench
-from workbench.pages.feed import recent_runs
+from workbench.analysis.page_queries import matrix
+from workbench.api.workbench import Workbench
 from workbench.pages.jobs import Job, Jobs
+from workbench.pages.live_cache import recent_runs
 from workbench.pages.markup import (
     act,
     attr,
@@ -24,8 +24,8 @@ from workbench.pages.markup import (
     stack,
     table,
 )  # fmt: skip
-from workbench.pages.page import Refused, View
-from workbench.pages.queries import matrix
+from workbench.pages.page import ActionError, View
+from workbench.plots import figures
 
 RECENT = 6
 SAYS = {
@@ -97,7 +97,7 @@ def evaluate(wb: Workbench, jobs: Jobs, view: View, args: dict[str, Any]) -> str
     run, checkpoint = str(values.get("run", "")), str(values.get("checkpoint", "")).strip()
     split = str(values.get("split", "report"))
     if checkpoint not in ("last", "best", "base") and not checkpoint.isdecimal():
-        raise Refused(f"checkpoint {checkpoint!r}: allowed are last, best, base or a step")
+        raise ActionError(f"checkpoint {checkpoint!r}: allowed are last, best, base or a step")
     wb.config(run)
     at = step_of(wb, run, checkpoint)
     stored = wb.sql(
@@ -134,10 +134,10 @@ def ask(wb: Workbench, jobs: Jobs, view: View, args: dict[str, Any], known: pd.D
     """Send a prompt of one's own to the checkpoint behind each chosen side."""
     prompt = str(dict(args.get("values") or {}).get("prompt", "")).strip()
     if not prompt:
-        raise Refused("Write a prompt first")
+        raise ActionError("Write a prompt first")
     sides = [s for s in view.get("sides", "").split(",") if "@" in s]
     if not sides:
-        raise Refused("Choose the sides to ask above")
+        raise ActionError("Choose the sides to ask above")
     for side in sides:
         run, _, phase = side.rpartition("@")
         here = known[(known["name"] == run) & (known["phase"] == phase)]

@@ -8,6 +8,7 @@ from difflib import SequenceMatcher
 import numpy as np
 import pandas as pd
 
+from workbench.analysis.comparison import Comparison
 from workbench.config.yamlio import write_flow
 from workbench.pages.markup import (
     NOTHING,
@@ -24,7 +25,6 @@ from workbench.pages.markup import (
     table,
 )  # fmt: skip
 from workbench.pages.page import View
-from workbench.views.comparison import Comparison
 
 TEXTS_PER_PAGE = 12
 REFERENCES = {

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.api import Workbench
-from workbench.pages import run_choice
-from workbench.pages.feed import recent_runs
+from workbench.api.workbench import Workbench
+from workbench.pages import run_picker
+from workbench.pages.live_cache import recent_runs
 from workbench.pages.page import View
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -66,7 +66,7 @@ def shown(wb: Workbench, view: View) -> pd.DataFrame | None:
         sides = [s for s in view.get("sides", "").split(",") if "@" in s]
         return wb.compare(sides).means if len(sides) > 1 else None
     if tab == "rate":
-        run = run_choice.chosen(wb, view)
+        run = run_picker.chosen(wb, view)
         return None if run is None else wb.annotations(str(run["run_id"]))
     from workbench.pages.inspect import shown_rows
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workbench.pages.findings import Finding, Group, findings
+from workbench.analysis.diagnosis import Finding, Group, findings
+from workbench.analysis.page_queries import matrix
 from workbench.pages.markup import attr, chip, esc, legend, num, stack
-from workbench.pages.queries import matrix
 from workbench.pages.token_text import aligned
 from workbench.types import Floats
 

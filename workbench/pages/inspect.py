@@ -6,14 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import figures
-from workbench.api import Workbench
-from workbench.pages import group_view, prompt_list, queries, run_choice, what_if
+from workbench.analysis import page_queries
+from workbench.api.workbench import Workbench
+from workbench.pages import group_view, prompt_list, run_picker, what_if
 from workbench.pages.long_curves import shortened
 from workbench.pages.markup import attr, button, card, empty, esc, exports, go
 from workbench.pages.page import Page, View, chart, html
 from workbench.pages.quick_gradio import gr
 from workbench.pages.token_text import tokenizer_of
+from workbench.plots import figures
 from workbench.types import Floats
 
 LIST_KEYS = prompt_list.FILTER_KEYS | {"*"}
@@ -47,11 +48,11 @@ def build(wb: Workbench) -> Page:
 
 def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     """Fill the page for an address; only what the changed keys touch is recomputed."""
-    run = run_choice.chosen(wb, view)
+    run = run_picker.chosen(wb, view)
     if run is None:
-        return _nothing(run_choice.strip(wb, view), run_choice.no_run(wb, view))
-    names = queries.objectives_of(wb, run["run_id"])
-    top = run_choice.strip(wb, view)
+        return _nothing(run_picker.strip(wb, view), run_picker.no_run(wb, view))
+    names = page_queries.objectives_of(wb, run["run_id"])
+    top = run_picker.strip(wb, view)
     if not names:
         return _nothing(
             top,
@@ -73,7 +74,7 @@ def _fill(
 ) -> list[Any]:
     colors = figures.objective_colors(names)
     skip = gr.skip()
-    facets = queries.facets(wb, run_id)
+    facets = page_queries.facets(wb, run_id)
     if view.get("split") not in set(facets["split"]):
         view["split"] = "train" if "train" in set(facets["split"]) else str(facets["split"].iloc[0])
     listed, problem = _listed(wb, view, run_id, names)
@@ -108,7 +109,7 @@ def _fill(
     conductors = what_if.conductors(wb, names)
     values.append(what_if.panel(view, names, colors, rows, others, inside, conductors))
     if changed & {"*", "split", "prompt"}:
-        points = queries.map_points(wb, run_id, names, view["split"])
+        points = page_queries.map_points(wb, run_id, names, view["split"])
         title = _title("Weight map, all prompts", f"{len(points):,} prompts, last seen")
         values += [title, figures.plain(figures.weight_map(points, names, view.get("prompt")))]
     else:
@@ -118,8 +119,8 @@ def _fill(
 
 def shown_rows(wb: Workbench, view: View) -> pd.DataFrame | None:
     """The rows of the chosen group, with the advantages of the what-if beside those used."""
-    run = run_choice.chosen(wb, view)
-    names = queries.objectives_of(wb, run["run_id"]) if run else []
+    run = run_picker.chosen(wb, view)
+    names = page_queries.objectives_of(wb, run["run_id"]) if run else []
     if run is None or not names:
         return None
     view.setdefault("split", "train")
@@ -134,10 +135,10 @@ def shown_rows(wb: Workbench, view: View) -> pd.DataFrame | None:
 def _listed(wb: Workbench, view: View, run_id: str, names: list[str]) -> tuple[pd.DataFrame, str]:
     filters = prompt_list.filters_of(view)
     try:
-        return queries.groups(wb, run_id, names, filters), ""
-    except queries.BadFilter as error:
+        return page_queries.groups(wb, run_id, names, filters), ""
+    except page_queries.BadFilter as error:
         plain = prompt_list.filters_of({k: v for k, v in view.items() if k not in ("where", "at")})
-        return queries.groups(wb, run_id, names, plain), str(error)
+        return page_queries.groups(wb, run_id, names, plain), str(error)
 
 
 def _rows(
@@ -147,7 +148,7 @@ def _rows(
 
     Settles ``split`` and ``step`` in the address.
     """
-    seen = queries.steps_of_prompt(wb, run_id, view.get("prompt", ""))
+    seen = page_queries.steps_of_prompt(wb, run_id, view.get("prompt", ""))
     here = seen[seen["split"] == view["split"]]
     if not len(here) and len(seen):
         view["split"] = str(seen["split"].iloc[-1])
@@ -158,7 +159,7 @@ def _rows(
     wanted = int(view["step"]) if view.get("step", "").isdecimal() else steps[-1]
     at = wanted if wanted in steps else min(steps, key=lambda s: abs(s - wanted))
     view["step"] = str(at)
-    step = queries.step_rows(wb, run_id, view["split"], at)
+    step = page_queries.step_rows(wb, run_id, view["split"], at)
     mine = step[step["prompt_id"] == view["prompt"]]
     return mine[mine["group_id"] == mine["group_id"].iloc[0]], step, steps
 
@@ -216,11 +217,11 @@ def _title(title: str, more: str = "") -> str:
 
 def _across(wb: Workbench, view: View, run_id: str, rows: pd.DataFrame) -> list[Any]:
     """This prompt's weights over training where it was probed, else those of its kind."""
-    frame = queries.weights_over_steps(wb, run_id, "prompt_id", view["prompt"])
+    frame = page_queries.weights_over_steps(wb, run_id, "prompt_id", view["prompt"])
     title = "This prompt across steps"
     if frame["step"].nunique() < 3:
         kind = str(rows["kind"].iloc[0])
-        frame = queries.weights_over_steps(wb, run_id, "kind", kind)
+        frame = page_queries.weights_over_steps(wb, run_id, "kind", kind)
         title = f"All {kind} prompts across steps"
     figure = figures.weight_area(shortened(frame), mark=int(view["step"]))
     return [_title(title, "mean weights"), figures.plain(figure)]

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.api import Workbench
-from workbench.running.evaluations import Evaluation
+from workbench.api.workbench import Workbench
+from workbench.runs.evaluations import Evaluation
 
 KEPT = 20
 

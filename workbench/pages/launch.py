@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.config import RunConfig
 from workbench.config.doc import field_index
 from workbench.config.io import (
@@ -22,11 +22,11 @@ from workbench.config.io import (
 )
 from workbench.config.text import dump
 from workbench.pages import form, objectives_form, scale_form, task_preview
-from workbench.pages.feed import recent_runs
+from workbench.pages.live_cache import recent_runs
 from workbench.pages.markup import act, attr, button, duration, esc, go
-from workbench.pages.page import Page, Refused, View, html
+from workbench.pages.page import ActionError, Page, View, html
 from workbench.pages.quick_gradio import gr
-from workbench.running.guard import with_absolute_paths
+from workbench.runs.validation import with_absolute_paths
 
 DEFAULT = "quick"
 
@@ -231,12 +231,12 @@ def start(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     """Start the run that the form describes and go to its page."""
     config, _, problems = checked(wb, view)
     if config is None or problems:
-        raise Refused("; ".join(problems.values()))
+        raise ActionError("; ".join(problems.values()))
     options = scale_form.launch_options(view)
     try:
         run_id = wb.start(config, token=str(args.get("token", "")), **options)
     except ConfigError as error:
-        raise Refused(str(error)) from error
+        raise ActionError(str(error)) from error
     name = wb.config(run_id).name or run_id
     view.clear()
     view.update({"tab": "runs", "run": name})
@@ -247,7 +247,7 @@ def sweep(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     """Start a sweep around the run that the form describes."""
     config, _, problems = checked(wb, view)
     if config is None or problems:
-        raise Refused("; ".join(problems.values()))
+        raise ActionError("; ".join(problems.values()))
     return scale_form.start_sweep(wb, view, args, config)
 
 

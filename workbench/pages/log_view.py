@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.pages.markup import card
 from workbench.pages.quick_gradio import gr
 

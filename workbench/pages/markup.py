@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from workbench.figures import kind_slot
-from workbench.views.texts import NOTHING, esc, num, percent
+from workbench.formatting import NOTHING, esc, num, percent
+from workbench.plots.figures import kind_slot
 
 __all__ = [
     "NOTHING", "act", "ago", "attr", "button", "card", "chip", "duration", "empty", "esc",

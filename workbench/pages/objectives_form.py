@@ -7,10 +7,10 @@ from typing import Any
 
 from workbench.config.doc import field_index
 from workbench.config.yamlio import write_flow
-from workbench.figures import PAPER_COLORS, objective_colors
 from workbench.pages import form
 from workbench.pages.markup import act, attr, button, esc
-from workbench.pages.page import Refused, View
+from workbench.pages.page import ActionError, View
+from workbench.plots.figures import PAPER_COLORS, objective_colors
 
 SETTINGS = ("sign", "scaling", "condition", "lower", "upper", "params")
 
@@ -106,7 +106,7 @@ def add(wb: Any, view: View, args: dict[str, Any]) -> str:
     values = dict(args.get("values") or {})
     name, function = str(values.get("name", "")).strip(), str(values.get("function", "")).strip()
     if not name or ":" not in function:
-        raise Refused("An own objective needs a name and a function, package.module:function")
+        raise ActionError("An own objective needs a name and a function, package.module:function")
     _, data, _ = launch.read(view)
     entries = [*data["objectives"], {"name": name, "function": function}]
     sets = launch.sets_of(view) | {"objectives": flow([_lean(e) for e in entries])}

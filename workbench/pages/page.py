@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.pages.markup import esc
 from workbench.pages.quick_gradio import gr
 
@@ -34,7 +34,7 @@ def parse_view(raw: Any) -> View:
     return view
 
 
-class Refused(Exception):
+class ActionError(Exception):
     """An action that cannot be done; its text is shown to the person who asked for it."""
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from workbench.analysis.page_queries import PAGE_SIZE, SORTS, Filters
 from workbench.pages.markup import attr, button, chip, esc, go, select, stack
 from workbench.pages.page import View
-from workbench.pages.queries import PAGE_SIZE, SORTS, Filters
 
 FILTER_KEYS = frozenset({"q", "kind", "split", "at", "where", "sort", "page"})
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.api import Workbench
-from workbench.pages import run_choice, votes
-from workbench.pages.agreement import agreement_card
+from workbench.analysis import votes
+from workbench.analysis.agreement import agreement_card
+from workbench.api.workbench import Workbench
+from workbench.pages import run_picker
 from workbench.pages.markup import act, attr, button, card, chip, empty, esc, go
-from workbench.pages.page import Page, Refused, View, html
+from workbench.pages.page import ActionError, Page, View, html
 from workbench.pages.run_actions import learn
 
 GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -26,10 +27,10 @@ def build(wb: Workbench) -> Page:
 
 def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     """The next group to judge, and how far raters and judge agree."""
-    run = run_choice.chosen(wb, view)
-    top = run_choice.strip(wb, view)
+    run = run_picker.chosen(wb, view)
+    top = run_picker.strip(wb, view)
     if run is None:
-        return [top, card("", run_choice.no_run(wb, view)), ""]
+        return [top, card("", run_picker.no_run(wb, view)), ""]
     run_id = str(run["run_id"])
     marks = wb.annotations(run_id)
     queue = votes.candidates(wb, run_id)
@@ -172,7 +173,7 @@ def score(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     """Store a grade of one completion; a second one replaces it."""
     value = float(args["score"])
     if value not in GRADES:
-        raise Refused(f"score {value:g}: allowed are {', '.join(f'{g:g}' for g in GRADES)}")
+        raise ActionError(f"score {value:g}: allowed are {', '.join(f'{g:g}' for g in GRADES)}")
     run_id, sample = str(args["run"]), int(args["sample"])
     votes.vote(wb, run_id, str(args["group"]), sample, rater(view), value)
     return f"Graded {GRADES.index(value) + 1}"
@@ -194,7 +195,7 @@ def undo(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     kind = "rating" if view.get("mode") == "scores" else "vote"
     mine = marks[(marks["type"] == kind) & (marks["rater"] == rater(view))]
     if not len(mine):
-        raise Refused("There is no vote of yours to take back")
+        raise ActionError("There is no vote of yours to take back")
     wb.retract(run_id, str(mine.sort_values("time")["annotation_id"].iloc[-1]))
     return "Taken back"
 

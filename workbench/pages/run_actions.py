@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.pages import run_facts
-from workbench.pages.feed import LIVE
+from workbench.pages.live_cache import LIVE
 from workbench.pages.markup import act, button, card, duration, esc, go, num
 from workbench.pages.page import View
 

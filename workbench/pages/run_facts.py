@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.core.diagnostics import suggest_token_limit
-from workbench.pages.feed import config_of, yaml_of
+from workbench.pages.live_cache import config_of, yaml_of
 from workbench.pages.markup import (
     act,
     ago,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from workbench.api import Workbench
-from workbench.pages import log_view, run_actions, run_choice, run_facts, runs_view
-from workbench.pages.feed import LIVE, Feed, recent, recent_runs
+from workbench.api.workbench import Workbench
+from workbench.pages import log_view, run_actions, run_facts, run_picker, runs_view
+from workbench.pages.live_cache import LIVE, Feed, recent, recent_runs
 from workbench.pages.markup import card
 from workbench.pages.page import Page, View, chart, heading, html
 from workbench.pages.quick_gradio import gr
@@ -52,11 +52,11 @@ def show(feed: Feed, wb: Workbench, view: View, changed: frozenset[str]) -> list
     """The table, and the chosen run below it."""
     runs = recent_runs(wb)
     if not len(runs):
-        return [card("", run_choice.no_run(wb, view)), "", None, None, None, "", None]
-    run = run_choice.chosen(wb, view)
+        return [card("", run_picker.no_run(wb, view)), "", None, None, None, "", None]
+    run = run_picker.chosen(wb, view)
     listing = runs_view.runs_table(wb, runs, view)
     if run is None:
-        return [listing, card("", run_choice.no_run(wb, view)), None, None, None, "", None]
+        return [listing, card("", run_picker.no_run(wb, view)), None, None, None, "", None]
     detail = run_actions.detail(wb, run)
     if not changed & {"*", "run"}:
         return [listing, detail, *[gr.skip()] * 5]
@@ -69,7 +69,7 @@ def live(feed: Feed, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
     """What changed since the last look: points that are new, never the whole history again."""
     skip = gr.skip()
     runs = recent_runs(wb)
-    run = run_choice.chosen(wb, view)
+    run = run_picker.chosen(wb, view)
     if run is None:
         return [skip] * 7
     curves = feed.curves(run)

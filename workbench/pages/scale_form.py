@@ -6,13 +6,13 @@ import secrets
 import shlex
 from typing import Any
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.config import RunConfig
 from workbench.config.io import ConfigError, to_dict
 from workbench.pages.markup import act, attr, button, card, esc
-from workbench.pages.page import Refused, View
-from workbench.running.rundir import free_name
-from workbench.sweeps.plan import SweepError
+from workbench.pages.page import ActionError, View
+from workbench.runs.rundir import free_name
+from workbench.runs.sweep_plan import SweepError
 
 FIELDS = (
     ("sets", "scalarizer.emphasis=0.1,0.3 grpo.learning_rate=1e-4..1e-3:log", "what varies"),
@@ -27,7 +27,7 @@ def launch_options(view: View) -> dict[str, Any]:
     """``processes`` and ``accelerate_config`` as the address has them, for ``Workbench.start``.
 
     Raises:
-        Refused: the number of processes is none.
+        ActionError: the number of processes is none.
     """
     options: dict[str, Any] = {}
     if view.get("processes"):
@@ -83,7 +83,9 @@ def _control(name: str, binding: str, value: str, hint: str, label: str) -> str:
 
 def _number(text: str, what: str) -> int:
     if not text.strip().isdigit() or int(text) < 1:
-        raise Refused(f"{what}: {text!r} is not allowed; it must be a whole number of at least 1")
+        raise ActionError(
+            f"{what}: {text!r} is not allowed; it must be a whole number of at least 1"
+        )
     return int(text)
 
 
@@ -91,7 +93,7 @@ def start_sweep(wb: Workbench, view: View, args: dict[str, Any], config: RunConf
     """Start a sweep around the configuration of the form and go to the list of runs.
 
     Raises:
-        Refused: a field cannot be meant.
+        ActionError: a field cannot be meant.
     """
     values = {k: str(v).strip() for k, v in dict(args.get("values") or {}).items()}
     try:
@@ -105,7 +107,7 @@ def start_sweep(wb: Workbench, view: View, args: dict[str, Any], config: RunConf
             to_dict(config), shlex.split(values.get("sets", "")), name=name, seeds=seeds, **more
         )
     except (SweepError, ConfigError, ValueError) as error:
-        raise Refused(str(error)) from error
+        raise ActionError(str(error)) from error
     view.clear()
     view["tab"] = "runs"
     return f"Started sweep {name}: {found.plan.count} runs, {found.plan.jobs} at once"

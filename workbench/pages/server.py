@@ -18,14 +18,14 @@ from starlette.responses import FileResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.pages.first_script import FirstScript
 from workbench.pages.quick_gradio import gr
 from workbench.pages.skipped import SESSIONS, SkippingBlocks
-from workbench.running.spawn import MAX_ACTIVE
+from workbench.runs.spawn import MAX_ACTIVE
 
 if TYPE_CHECKING:
-    from workbench.pages.app import Desk
+    from workbench.pages.app import Router
 
 QUEUE_SECONDS = 0.05
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -129,7 +129,7 @@ class WorkbenchBlocks(SkippingBlocks):
         desk: answers the events of the one address.
     """
 
-    desk: Desk
+    desk: Router
 
     frames = ""
     """Further pages that may show the app in a frame, as a content security policy names them."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import figures
-from workbench.api import Workbench
+from workbench.analysis.sweeps import SweepResult
+from workbench.api.workbench import Workbench
 from workbench.pages.markup import card, esc, num, percent, select, table
 from workbench.pages.page import View
-from workbench.sweeps.plan import SweepError
-from workbench.sweeps.results import SweepResult
+from workbench.plots import figures
+from workbench.runs.sweep_plan import SweepError
 
 BEST = 10
 

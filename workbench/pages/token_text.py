@@ -10,9 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.api import Workbench
-from workbench.pages.feed import config_of
-from workbench.running.rundir import UnknownRunError
+from workbench.api.workbench import Workbench
+from workbench.pages.live_cache import config_of
+from workbench.runs.rundir import UnknownRunError
 from workbench.tasks.etudes import POLICY_DIR
 
 if TYPE_CHECKING:

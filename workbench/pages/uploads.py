@@ -10,7 +10,7 @@ from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
-from workbench.api import Workbench
+from workbench.api.workbench import Workbench
 from workbench.tasks.file import SUFFIXES
 
 FOLDER = "uploads"

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from workbench.api import Workbench
+from workbench.analysis.counterfactual import latest_conductor
+from workbench.analysis.logged_rows import LoggedRows, rows_from_frame
+from workbench.analysis.page_queries import matrix
+from workbench.analysis.whatif import WhatIf, whatif
+from workbench.api.workbench import Workbench
 from workbench.config.scalarizers import SCALARIZER_CONFIGS
-from workbench.pages.feed import config_of, recent_runs
+from workbench.pages.live_cache import config_of, recent_runs
 from workbench.pages.markup import attr, button, esc, go, num, percent, select
 from workbench.pages.page import View
-from workbench.pages.queries import matrix
 from workbench.types import Floats
-from workbench.views.hindsight import latest_conductor
-from workbench.views.logged_rows import LoggedRows, rows_from_frame
-from workbench.whatif import WhatIf, whatif
 
 MOST_CONDUCTORS = 40
 NEED_MORE = ("single", "oracle", "conductor")

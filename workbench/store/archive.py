@@ -16,6 +16,7 @@ from pathlib import Path
 
 import duckdb
 
+from workbench.store.archive_batch import Batch, Loaded, Report, finish, load, move
 from workbench.store.catalog import (
     ARCHIVED,
     OWN_FOLDER,
@@ -24,9 +25,8 @@ from workbench.store.catalog import (
     store_path,
 )
 from workbench.store.errors import StoreBusyError, StoreError, StoreVersionError
-from workbench.store.listing import Listing, run_names
+from workbench.store.manifest import Listing, run_names
 from workbench.store.migrations import bring_up
-from workbench.store.moving import Batch, Loaded, Report, finish, load, move
 from workbench.store.retention import budgets, prune_checkpoints, prune_contexts
 from workbench.store.schema import SCHEMA_VERSION
 from workbench.store.session import is_busy, reader_waits, waiting_mark
@@ -75,10 +75,10 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
                 started = time.monotonic()
                 move(con, root, loaded, report)
             pace.took(time.monotonic() - started)
-            _breathe(root)
+            _yield_lock(root)
         waiting = iter([run_id] if run_id else run_names(root))
         while _end(waiting, root, report, patience):
-            _breathe(root)
+            _yield_lock(root)
     except StoreBusyError:
         report.busy = True
     except duckdb.Error as error:  # a full disk, most of all
@@ -176,7 +176,7 @@ def _batches(root: Path, run_id: str | None, deleted: set[str], report: Report) 
                 yield Batch(table, run, tuple(files[start : start + BATCH_FILES]))
 
 
-def _breathe(root: Path) -> None:
+def _yield_lock(root: Path) -> None:
     """Leave the lock alone for a moment, and longer where a reader waits for it."""
     until = time.monotonic() + HOLD_SECONDS
     time.sleep(BREATH_SECONDS)

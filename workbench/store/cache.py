@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from workbench.store.catalog import OWN_FOLDER
 from workbench.store.contexts import check_memory
-from workbench.store.damage import Damaged, quarantine_damaged
 from workbench.store.errors import StoreError
-from workbench.store.listing import Listing, Segment, run_names
+from workbench.store.manifest import Listing, Segment, run_names
+from workbench.store.quarantine import Damaged, quarantine_damaged
 from workbench.store.scan import scan_segments
 from workbench.store.schema import TABLES, Table, sql_columns
 

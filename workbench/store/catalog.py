@@ -17,7 +17,7 @@ import duckdb
 
 from workbench import __version__
 from workbench.store.errors import StoreVersionError
-from workbench.store.listing import EMPTY_SEGMENTS
+from workbench.store.manifest import EMPTY_SEGMENTS
 from workbench.store.scan import quoted, scan_pattern
 from workbench.store.schema import SCHEMA_VERSION, TABLES, Table, sql_columns
 from workbench.store.segments import write_segment

@@ -7,9 +7,9 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from workbench.store.damage import Damaged, quarantine_damaged
 from workbench.store.errors import StoreError
-from workbench.store.listing import Listing
+from workbench.store.manifest import Listing
+from workbench.store.quarantine import Damaged, quarantine_damaged
 from workbench.store.scan import scan_segments
 from workbench.store.schema import TABLES
 

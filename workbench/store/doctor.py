@@ -11,9 +11,9 @@ from typing import Any
 
 from workbench.store.archive import LIVE, STALE_SECONDS
 from workbench.store.catalog import ARCHIVED, OWN_FOLDER, VIEWS, store_path
-from workbench.store.damage import quarantine_damaged, quarantined
 from workbench.store.errors import StoreError
-from workbench.store.listing import Listing, run_names
+from workbench.store.manifest import Listing, run_names
+from workbench.store.quarantine import quarantine_damaged, quarantined
 from workbench.store.schema import SCHEMA_VERSION, TABLES
 from workbench.store.session import session_for
 from workbench.store.state import read_state

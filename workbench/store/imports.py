@@ -25,16 +25,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workbench.config.io import ConfigError
-from workbench.store.assumed import (
+from workbench.store.catalog import STORE_FILE
+from workbench.store.encode import table_of
+from workbench.store.errors import StoreError
+from workbench.store.export import EXPORTED
+from workbench.store.inferred_config import (
     assumed_config,
     found_names,
     is_readable,
     objective_names,
 )
-from workbench.store.catalog import STORE_FILE
-from workbench.store.encode import table_of
-from workbench.store.errors import StoreError
-from workbench.store.exchange import EXPORTED
 from workbench.store.schema import PER_OBJECTIVE, SCHEMA_VERSION, TABLES
 from workbench.store.segments import write_segment
 from workbench.store.session import session_for

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.store.groups import GroupFilter, page_sql
+from workbench.analysis.group_list import GroupFilter, page_sql
 from workbench.store.session import session_for
 
 MAX_ROWS = 10_000

@@ -89,7 +89,7 @@ class RunWriter:
         given = {k: v for k, v in values.items() if v is not None}
 
         def encode() -> Rows:
-            columns = self._whence(now) | {"step": step, "split": split, "name": list(given)}
+            columns = self._row_keys(now) | {"step": step, "split": split, "name": list(given)}
             columns["value"] = [float(v) for v in given.values()]
             return [("metrics", table_of("metrics", len(given), columns))]
 
@@ -159,15 +159,15 @@ class RunWriter:
         self._given += 1
         self._queue.put(item)
 
-    def _whence(self, now: float) -> dict[str, Any]:
+    def _row_keys(self, now: float) -> dict[str, Any]:
         return {"run_id": self.run_id, "attempt": self.attempt, "time": now}
 
     def _rows(self, table: str, size: int, columns: Mapping[str, Any]) -> None:
-        given = {**self._whence(time.time()), **columns}
+        given = {**self._row_keys(time.time()), **columns}
         self._put(lambda: [(table, table_of(table, size, given))])
 
     def _values(self, table: str, step: int, values: Mapping[str, Any]) -> None:
-        where = self._whence(time.time()) | {"step": step}
+        where = self._row_keys(time.time()) | {"step": step}
         given = dict(values)
         self._put(lambda: [(table, table_of(table, 1, split_values(table, given) | where))])
 

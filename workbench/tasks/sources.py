@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workbench.hub import loading
+from workbench.config.hub import loading
 
 SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".csv")
 HUB = "hub:"

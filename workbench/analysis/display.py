@@ -1,0 +1,273 @@
+"""What runs, a group of completions and a comparison look like in a notebook cell.
+
+Styles are inline and few, so that a cell looks the same in Jupyter, in VS Code and in an export,
+light or dark, and still reads where a code host takes styles away. Whatever a model or a person
+wrote goes through ``esc``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from workbench.formatting import esc, num, percent
+from workbench.plots.figures import objective_colors
+
+if TYPE_CHECKING:
+    from workbench.analysis.comparison import Comparison
+    from workbench.analysis.counterfactual import LoggedWhatIf
+    from workbench.runs.rundir import RunInfo
+
+LINE = "border-bottom:1px solid rgba(128,128,128,.3);padding:3px 8px"
+LEFT, RIGHT = f"text-align:left;{LINE}", f"text-align:right;{LINE}"
+TEXT = f"{LEFT};font-family:monospace;white-space:pre-wrap;max-width:30em"
+DIM = "opacity:.65"
+UP, DOWN = "#0072B2", "#D55E00"
+RUN_COLUMNS = ("name", "status", "step", "steps", "eta_seconds", "headline", "scalarizer")
+
+
+class Shown(pd.DataFrame):
+    """A DataFrame with a display of its own; what is cut out of it is an ordinary DataFrame."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+
+class RunTable(Shown):
+    """Runs, one row each, shown with their progress."""
+
+    def _repr_html_(self) -> str:
+        return runs_html(self)
+
+
+class Prose(Shown):
+    """A table of sentences, shown whole instead of cut off after fifty letters."""
+
+    def _repr_html_(self) -> str:
+        return prose_html(self)
+
+
+class Group(Shown):
+    """The completions of one prompt at one step, shown with weights, rewards and advantage."""
+
+    def _repr_html_(self) -> str:
+        return group_html(self)
+
+
+def in_notebook() -> bool:
+    """Whether this code runs in a cell of a notebook (a terminal's IPython is none)."""
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return shell is not None and bool(shell.has_trait("kernel"))
+
+
+def _table(head: Sequence[tuple[str, str]], lines: Sequence[str]) -> str:
+    """``head`` holds (title, style) pairs, ``lines`` finished rows."""
+    titles = "".join(f'<th style="{style}">{esc(title)}</th>' for title, style in head)
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _cells(values: Sequence[str], style: str = RIGHT) -> str:
+    return "".join(f'<td style="{style}">{value}</td>' for value in values)
+
+
+def _bar(done: float, of: float) -> str:
+    return f'<progress value="{done:g}" max="{max(1.0, of):g}"></progress>'
+
+
+def run_html(info: RunInfo) -> str:
+    """One run: name, progress, and what there is to say of it now."""
+    from workbench.runs.progress import duration
+
+    said = [info.phase if info.status == "running" and info.phase else info.status]
+    said.append(f"step {info.step} of {info.steps}")
+    if info.status == "running" and info.eta_seconds is not None:
+        said.append(f"{duration(info.eta_seconds)} left")
+    if info.status == "running" and info.steps_per_second:
+        said.append(f"{num(info.steps_per_second)} steps/s")
+    if isinstance(info.headline, int | float):
+        said.append(f"judge {num(info.headline)}")
+    if info.weights_entropy is not None:
+        said.append(f"weights entropy {num(info.weights_entropy)}")
+    if info.message:
+        said.append(info.message)
+    return (
+        f"<div><b>{esc(info.name)}</b> {_bar(info.step, info.steps)} "
+        f'{esc(" · ".join(said))} <code style="{DIM}">{esc(info.run_id)}</code></div>'
+    )
+
+
+def runs_html(frame: pd.DataFrame) -> str:
+    """Every run as a line with its progress; columns that a cut-out lacks are left out."""
+    if frame.empty:
+        return "<p>No runs yet: <code>wb.start(&quot;quick&quot;)</code> starts one.</p>"
+    columns = [c for c in RUN_COLUMNS if c in frame]
+    head = [(c.replace("eta_seconds", "ETA s").replace("headline", "judge"), LEFT) for c in columns]
+    lines = []
+    for row in frame.to_dict("records"):
+        cells = [_run_cell(column, row) for column in columns]
+        lines.append(f"<tr>{_cells(cells, LEFT)}</tr>")
+    return _table(head, lines)
+
+
+def _run_cell(column: str, row: Mapping[Any, Any]) -> str:
+    value = row[column]
+    if column == "name":
+        return f"<b>{esc(value)}</b>"
+    if column == "step" and "steps" in row:
+        return f"{_bar(value, row['steps'])} {esc(value)}"
+    if value is None or isinstance(value, float):
+        return num(value)
+    return esc(value)
+
+
+def prose_html(frame: pd.DataFrame) -> str:
+    """A table whose texts are shown whole; several texts in one cell stand under each other."""
+    named = frame.index.name is not None
+    head = [(str(frame.index.name), LEFT)] * named + [(str(c), LEFT) for c in frame.columns]
+    lines = []
+    for key, row in zip(frame.index, frame.itertuples(index=False), strict=True):
+        cells = [f"<b>{esc(key)}</b>"] * named + [_prose_cell(value) for value in row]
+        lines.append(f"<tr>{_cells(cells, LEFT)}</tr>")
+    return _table(head, lines)
+
+
+def _prose_cell(value: Any) -> str:
+    if isinstance(value, list):
+        return "<br>".join(esc(v) for v in value)
+    if value is None or isinstance(value, float):
+        return num(value)
+    return esc(value)
+
+
+def stack(weights: Mapping[str, float], colors: Mapping[str, str]) -> str:
+    """A bar split by weight, and in words what leads: colours alone would not be read by all."""
+    known = {name: w for name, w in weights.items() if not math.isnan(w)}
+    if not known:
+        return num(None)
+    parts = "".join(
+        f'<i style="flex:{max(w, 0):.4f};background:{colors[n]}" title="{esc(n)} {num(w)}"></i>'
+        for n, w in known.items()
+    )
+    lead = max(known, key=lambda n: known[n])
+    bar = f'<div style="display:flex;width:130px;height:11px">{parts}</div>'
+    return f"{bar}<small>{esc(lead)} {num(known[lead])}</small>"
+
+
+def group_html(rows: pd.DataFrame) -> str:
+    """A prompt and its completions: weights, the drawn emphasis, rewards, advantage, judge."""
+    if rows.empty:
+        return "<p>No completions.</p>"
+    first = rows.iloc[0]
+    names = list(dict(first["rewards"]))
+    colors = objective_colors(names)
+    judged, drawn = rows["judge"].notna().any(), rows["action"].notna().any()
+    head = [("#", RIGHT), ("completion", LEFT), ("weights", LEFT)]
+    head += [("emphasis", LEFT)] * bool(drawn) + [(n, RIGHT) for n in names]
+    head += [("advantage", RIGHT)] + [("judge", RIGHT)] * bool(judged)
+    lines = []
+    for number, row in enumerate(rows.to_dict("records"), 1):
+        rewards = dict(row["rewards"])
+        cut = ' <span title="hit the token limit">✂</span>' if row["truncated"] else ""
+        color = UP if row["advantage"] >= 0 else DOWN
+        advantage = f'<b style="color:{color}">{num(row["advantage"], signed=True)}</b>'
+        lines.append(
+            f'<tr>{_cells([str(number)])}<td style="{TEXT}" dir="auto">{esc(row["completion"])}'
+            f"{cut}</td>{_cells([stack(dict(row['weights']), colors)], LEFT)}"
+            + (_cells([esc(row["action"])], LEFT) if drawn else "")
+            + _cells([num(rewards.get(n)) for n in names])
+            + _cells([advantage])
+            + (_cells([num(row["judge"])]) if judged else "")
+            + "</tr>"
+        )
+    swatches = " ".join(f'<span style="color:{colors[n]}">■</span> {esc(n)}' for n in names)
+    return (
+        f'<div><small style="{DIM}">{esc(first["kind"])} · step {int(first["step"])} · '
+        f"{esc(first['split'])}</small><br><b>{esc(first['prompt'])}</b><br>"
+        f"<small>{swatches}</small></div>{_table(head, lines)}"
+    )
+
+
+def comparison_html(found: Comparison) -> str:
+    """Means with intervals, one column a side; then who wins and by how much."""
+    overall = found.means[found.means["kind"] == "all"].set_index(["name", "side"])
+    lines = []
+    for name in dict.fromkeys(overall.index.get_level_values("name")):
+        part = overall.loc[name]
+        best = part["mean"].idxmax() if name == "judge" else None
+        cells = [
+            f"{'<b>' if side == best else ''}{num(row['mean'])}{'</b>' if side == best else ''} "
+            f'<small style="{DIM}">{num(row["low"])} to {num(row["high"])}</small>'
+            for side, row in part.loc[list(found.sides)].iterrows()
+        ]
+        lines.append(f"<tr>{_cells([esc(name)], LEFT)}{_cells(cells)}</tr>")
+    head = [("mean, 95 % interval", LEFT), *((side, RIGHT) for side in found.sides)]
+    # of many sides every pair would be a page of sentences: then only those with the first
+    said = win_sentences(found, found.sides[0] if len(found.sides) > 3 else None)
+    return _table(head, lines) + "".join(f"<div>{esc(s)}</div>" for s in said)
+
+
+def win_sentences(found: Comparison, of: str | None = None) -> list[str]:
+    """One sentence a pair of sides, the better one first; empty where nothing was judged.
+
+    Args:
+        found: what to say.
+        of: only pairs with this side.
+    """
+    said = []
+    for row in found.wins.itertuples():
+        if of is not None and of not in (row.side, row.against):
+            continue
+        first = found.sides.index(row.side) < found.sides.index(row.against)
+        if row.difference < 0 or (row.difference == 0 and not first):
+            continue  # the same pair stands there the other way round
+        clear = row.difference_low > 0
+        said.append(
+            f"{row.side} is ahead of {row.against} by {row.difference:.3f} of the judge (95 %: "
+            f"{row.difference_low:.3f} to {row.difference_high:.3f}), with {percent(row.rate)} of "
+            f"the prompts won: {'a clear difference' if clear else 'could be chance'}."
+        )
+    return said
+
+
+def whatif_html(found: LoggedWhatIf, count: int = 5) -> str:
+    """How much would change, and the completions that change most."""
+    rows = found.top(count)
+    lines = [
+        f'<tr>{_cells([esc(r["kind"]), str(r["step"])], LEFT)}<td style="{TEXT}" dir="auto">'
+        f"{esc(r['completion'])}</td>"
+        f"{_cells([num(r['before'], signed=True), num(r['after'], signed=True)])}"
+        f"{_cells(['⇅' if r['flipped'] else ''])}</tr>"
+        for r in rows.to_dict("records")
+    ]
+    head = [("kind", LEFT), ("step", LEFT), ("completion", LEFT), ("used", RIGHT)]
+    head += [("what if", RIGHT), ("sign", RIGHT)]
+    return (
+        f"<div>{percent(found.sign_flips)} of {len(found.advantages):,} signs flip · rank "
+        f"correlation {num(found.rank_correlation)} · the {len(rows)} rows that change most:</div>"
+        + _table(head, lines)
+    )
+
+
+class Live:
+    """A place in a cell's output that follows a run."""
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+
+    def __call__(self, info: RunInfo) -> None:
+        """Show what is known now: a new place at first, the same one from then on."""
+        from IPython.display import HTML, display
+
+        if self.handle is None:
+            self.handle = display(HTML(run_html(info)), display_id=True)
+        else:
+            self.handle.update(HTML(run_html(info)))

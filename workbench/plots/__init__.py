@@ -1,0 +1,1 @@
+"""Every figure: a DataFrame in, a plotly Figure out; light, no torch."""

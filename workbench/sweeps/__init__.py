@@ -1,1 +1,0 @@
-"""Sweeps: many runs of one configuration, planned, started, pruned, compared."""

@@ -1,0 +1,186 @@
+"""Objectives as TRL calls reward functions, and what happens when one misbehaves.
+
+A reward that silently became 0 would poison training, so an objective that raises, returns the
+wrong number of values or something that is no finite number stops the run, and the error names the
+objective, the row and its texts. None and NaN mean "does not apply to this row".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from workbench.objectives import Objective
+from workbench.objectives.http import EndpointError
+from workbench.train.scoring import Scores
+from workbench.types import Floats
+
+
+class RewardError(RuntimeError):
+    """An objective failed; the text names it, the row, its prompt and its completion."""
+
+
+def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The coroutine's result; in a thread of its own, since a notebook's thread runs a loop."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
+class ObjectiveReward:
+    """One objective behind TRL's reward signature, with checks on what it returns.
+
+    The function gets the example's columns and ``scores``, those of them that it can take; it may
+    be a coroutine function. ``__name__`` is what TRL logs its rewards under.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.__name__ = self.name = objective.name
+        self.function = objective.function
+        self.needs = objective.needs
+        self.bounds = (objective.lower, objective.upper)
+        self.scores: Scores | None = None  # of the rows that are about to be rewarded
+
+    def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        completion_ids: Sequence[Sequence[int]],
+        **columns: Any,
+    ) -> list[float]:
+        """Rewards of N rows, NaN where the objective does not apply. Raises RewardError."""
+        keywords = {**columns, "scores": self.scores}
+        try:
+            values = self._call(prompts, completions, completion_ids, keywords)
+        except EndpointError as error:  # it was asked long enough: no search for a guilty row
+            raise RewardError(str(error)) from error
+        except Exception as error:
+            row = self._failing_row(prompts, completions, completion_ids, keywords)
+            problem = f"raised {type(error).__name__}: {error}"
+            raise self._error(problem, row, prompts, completions) from error
+        return self._checked(values, prompts, completions)
+
+    def _call(self, prompts: Any, completions: Any, ids: Any, keywords: dict[str, Any]) -> Any:
+        values = self.function(
+            prompts=prompts,
+            completions=completions,
+            completion_ids=ids,
+            **_accepted(self.function, keywords),
+        )
+        return _awaited(values) if inspect.iscoroutine(values) else values
+
+    def _checked(
+        self, values: Any, prompts: Sequence[Any], completions: Sequence[Any]
+    ) -> list[float]:
+        if not isinstance(values, Sequence | np.ndarray) or len(values) != len(prompts):
+            found = (
+                f"{len(values)} values"
+                if isinstance(values, Sequence | np.ndarray)
+                else f"a {type(values).__name__}"
+            )
+            raise RewardError(
+                f"objective {self.name!r} returned {found} for {len(prompts)} completions; "
+                "it must return a list with one number (or None) per completion"
+            )
+        rewards = []
+        for row, value in enumerate(values):
+            try:
+                number = math.nan if value is None else float(value)
+            except (TypeError, ValueError):
+                number = math.inf
+            if math.isinf(number):
+                problem = f"returned {value!r}, which is neither a finite number nor None"
+                raise self._error(problem, row, prompts, completions)
+            rewards.append(number)
+        return rewards
+
+    def _failing_row(self, prompts: Any, completions: Any, ids: Any, keywords: Any) -> int | None:
+        """The first row that fails by itself; None when only the whole batch does."""
+        for row in range(len(prompts)):
+            try:
+                self._call(
+                    prompts[row : row + 1],
+                    completions[row : row + 1],
+                    ids[row : row + 1],
+                    _row_of(keywords, row, len(prompts)),
+                )
+            except Exception:  # this is the search for the error that is being reported
+                return row
+        return None
+
+    def _error(
+        self, problem: str, row: int | None, prompts: Sequence[Any], completions: Sequence[Any]
+    ) -> RewardError:
+        text = f"objective {self.name!r} {problem}"
+        if row is None:
+            return RewardError(f"{text}\n  on the batch of {len(prompts)} rows, on no single one")
+        return RewardError(
+            f"{text}\n  row: {row} of {len(prompts)}\n  prompt: {prompts[row]!r}"
+            f"\n  completion: {completions[row]!r}"
+        )
+
+
+def reward_matrix(
+    rewards: Sequence[ObjectiveReward],
+    scores: Scores,
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    completion_ids: Sequence[Sequence[int]],
+    columns: dict[str, list[Any]],
+) -> Floats:
+    """(N, K) rewards outside of TRL's loop, for probes and evaluations. Raises RewardError.
+
+    Rounded to float32 as TRL's are, so that a probe row and a training row compare.
+    """
+    matrix = []
+    for reward in rewards:
+        reward.scores = scores
+        matrix.append(reward(prompts, completions, completion_ids, **columns))
+    return np.array(matrix, dtype=np.float32).T.astype(np.float64)
+
+
+def all_needs(rewards: Sequence[ObjectiveReward]) -> frozenset[str]:
+    """What any of the objectives asks of the scoring pass."""
+    return frozenset().union(*(reward.needs for reward in rewards))
+
+
+def _accepted(function: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    """The keywords that a function can take; all of them when it has ``**kwargs``."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return keywords
+    return {name: value for name, value in keywords.items() if name in parameters}
+
+
+def _row_of(keywords: dict[str, Any], row: int, rows: int) -> dict[str, Any]:
+    """Keywords of one row: columns cut to it, everything else as it is."""
+    cut: dict[str, Any] = {}
+    for name, value in keywords.items():
+        if isinstance(value, Scores):
+            cut[name] = row_scores(value, row)
+        elif isinstance(value, list) and len(value) == rows:
+            cut[name] = value[row : row + 1]
+        else:
+            cut[name] = value
+    return cut
+
+
+def row_scores(scores: Scores, row: int) -> Scores:
+    """The scores of one row, as a batch of one."""
+    here = slice(row, row + 1)
+    answers, reference = scores.answer_logps, scores.reference_token_logps
+    return replace(
+        scores,
+        hidden=scores.hidden[here],
+        token_logps=scores.token_logps[here],
+        token_entropies=scores.token_entropies[here],
+        truncated=scores.truncated[here],
+        answer_logps=None if answers is None else answers[here],
+        reference_token_logps=None if reference is None else reference[here],
+    )
