@@ -61,7 +61,7 @@ test: $(VENV)/.dev browser lint  ## set up, lint, run all tests
 bench: $(VENV)/.dev browser  ## timings: a step's cost, the store and the pages at a million rollouts
 	@$(WORKBENCH) bench --cost --runs-dir $(BENCH_RUNS)
 	@$(PY) -m workbench.bench.store --dir $(BENCH_RUNS)/store --json $(BENCH_RUNS)/store.json
-	@$(PY) -m workbench.bench --dir $(BENCH_RUNS)/app --json $(BENCH_RUNS)/app.json
+	@$(PY) -m workbench.bench.app --dir $(BENCH_RUNS)/app --json $(BENCH_RUNS)/app.json
 
 bench-methods: $(VENV)/.runtime  ## every weighting against the others (up to 90 minutes)
 	@$(WORKBENCH) bench --runs-dir $(BENCH_RUNS) --jobs $(JOBS)

@@ -22,7 +22,7 @@ from trl import GRPOConfig, GRPOTrainer
 from workbench.core.advantages import aggregate
 from workbench.train.maestro import MaestroTrainer
 
-SEAM = f"trainers/maestro.py was written against TRL 1.16, installed is {trl.__version__}: "
+SEAM = f"train/maestro.py was written against TRL 1.16, installed is {trl.__version__}: "
 AGGREGATIONS = ("sum_then_normalize", "normalize_then_sum")
 WEIGHTS = [0.25, 0.75]
 

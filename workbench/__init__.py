@@ -1,6 +1,6 @@
 """A workbench for aligning language models on several conflicting objectives."""
 
-__version__ = "0.1.0"
+from workbench.version import __version__
 
 __all__ = ["Workbench", "__version__"]
 
@@ -8,7 +8,7 @@ __all__ = ["Workbench", "__version__"]
 def __getattr__(name: str) -> object:
     """Import ``Workbench`` on first use, so that ``import workbench`` stays instant."""
     if name == "Workbench":
-        from workbench.api.workbench import Workbench
+        from workbench.entry import Workbench
 
         return Workbench
     raise AttributeError(f"module 'workbench' has no attribute {name!r}")

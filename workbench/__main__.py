@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from workbench import __version__
 from workbench.bench import cli as bench
 from workbench.commands import (
     analysis,
@@ -22,6 +21,7 @@ from workbench.commands import (
     sweep,
 )  # fmt: skip
 from workbench.commands.base import Command, UsageError
+from workbench.version import __version__
 
 COMMANDS: dict[str, Command] = {
     "run": runs.RUN,

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.analysis.display import RunTable, in_notebook
+from workbench.analysis.display import RunTable
 from workbench.analysis.insights import Insights
 from workbench.analysis.queries import Questions, Runs
 from workbench.analysis.sweeps import Sweeps
@@ -32,7 +32,6 @@ from workbench.runs.spawn import MAX_ACTIVE
 from workbench.runs.validation import check_runnable
 
 if TYPE_CHECKING:
-    import gradio as gr
     import plotly.graph_objects as go
 
     from workbench.analysis.comparison import Comparison
@@ -71,7 +70,6 @@ class Workbench(Questions, Insights, Sweeps):
         )
         self.runs_dir = self.launcher.runs_dir
         self._housekeeper = Housekeeper(self.runs_dir)
-        self._app: gr.Blocks | None = None
 
     def __repr__(self) -> str:
         return f"Workbench({str(self.runs_dir)!r})"
@@ -329,16 +327,3 @@ class Workbench(Questions, Insights, Sweeps):
         from workbench.analysis.figures import draw
 
         return draw(self, name, run, **options)
-
-    def app(self, host: str = "127.0.0.1", port: int = 7860, **options: Any) -> gr.Blocks:
-        """Open the browser workbench and return it at once (``.close()`` ends it).
-
-        In a notebook it appears below the cell; called again, the one before is closed first.
-        """
-        from workbench.pages import serve
-
-        if self._app is not None:
-            self._app.close(verbose=False)
-        options.setdefault("max_runs", self.launcher.limit)
-        self._app = serve(self.runs_dir, host, port, block=False, embed=in_notebook(), **options)
-        return self._app

@@ -1,4 +1,4 @@
-"""``python -m workbench.bench``: how fast the app starts and draws, and what watching costs.
+"""``python -m workbench.bench.app``: how fast the app starts and draws, and what watching costs.
 
 Makes a runs directory of 100 runs and a million rollouts, starts the app over it in a process of
 its own, and opens every page in Chromium. Then one real run is trained while ten tabs ask for news
@@ -50,7 +50,7 @@ def table(result: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table, and keep the numbers as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m workbench.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m workbench.bench.app", description=__doc__)
     parser.add_argument("--dir", type=Path, default=Path("bench-runs/app"), help="kept for later")
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--rollouts", type=int, default=1_000_000)

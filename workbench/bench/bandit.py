@@ -6,10 +6,10 @@ arm appears G * pi(a) times up to less than one row, and
     grad_theta = (1/G) sum_i A_i (e_{a_i} - pi)
 
 is the policy gradient of the group's advantages without a network or an optimiser in between.
-Scalarizers see the same ``ScalarizerInput`` as in a run. Reported are the regret to the oracle policy (same
-draws, trained on the true utility weights) in expected utility over all prompts, exact under the
-policy, and the error of the weights: total variation between the mean weights of a family over the
-last quarter of the steps and w*_f.
+Scalarizers see the same ``ScalarizerInput`` as in a run. Reported are the regret to the oracle
+policy (same draws, trained on the true utility weights) in expected utility over all prompts,
+exact under the policy, and the error of the weights: total variation between the mean weights of
+a family over the last quarter of the steps and w*_f.
 """
 
 from __future__ import annotations

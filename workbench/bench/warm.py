@@ -14,10 +14,6 @@ QUIET = {
 os.environ.update(QUIET)  # read by the libraries when they are imported
 
 from workbench.bench import sft  # noqa: E402
-from workbench.train import (  # noqa: E402
-    evaluate,  # noqa: E402
-    maestro,
-    session,
-)
+from workbench.train import child, evaluate, maestro, session  # noqa: E402
 
-__all__ = ["evaluate", "maestro", "session", "sft", "train"]
+__all__ = ["child", "evaluate", "maestro", "session", "sft"]

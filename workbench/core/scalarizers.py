@@ -1,7 +1,7 @@
 """Who chooses the weights: the simple scalarizers, SAW, and the one table of all of them.
 
-A new scalarizer is one class with the protocol of ``core.scalarizer_input`` and one line in ``SCALARIZERS``
-(its settings: one dataclass in ``config.scalarizers``).
+A new scalarizer is one class with the protocol of ``core.scalarizer_input`` and one line in
+``SCALARIZERS`` (its settings: one dataclass in ``config.scalarizers``).
 """
 
 from __future__ import annotations

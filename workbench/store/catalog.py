@@ -15,13 +15,13 @@ from pathlib import Path
 
 import duckdb
 
-from workbench import __version__
 from workbench.store.errors import StoreVersionError
 from workbench.store.manifest import EMPTY_SEGMENTS
 from workbench.store.scan import quoted, scan_pattern
 from workbench.store.schema import SCHEMA_VERSION, TABLES, Table, sql_columns
 from workbench.store.segments import write_segment
 from workbench.store.state import write_atomically
+from workbench.version import __version__
 
 STORE_FILE = "workbench.duckdb"
 OWN_FOLDER = ".workbench"
