@@ -75,8 +75,9 @@ class RolloutBatch:
     reward. ``advantages`` is exactly what trained the policy.
     ``mask`` are the factors some scalarizers put on rows (see ``core.advantages.aggregate``).
     ``judge`` is NaN where nobody asked the judge; ``judge_share`` says how far the judge's score
-    itself trained a row, instead of the weights (see ``core.advantages.aggregate``). Log-probabilities are sums over the completion's
-    tokens, in nats; ``kl`` is the mean per token of the k3 estimate against the reference.
+    itself trained a row, instead of the weights (see ``core.advantages.aggregate``).
+    Log-probabilities are sums over the completion's tokens, in nats; ``kl`` is the mean per
+    token of the k3 estimate against the reference.
     """
 
     step: int

@@ -20,7 +20,7 @@ PRIOR_GAIN, PRIOR_SPREAD = 0.1, 0.2
 
 
 def agreements(predicted: Floats, v: Floats) -> Floats:
-    """f = (1/G) sum_i A_i V_i of each group, A the group-normalised prediction; (M, G) to (M,)."""
+    """F = (1/G) sum_i A_i V_i of each group, A the group-normalised prediction; (M, G) to (M,)."""
     return np.asarray((_standard(predicted) * v).mean(axis=1))
 
 

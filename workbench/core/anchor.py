@@ -215,7 +215,8 @@ class AnchoredConductor(HeadLearner):
     def _gain(self, context: Floats, z: Floats, v: Floats) -> Floats:
         """How the learned and equal weights agree with U (4,), before learning from it."""
         learned = continuous_weights(self.policy(context[None]), self.config.min_weight)
-        return compared((z @ learned[0])[None], z.mean(axis=1)[None], v[None])[0]
+        found = compared((z @ learned[0])[None], z.mean(axis=1)[None], v[None])
+        return np.asarray(found[0])
 
     def objective(self, hidden: Floats, z: Floats, v: Floats) -> tuple[float, list[Floats]]:
         """Agreement + lambda mean H(pi) - ridge |W|^2, and its gradient in W, b and log tau.

@@ -97,10 +97,10 @@ class KernelFit:
     @property
     def objectives(self) -> int:
         """K."""
-        return self.theta.shape[1]
+        return int(self.theta.shape[1])
 
     def features(self, contexts: Floats) -> Floats:
-        """phi of (B, D) standardised contexts, (B, R)."""
+        """Phi of (B, D) standardised contexts, (B, R)."""
         return context_kernel(contexts, self.inducing, self.shared) @ self.factor.T
 
     def weights(self, contexts: Floats) -> Floats:
@@ -113,7 +113,7 @@ class KernelFit:
         rank, k = self.theta.shape
         blocks = self.spread.reshape(rank, k, rank, k)
         within = self.ridge * np.einsum("br,rksk,bs->b", phi, blocks, phi) / k
-        return np.clip(within + 1.0 - (phi**2).sum(axis=1), 0.0, 1.0)
+        return np.asarray(np.clip(within + 1.0 - (phi**2).sum(axis=1), 0.0, 1.0))
 
     def information(self, contexts: Floats, z: Floats) -> Floats:
         """Nats that judging each group would add about the weights, (B, D), (B, G, K) to (B,).
@@ -132,7 +132,7 @@ class KernelFit:
 
 
 def _rows(phi: Floats, z: Floats) -> Floats:
-    """x = vec(phi z') / sqrt(K) of every row: (M, R), (M, G, K) to (M, G, R K)."""
+    """X = vec(phi z') / sqrt(K) of every row: (M, R), (M, G, K) to (M, G, R K)."""
     products = phi[:, None, :, None] * z[:, :, None, :]  # (M, G, R, K)
     width = phi.shape[1] * z.shape[2]
     return np.asarray(products.reshape(*z.shape[:2], width) / np.sqrt(z.shape[2]))
@@ -201,10 +201,9 @@ def log_evidence(roots: Floats, heard: Floats, energy: float, count: int, ridges
         count: n, free scores: groups times (G - 1), as a group's scores sum to 0.
         ridges: (L,) values of lambda.
     """
-    l = np.maximum(roots, 0.0)[None, :]
-    lam = ridges[:, None]
-    quadratic = (energy - (heard**2 / (l + lam)).sum(axis=1)) / ridges
-    penalty = np.log1p(l / lam).sum(axis=1) + count * np.log(ridges)
+    known, noise = np.maximum(roots, 0.0)[None, :], ridges[:, None]
+    quadratic = (energy - (heard**2 / (known + noise)).sum(axis=1)) / ridges
+    penalty = np.log1p(known / noise).sum(axis=1) + count * np.log(ridges)
     return np.asarray(-0.5 * count * np.log(np.maximum(quadratic, 1e-300)) - 0.5 * penalty)
 
 

@@ -4,9 +4,9 @@
 is used at once:
 
 1. the contexts of the batch enter the running statistics;
-2. the groups whose judging tells most about the weights are chosen (``KernelFit.information``), as
-   many as the budget allows;
-3. their scores are asked for, and the posterior is computed anew from the judged groups of a window;
+2. the groups whose judging tells most about the weights are chosen (``KernelFit.information``),
+   as many as the budget allows;
+3. their scores are asked for, and the posterior is computed anew from a window of judged groups;
 4. all groups are weighed by it. Where the posterior variance is high, the advantages are held back
    (``caution``). Judged groups are trained by the score itself (``judge_rows``).
 
@@ -203,7 +203,7 @@ class KernelConductor:
     # -- learning ------------------------------------------------------------------------------
 
     def _known(self) -> tuple[Floats, Floats, Floats]:
-        """Judged groups: (M, D) standardised contexts, (M, G, K) rewards in units, (M, G) scores."""
+        """Judged groups: (M, D) contexts and (M, G, K) rewards in units, (M, G) scores."""
         sizes = (len(self.moments.mean),), (self.num_generations, len(self.objectives))
         shapes = (*sizes, (self.num_generations,))
         contexts, rows, v = (
