@@ -212,7 +212,7 @@ class AnchorConfig:
     """Use learned weights only as far as groups that were left out show them better than equal."""
     judge_rows: Bool = True
     """Train judged groups by the score itself, the others by weights. Read by the kernel head."""
-    score_noise: Positive | None = 0.5
+    score_noise: Positive | None = None
     """Variance of the noise of a score, against a signal of variance 1; null finds the likeliest.
     Read by the kernel head."""
     shared: Share = 0.2

@@ -30,7 +30,7 @@ def _standard(values: Floats) -> Floats:
     return np.asarray((values - mean) / (np.nan_to_num(std) + EPSILON))
 
 
-def compared(learned: Floats, equal: Floats, v: Floats) -> Floats:
+def compared(learned: Floats, equal: Floats, v: Floats, mutual: bool = False) -> Floats:
     """How two predictions of judged groups agree with the scores, and how far chance alone goes.
 
     Under scores in random order (1/G) sum_i D_i V_i of centred D and V has mean 0 and variance
@@ -40,6 +40,10 @@ def compared(learned: Floats, equal: Floats, v: Floats) -> Floats:
         learned: (M, G) predictions of each group by weights that never saw its scores.
         equal: (M, G) weighted sums under equal weights.
         v: (M, G) standardised trusted scores.
+        mutual: the groups were predicted by each other, as by leaving each one out. Then every pair
+            of groups counts twice: sum_g f_g is 2 sum_{g < h} of products that are uncorrelated
+            under scores in random order, so the variance of the sum is twice that of independent
+            predictions (exactly so for one weight vector and a large ridge).
 
     Returns:
         (M, 4): the agreement f of the learned weights and its variance by chance, the gain d over
@@ -47,7 +51,7 @@ def compared(learned: Floats, equal: Floats, v: Floats) -> Floats:
     """
     a, b = _standard(learned), _standard(equal)
     size = v.shape[1]
-    scale = (v**2).sum(axis=1) / (size**2 * max(1, size - 1))
+    scale = (v**2).sum(axis=1) / (size**2 * max(1, size - 1)) * (2.0 if mutual else 1.0)
     columns = (
         (a * v).mean(axis=1),
         (a**2).sum(axis=1) * scale,

@@ -222,7 +222,8 @@ class KernelConductor:
         self.posterior = self._posterior(contexts, z, v)
         self.trust = 1.0
         if self.anchor.gate:
-            self.trust = trust_of(compared(self.posterior.left_out, z @ self.deviation, v))
+            equal = z @ self.deviation  # the sum of rewards, group by group
+            self.trust = trust_of(compared(self.posterior.left_out, equal, v, mutual=True))
 
     def _to_judge(self, contexts: Floats, rows: Floats, rng: np.random.Generator) -> Ints:
         if self.anchor.source == "ratings":  # people are not asked: they said what they said
