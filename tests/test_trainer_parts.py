@@ -13,10 +13,10 @@ import pytest
 import torch
 from tiny_models import tiny_model, tiny_tokenizer
 from tiny_runs import tiny_config
-from workbench.runs.checkpoints import find
 
 from workbench.config import TaskConfig
 from workbench.objectives.signature import RewardRows
+from workbench.runs.checkpoints import find
 from workbench.train import build
 from workbench.train.anchors import Anchors, anchor_source
 from workbench.train.evaluate import summarise, table

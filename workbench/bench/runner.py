@@ -36,6 +36,11 @@ BODIES = {
     "sft": "workbench.bench.sft:main",
     "none": "workbench.bench.sft:measure",
     "rows": "workbench.bench.offline_rows:main",
+    "judged-sft": "workbench.bench.judged_rows:sft",
+    "judged-pg": "workbench.bench.judged_rows:pg",
+    "judged-dpo": "workbench.bench.judged_rows:dpo",
+    "judged-rpo": "workbench.bench.judged_rows:rpo",
+    "judged-dro": "workbench.bench.judged_rows:dro",
 }
 """What a cell's child calls with its run directory, by the cell's trainer."""
 LOCK = ".bench.lock"

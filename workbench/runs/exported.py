@@ -33,7 +33,8 @@ def export_tables(folder: Path) -> tuple[dict[str, pa.Table], dict[str, str | No
     tables: dict[str, pa.Table] = {}
     for view in EXPORTED:
         file = next(
-            (p for s in ("parquet", "jsonl", "csv") if (p := folder / f"{view}.{s}").is_file()), None
+            (p for s in ("parquet", "jsonl", "csv") if (p := folder / f"{view}.{s}").is_file()),
+            None,
         )
         if file is None:
             continue  # an export of an older version, or one that was thinned out

@@ -125,7 +125,9 @@ def _table(
         chosen, said = _trl_rewards(found, path, rewards)
         rows = [_trl(row, chosen, where) for where, _, row in found]
     elif rewards is not None:
-        raise StoreError(f"{path}: rewards are chosen for TRL's tables only; these rows have {FORMS}")
+        raise StoreError(
+            f"{path}: rewards are chosen for TRL's tables only; these rows have {FORMS}"
+        )
     else:
         rows = [rollout(row, where) for where, _, row in found]
     for row, (_, file, _raw) in zip(rows, found, strict=True):
@@ -136,7 +138,11 @@ def _table(
             row["step"] = known or 0
         if "split" not in row:
             told = [file.stem, *([folder] if file != path else [])]
-            row["split"] = "eval" if any(re.match(r"(.*[_-])?(eval|val)([_-].*)?$", t) for t in told) else "train"
+            row["split"] = (
+                "eval"
+                if any(re.match(r"(.*[_-])?(eval|val)([_-].*)?$", t) for t in told)
+                else "train"
+            )
     return _rollouts(rows, [file for _, file, _ in found]), said
 
 
@@ -154,12 +160,12 @@ def _trl_rewards(
     if rewards is not None:
         unknown = [name for name in rewards if name not in there]
         if unknown or not rewards:
-            raise StoreError(f"{path}: rewards {listed(unknown)} unknown; there are {listed(there)}")
+            raise StoreError(
+                f"{path}: rewards {listed(unknown)} unknown; there are {listed(there)}"
+            )
         chosen = list(rewards)
     else:
-        groups = [
-            (file, str(row.get("step")), str(row.get("prompt"))) for _, file, row in found
-        ]
+        groups = [(file, str(row.get("step")), str(row.get("prompt"))) for _, file, row in found]
         chosen = reward_columns(rows, groups, path)
     if not chosen:
         raise StoreError(f"{path}: no column is a reward; there are {listed(there)}")

@@ -21,6 +21,13 @@ from typing import Any
 from workbench.config import RunConfig
 from workbench.config.io import PRESETS, ConfigError, Problem, load, with_name
 from workbench.runs import rundir
+from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, LockedError, held
+from workbench.runs.preflight import problems_of
+from workbench.runs.queue import whose_turn
+from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
+from workbench.runs.spawn import spawn
+from workbench.runs.status import Look
+from workbench.runs.stopping import stop_phases
 from workbench.runs.validation import (
     check_allowed,
     check_config,
@@ -30,13 +37,6 @@ from workbench.runs.validation import (
     files,
     with_absolute_paths,
 )
-from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, LockedError, held
-from workbench.runs.preflight import problems_of
-from workbench.runs.queue import whose_turn
-from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
-from workbench.runs.spawn import spawn
-from workbench.runs.status import Look
-from workbench.runs.stopping import stop_phases
 from workbench.store.state import write_atomically, write_state
 
 ENDING = ("status", "message", "pid", "eta_seconds")

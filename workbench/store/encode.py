@@ -117,6 +117,7 @@ def encode_rollouts(
         "action": actions,
         "scalar": np.asarray(batch.scalars, dtype=np.float64),
         "mask": nan_as_null(batch.mask, rows),
+        "judge_share": nan_as_null(batch.judge_share, rows),
         "advantage": np.asarray(batch.advantages, dtype=np.float64),
         "kl": nan_as_null(batch.kl, rows),
         "behaviour_logp": nan_as_null(batch.behaviour_logp, rows),
