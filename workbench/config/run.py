@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from workbench.config.judge import LlmConfig
 from workbench.config.offline import OfflineConfig
+from workbench.config.registry import Registry
 from workbench.config.scalarizers import Conductor, ScalarizerConfig, Static
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=False)
@@ -32,6 +33,7 @@ FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z")
 """`package.module:function`."""
 
 Scaling = Literal["none", "batch", "running", "rank"]
+TASKS = Registry("tasks")
 Aggregation = Literal["sum_then_normalize", "normalize_then_sum"]
 
 
@@ -42,7 +44,7 @@ HeldOut = Annotated[int, Strict(), Field(ge=2)] | Annotated[float, Strict(), Fie
 class TaskConfig:
     """Where the prompts come from."""
 
-    name: Literal["etudes", "file"] = "etudes"
+    name: Literal[tuple(TASKS)] = "etudes"  # type: ignore[valid-type]
     """`etudes`: seven small families that ship with the package. `file`: your own rows."""
     path: str | None = None
     """File task: JSONL, JSON, CSV, TSV or Parquet (also .gz, .zst) with a `prompt` column (text or
