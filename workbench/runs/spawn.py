@@ -1,0 +1,79 @@
+"""Starting a run's child: its own session and group, its output in the log, its number on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.runs import processes
+from workbench.runs.rundir import read_identity
+from workbench.store.state import read_state, write_atomically, write_state
+
+CHILD = ("-m", "workbench.train.child")
+MAX_ACTIVE = 4
+"""Runs that are active at once before further ones queue, unless told otherwise."""
+
+AUTH = "WORKBENCH_AUTH"
+"""Who may use the app; no run is told."""
+
+
+def beginning(launch: Mapping[str, Any]) -> list[str]:
+    """The command line up to the run's directory, for one process or for several.
+
+    Args:
+        launch: ``processes``, how many on this machine; ``accelerate_config``, a file of
+            ``accelerate config`` (FSDP, DeepSpeed, several machines) that decides instead.
+    """
+    processes_here = launch.get("processes") or 1
+    if launch.get("accelerate_config"):
+        words = ["-m", "accelerate.commands.launch", "--config_file", launch["accelerate_config"]]
+        words += ["--num_processes", str(processes_here)] if processes_here > 1 else []
+        return [sys.executable, *words, *CHILD]
+    if processes_here > 1:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+        return [sys.executable, *torchrun, str(processes_here), *CHILD]
+    return [sys.executable, *CHILD]
+
+
+def spawn(path: Path, command: Sequence[str] | None = None) -> subprocess.Popen[bytes]:
+    """Start the child of a run whose state says ``queued``; the caller holds the launcher's lock.
+
+    Args:
+        path: the run's directory; it is appended to the command, and ``--resume`` on every start
+            but the first. The child starts where the run was first launched.
+        command: beginning of the command line; None: this Python and ``workbench.train.child``, as
+            the run's ``launch`` says.
+
+    Raises:
+        OSError: the program cannot be started or the directory not be written.
+    """
+    starts = read_state(path).get("starts", 0)
+    (path / "process.json").unlink(missing_ok=True)
+    write_state(path, status="starting", message=None, pid=None, starts=starts + 1)
+    identity = read_identity(path)
+    cwd = identity.get("cwd")
+    words = [*(command or beginning(identity.get("launch") or {})), str(path)]
+    environment = {k: v for k, v in os.environ.items() if k != AUTH} | {
+        processes.MARK: str(path),
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    with (path / "log.txt").open("ab") as log:
+        child = subprocess.Popen(
+            [*words, *(["--resume"] if starts else [])],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=cwd if cwd and Path(cwd).is_dir() else None,
+            env=environment,
+            start_new_session=True,
+        )
+    record = processes.identify(child.pid)
+    write_atomically(path / "process.json", json.dumps(record).encode())
+    return child

@@ -1,0 +1,62 @@
+"""Ending a run's child: ask, then terminate, then kill the whole group; each step verified."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from workbench.runs import processes
+from workbench.runs.rundir import ENDED, LauncherError, read_process
+from workbench.store.state import read_state, write_state
+
+PATIENCE = 20.0
+"""Seconds that each way of stopping gets, at least, before the next and harsher one."""
+STEPS_OF_PATIENCE = 3.0
+
+
+def patience(path: Path) -> float:
+    """Seconds to wait for a run to stop by itself: never less than three of its steps."""
+    rate = read_state(path).get("steps_per_second") or 0.0
+    return max(PATIENCE, STEPS_OF_PATIENCE / rate) if rate > 0 else PATIENCE
+
+
+def stop_phases(path: Path, seconds: float | None = None, now: bool = False) -> Iterator[str]:
+    """End the child of a run and yield what is being done, in words, as it is done.
+
+    Args:
+        path: the run's directory.
+        seconds: how long each way gets; None: as long as the run's pace suggests.
+        now: kill at once. The last published step stays; nothing since the last checkpoint does.
+
+    Raises:
+        LauncherError: a process of the group is left even after it was killed.
+    """
+    record = read_process(path)
+    wait = patience(path) if seconds is None else seconds
+    gone = not processes.group(record, path)
+    if gone and read_state(path).get("status") in ENDED:
+        yield str(read_state(path)["status"])
+        return
+    (path / "stop").touch()
+    if not gone and not now:
+        yield "asked to stop after the current step"
+        gone = processes.wait_gone(record, path, wait)
+        if not gone:
+            yield f"did not stop within {wait:.0f} s: terminating it"
+            gone = processes.end_group(record, path, signal.SIGTERM, wait)
+    if not gone:
+        yield "killing its process group"
+        gone = processes.end_group(record, path, signal.SIGKILL, max(wait, 5.0))
+    if not gone:
+        left = [p.pid for p in processes.group(record, path)]
+        raise LauncherError(f"processes {left} cannot be ended (stuck in the system?)")
+    if read_state(path).get("status") not in ENDED:
+        message = "killed: it did not stop when asked" if not now else "killed on request"
+        write_state(path, status="stopped", message=message, pid=None, eta_seconds=None)
+    yield str(read_state(path).get("status"))
+
+
+def request(path: Path) -> None:
+    """Ask a run to stop after its current step, and do not wait for it."""
+    (path / "stop").touch()
