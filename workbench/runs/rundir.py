@@ -244,6 +244,7 @@ def create(
         cwd: where the child will work.
         made_of: what ``provenance`` found, where it was asked before.
         launch: see ``validation.check_launch``.
+        kind: what made its rows, where that is not the configuration: ``watched``.
         **state: further keys of state.json.
 
     Raises:
