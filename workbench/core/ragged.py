@@ -68,7 +68,7 @@ def aggregate_segments(
     """
     decoupled = aggregation == "normalize_then_sum"
     taken = np.zeros(len(rewards)) if penalty is None else penalty
-    unscorable: NDArray[np.bool_] = np.isnan(rewards).all(axis=1)
+    unscorable = np.asarray(np.isnan(rewards).all(axis=1))
     scalars = _weighted(rewards, weights, unscorable) - taken
     factors = np.ones(len(scalars)) if mask is None else mask
     signal, index = scalars, groups
