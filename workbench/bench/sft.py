@@ -110,19 +110,12 @@ def run(run_dir: Path, writer: RunWriter, config: RunConfig, learns: bool) -> No
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Child process of an SFT cell; returns the exit status."""
-    return _child(argv, learns=True)
-
-
-def measure(argv: Sequence[str] | None = None) -> int:
-    """Child process of a cell that only evaluates; returns the exit status."""
-    return _child(argv, learns=False)
-
-
-def _child(argv: Sequence[str] | None, learns: bool) -> int:
+    """Child process of such a cell; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m workbench.bench.sft", description=__doc__)
+    parser.add_argument("--measure", action="store_true", help="learn nothing, only evaluate")
     parser.add_argument("run_dir", type=Path)
-    run_dir = parser.parse_args(argv).run_dir
+    arguments = parser.parse_args(argv)
+    run_dir, learns = arguments.run_dir, not arguments.measure
     status, message = "finished", None
     with RunWriter(run_dir) as writer:
         try:

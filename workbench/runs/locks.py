@@ -23,9 +23,7 @@ class LockedError(LauncherError):
 
 
 @contextmanager
-def held(
-    path: Path, seconds: float = PATIENCE_SECONDS, what: str | None = None
-) -> Iterator[None]:
+def held(path: Path, seconds: float = PATIENCE_SECONDS, what: str | None = None) -> Iterator[None]:
     """Hold a lock file, and say in it who does.
 
     It can be opened by those who can write its directory, not by those who can only read it: an

@@ -108,8 +108,8 @@ class SweepPlan:
     ``base`` is the configuration as YAML, with the keys that have one value set. ``random`` is the
     number of configurations to draw, ``sampler`` says how (one of ``SAMPLERS``); None tries the
     whole grid. Every configuration is run once for each seed. ``pruner`` (one of ``PRUNERS``) ends
-    runs that fall behind. ``metric`` is ``headline`` (the judge on probes, in the end on held-out prompts) or
-    ``SPLIT/NAME`` of the logged metrics; ``processes`` is that of ``workbench run``.
+    runs that fall behind. ``metric`` is ``headline`` (the judge on probes, in the end on held-out
+    prompts) or ``SPLIT/NAME`` of the logged metrics; ``processes`` is that of ``workbench run``.
     """
 
     name: str
