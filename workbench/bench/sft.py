@@ -113,20 +113,18 @@ def run(run_dir: Path, writer: RunWriter, config: RunConfig, learn: Learn | None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Child process of an SFT cell; returns the exit status."""
-    return child(argv, lambda session, run_dir, _: train(session, run_dir / "trackers"))
-
-
-def measure(argv: Sequence[str] | None = None) -> int:
-    """Child process of a cell that only evaluates; returns the exit status."""
-    return child(argv, None)
-
-
-def child(argv: Sequence[str] | None, learn: Learn | None) -> int:
-    """Body of a cell's child process, whatever it learns from; returns the exit status."""
+    """Child process of a cell that learns from references or not at all; returns the status."""
     parser = argparse.ArgumentParser(prog="python -m workbench.bench.sft", description=__doc__)
+    parser.add_argument("--measure", action="store_true", help="learn nothing, only evaluate")
     parser.add_argument("run_dir", type=Path)
-    run_dir = parser.parse_args(argv).run_dir
+    arguments = parser.parse_args(argv)
+    if arguments.measure:
+        return child(arguments.run_dir, None)
+    return child(arguments.run_dir, lambda session, path, _: train(session, path / "trackers"))
+
+
+def child(run_dir: Path, learn: Learn | None) -> int:
+    """Body of a cell's child process, whatever it learns from; returns the exit status."""
     status, message = "finished", None
     with RunWriter(run_dir) as writer:
         try:
