@@ -59,7 +59,9 @@ def score_of(path: Path) -> float | None:
 
 def best_of(paths: Iterable[Path]) -> Path | None:
     """The one with the highest score, the later of two alike; None where none has a score."""
-    scored = [(score, step_of(path), path) for path in paths if (score := score_of(path)) is not None]
+    scored = [
+        (score, step_of(path), path) for path in paths if (score := score_of(path)) is not None
+    ]
     return max(scored)[2] if scored else None
 
 

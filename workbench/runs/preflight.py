@@ -244,5 +244,3 @@ def _functions(config: RunConfig, example: Example | None) -> Iterator[Problem]:
     found = try_out(wanted, example.prompt, columns, config.steps)
     for key, problem in found.items():
         yield Problem(key, problem)
-
-

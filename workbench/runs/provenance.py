@@ -9,9 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from workbench.version import __version__
 from workbench.config import RunConfig
 from workbench.tasks.sources import Source
+from workbench.version import __version__
 
 PACKAGES = ("torch", "trl", "transformers", "accelerate", "peft", "numpy", "duckdb", "gradio")
 

@@ -35,9 +35,16 @@ def _two_to_three(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("ALTER TABLE archive.rollouts ADD COLUMN mask DOUBLE")
 
 
+def _three_to_four(con: duckdb.DuckDBPyConnection) -> None:
+    """What entered the loss, and the tokens that were sampled from; NULL where nothing says it."""
+    con.execute("ALTER TABLE archive.rollouts ADD COLUMN loss_tokens INTEGER")
+    con.execute("ALTER TABLE archive.rollouts ADD COLUMN prompt_token_ids INTEGER[]")
+
+
 MIGRATIONS: dict[int, Callable[[duckdb.DuckDBPyConnection], None]] = {
     1: _one_to_two,
     2: _two_to_three,
+    3: _three_to_four,
 }
 """From which version a step starts; it ends at the next."""
 

@@ -22,13 +22,14 @@ from typing import Any
 import pandas as pd
 
 from workbench.config import TaskConfig
+from workbench.objectives.signature import CONTEXT
 from workbench.tasks.sources import SUFFIXES, Row, Source, read_rows
 from workbench.types import Example, Message, Task
 
 __all__ = ["SUFFIXES", "load", "preview", "renamed_row"]
 
 OWN = ("prompt", "reference", "kind", "prompt_id")
-RESERVED = ("prompts", "completions", "completion_ids", "scores", "trainer_state")
+RESERVED = ("prompts", "completions", "completion_ids", *CONTEXT)
 """Keyword arguments that every objective gets anyway; a column cannot have their name."""
 
 Located = tuple[str, Example]
@@ -147,17 +148,31 @@ def _prompt(value: Any, where: str, is_csv: bool) -> str | tuple[Message, ...]:
         raise ValueError(
             f"{where}: column 'prompt': {value!r} is neither text nor a list of chat messages"
         )
-    for message in value:
-        if (
-            not isinstance(message, dict)
-            or not isinstance(message.get("role"), str)
-            or not isinstance(message.get("content"), str)
-        ):
-            raise ValueError(
-                f"{where}: column 'prompt': {message!r} is no chat message; each needs 'role' and "
-                "'content', both text"
-            )
-    return tuple({"role": m["role"], "content": m["content"]} for m in value)
+    return tuple(checked_message(message, where) for message in value)
+
+
+def checked_message(message: Any, where: str) -> Message:
+    """One turn as it stands: a chat template may read more of it than role and content.
+
+    ``content: null`` is what a turn without text has, one that calls a tool, say. Fields that are
+    null, as Parquet fills them in for turns that have none, are left out.
+
+    Raises:
+        ValueError: It has no role, or its content is neither text nor null.
+    """
+    content = message.get("content") if isinstance(message, dict) else 0
+    if (
+        not isinstance(message, dict)
+        or not isinstance(message.get("role"), str)
+        or not (content is None or isinstance(content, str))
+        or "content" not in message
+    ):
+        raise ValueError(
+            f"{where}: column 'prompt': {message!r} is no chat message; each needs 'role', text, "
+            "and 'content', text or null"
+        )
+    rest = {k: v for k, v in message.items() if k not in ("role", "content") and v is not None}
+    return {"role": message["role"], "content": content or "", **rest}
 
 
 def _reference(value: Any, where: str) -> str | None:

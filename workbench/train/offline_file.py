@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.tasks.file import renamed_row
+from workbench.tasks.file import checked_message, renamed_row
 from workbench.tasks.sources import read_rows
 
 REQUIRED = ("prompt", "response", "reward")
@@ -73,6 +73,7 @@ def _row(row: Mapping[str, Any], where: str, origin: str) -> dict[str, Any]:
         "origin": origin,
         "step": -1,
         "truncated": bool(row.get("truncated") or False),
+        "prompt_token_ids": None,
         "token_ids": None,
         "behaviour_logp": _number(row.get("behaviour_logp"), "behaviour_logp", where),
         "reference_logp": math.nan,
@@ -85,11 +86,9 @@ def _prompt(value: Any, where: str) -> Any:
         return ""
     if isinstance(value, str):
         return value
-    if not isinstance(value, list) or not all(
-        isinstance(m, dict) and {"role", "content"} <= set(m) for m in value
-    ):
+    if not isinstance(value, list):
         raise ValueError(f"{where}: prompt {value!r} is neither text nor chat messages")
-    return [{"role": str(m["role"]), "content": str(m["content"])} for m in value]
+    return [dict(checked_message(message, where)) for message in value]
 
 
 def _number(value: Any, column: str, where: str) -> float:

@@ -60,6 +60,7 @@ class Session:
         tokenizer = build.load_tokenizer(config.policy)
         model = build.load_policy(config.policy, checkpoint)
         examples = [*task.train, *task.calibration, *task.report]
+        build.end_ids(model, tokenizer)
         build.check_lengths(config, model, tokenizer, examples)
         hidden_size = model.config.get_text_config().hidden_size
         weighing = Weighing(config, [r.bounds for r in rewards], hidden_size)
