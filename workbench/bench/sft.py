@@ -26,7 +26,7 @@ from workbench.train.build import end_ids
 from workbench.train.evaluate import evaluation_rows, summarise, table
 from workbench.train.rollout import spread
 from workbench.train.session import Session
-from workbench.train.text import encode_answers, encode_prompts, with_system_prompt
+from workbench.train.text import encode_answers
 
 
 def token_rows(session: Session) -> list[tuple[list[int], list[int]]]:
@@ -38,8 +38,8 @@ def token_rows(session: Session) -> list[tuple[list[int], list[int]]]:
     examples = [e for e in session.task.train if e.reference]
     if not examples:
         raise ValueError(f"task {session.task.name!r} has no reference answers to learn from")
-    system = session.config.policy.system_prompt
-    prompts = encode_prompts(session.tokenizer, [with_system_prompt(e, system) for e in examples])
+    rendering = session.rendering
+    prompts = rendering.encode([rendering.prompt(e) for e in examples])
     answers = encode_answers(session.tokenizer, [e.reference for e in examples])
     end = end_ids(session.model, session.tokenizer)[:1]
     return [(p, [*a, *end]) for p, a in zip(prompts, answers, strict=True) if a]
