@@ -15,16 +15,17 @@ from tiny_models import tiny_model, tiny_tokenizer
 from tiny_runs import tiny_config
 
 from workbench.config import TaskConfig
+from workbench.objectives.signature import RewardRows
+from workbench.runs.checkpoints import find
 from workbench.train import build
 from workbench.train.anchors import Anchors, anchor_source
-from workbench.train.evaluate import find_checkpoint, summarise, table
+from workbench.train.evaluate import summarise, table
 from workbench.train.fitting import fitted
 from workbench.train.reference import Reference, frozen_copy
 from workbench.train.rollout import isolated_rng, spread
 from workbench.train.sampler import PromptOrder
 from workbench.train.step_metrics import scalar_metrics, simplex_entropy
 from workbench.train.text import (
-    completion_text,
     encode_answers,
     encode_prompts,
     example_columns,
@@ -81,7 +82,6 @@ def test_texts_and_conversations_become_tokens() -> None:
     with pytest.raises(ValueError, match="no chat template"):
         encode_prompts(plain, [CHAT])
     assert encode_answers(plain, ["w4", None, "", "w4"]) == [[7], None, None, [7]]
-    assert completion_text([{"role": "assistant", "content": "w9"}]) == "w9"
 
 
 def test_the_system_prompt_joins_conversations_without_one() -> None:
@@ -111,27 +111,28 @@ def test_entropy_of_weights_is_in_units_of_log_k() -> None:
 def test_trls_reward_numbers_of_the_weighted_sum() -> None:
     scalars = np.array([1.0, 1.0, 0.0, 2.0, np.nan, 3.0])
     # groups of two: flat; std 1.41; one row only, which has no deviation
-    per_group = scalar_metrics(scalars, 2, whole_batch=False)
+    per_group = scalar_metrics(scalars, scalars, 2, "group")
     assert per_group["reward"] == pytest.approx(7 / 5)
     assert per_group["reward_std"] == pytest.approx(np.std([1, 1, 0, 2, 3], ddof=1))
     assert per_group["frac_reward_zero_std"] == pytest.approx(2 / 3)
-    assert scalar_metrics(scalars, 2, whole_batch=True)["frac_reward_zero_std"] == 0.0
+    assert scalar_metrics(scalars, scalars, 2, "batch")["frac_reward_zero_std"] == 0.0
 
 
 def test_anchors_are_asked_for_whole_groups_only() -> None:
     asked: list[list[str]] = []
 
-    def source(examples: Any, completions: Any, rewards: Any) -> np.ndarray:
-        asked.append([e.prompt_id for e in examples])
+    def source(rows: Any, rewards: Any) -> np.ndarray:
+        asked.append(rows.columns["prompt_id"])
         return np.array([0.0, np.nan, rewards[2, 0]])
 
-    examples = [Example("p", str(i)) for i in range(12)]
-    batch = (3, examples, ["c"] * 12, np.arange(12.0)[:, None])
+    names = [str(i) for i in range(12)]
+    rows = RewardRows(["p"] * 12, ["c"] * 12, [[1]] * 12, {"prompt_id": names})
+    batch = (3, rows, np.arange(12.0)[:, None])
     anchors = Anchors(source).ask(np.array([1, 3]), *batch)
     assert asked == [["3", "4", "5"], ["9", "10", "11"]]
     np.testing.assert_array_equal(anchors[3], [0.0, np.nan, 11.0])
     assert Anchors(None).ask(np.array([], dtype=int), *batch) == {}
-    with pytest.raises(ValueError, match="nobody can be asked"):
+    with pytest.raises(ValueError, match="there is no source"):
         Anchors(None).ask(np.array([0]), *batch)
     for wrong in ([0.0, np.inf, 1.0], [0.0]):
         with pytest.raises(ValueError, match="must give 3 finite scores"):
@@ -146,7 +147,9 @@ def test_an_anchor_has_a_source_or_is_refused(tmp_path: Path) -> None:
 
     rewards = np.array([[1.0, 5.0], [2.0, 6.0]])
     by_objective = anchor_source(config("objective:low_words"), None)
-    assert by_objective is not None and by_objective([], [], rewards).tolist() == [5.0, 6.0]
+    assert by_objective is not None and by_objective(
+        RewardRows([], [], [], {}), rewards
+    ).tolist() == [5.0, 6.0]
     with pytest.raises(ValueError, match="the task has no judge"):
         anchor_source(config("judge"), None)
     with pytest.raises(ValueError, match="'tiny_runs:nobody' cannot be imported"):
@@ -238,9 +241,9 @@ def test_means_of_an_evaluation_by_kind() -> None:
 
 
 def test_a_missing_checkpoint_lists_what_there_is(tmp_path: Path) -> None:
-    assert find_checkpoint(tmp_path, "base") is None
-    with pytest.raises(FileNotFoundError, match="there are none"):
-        find_checkpoint(tmp_path, "last")
+    assert find(tmp_path, "base") is None
+    with pytest.raises(FileNotFoundError, match="there are: none"):
+        find(tmp_path, "last")
 
 
 def task_of(*texts: str) -> Task:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from workbench.commands.base import (
     Command,
     UsageError,
+    emit,
     json_flag,
-    plain,
     print_frame,
     print_json,
     print_table,
     run_argument,
     say,
 )
+from workbench.formatting import neutral, plain, visible
+from workbench.store.limits import QUERY_SECONDS, go_on_in_a_child
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,13 +40,14 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _query(args: argparse.Namespace) -> int:
-    from workbench.api.workbench import Workbench
-
     if args.limit < 1:
         raise UsageError(f"--limit {args.limit}: at least 1")
-    answer = Workbench(args.runs_dir).query(
-        sys.stdin.read() if args.sql == "-" else args.sql, args.limit
-    )
+    sql = sys.stdin.read() if args.sql == "-" else args.sql
+    if args.own_process:
+        go_on_in_a_child(2 * QUERY_SECONDS)
+    from workbench.store.reader import Store
+
+    answer = Store(args.runs_dir).query(sql, args.limit, alone=args.own_process)
     if args.json:
         print_json([plain(row) for row in answer.rows.to_dict("records")])
     elif args.csv:
@@ -61,22 +64,21 @@ def print_csv(frame: pd.DataFrame) -> None:
 
     Text that a spreadsheet would take for a formula gets an apostrophe in front.
     """
-    from workbench.store.export import neutral
-
+    told = visible if sys.stdout.isatty() else str
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([neutral(str(name)) for name in frame.columns])
     for row in frame.itertuples(index=False, name=None):
-        writer.writerow([_csv_cell(value, neutral) for value in row])
+        writer.writerow([_csv_cell(value, told) for value in row])
 
 
-def _csv_cell(value: Any, neutral: Callable[[str], str]) -> Any:
+def _csv_cell(value: Any, told: Callable[[str], str]) -> Any:
     if isinstance(value, float):  # numpy's too
         return float(value)
     if isinstance(value, str):
-        return neutral(value)
+        return told(neutral(value))
     known = plain(value)
     if isinstance(known, list | dict):
-        return json.dumps(known, ensure_ascii=False)
+        return told(json.dumps(known, ensure_ascii=False))
     return "" if known is None else known
 
 
@@ -90,7 +92,7 @@ def _schema(args: argparse.Namespace) -> int:
     from workbench.store.describe import schema_frame, schema_markdown, views_markdown
 
     if args.markdown:
-        print(f"{views_markdown()}\n{schema_markdown()}", end="")
+        emit(f"{views_markdown()}\n{schema_markdown()}", end="")
         return 0
     frame = schema_frame()
     views = list(dict.fromkeys(frame["view"]))
@@ -102,10 +104,10 @@ def _schema(args: argparse.Namespace) -> int:
         print_json(frame.to_dict("records"))
         return 0
     for view, rows in frame.groupby("view", sort=False):
-        print(f"{view}")
+        emit(f"{view}")
         cells = [("  " + r.column, r.type, r.comment) for r in rows.itertuples()]
         print_table(cells, ["  column", "type", "meaning"], width=110)
-        print()
+        emit()
     return 0
 
 
@@ -118,7 +120,7 @@ def _archive(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
     report = Workbench(args.runs_dir).archive(args.run)
-    print_json({"report": report.splitlines()}) if args.json else print(report)
+    print_json({"report": report.splitlines()}) if args.json else emit(report)
     return 0
 
 
@@ -142,12 +144,12 @@ def _export(args: argparse.Namespace) -> int:
     wb = Workbench(args.runs_dir)
     if args.checkpoint is not None:
         folders = [wb.export_model(run, args.checkpoint) for run in args.run]
-        print_json([str(f) for f in folders]) if args.json else print("\n".join(map(str, folders)))
+        print_json([str(f) for f in folders]) if args.json else emit("\n".join(map(str, folders)))
         return 0
     suffix = ".duckdb" if args.format == "duckdb" else f"-{args.format}"
     out = args.out or f"{args.run[0] if len(args.run) == 1 else 'runs'}{suffix}"
     files = wb.export(args.run, out, args.format)
-    print_json([str(f) for f in files]) if args.json else print("\n".join(map(str, files)))
+    print_json([str(f) for f in files]) if args.json else emit("\n".join(map(str, files)))
     return 0
 
 
@@ -173,7 +175,7 @@ def _import(args: argparse.Namespace) -> int:
 
     wb = Workbench(args.runs_dir)
     found = wb.import_(args.path, args.name, args.rewards)
-    print_json(found) if args.json else print("\n".join(found))
+    print_json(found) if args.json else emit("\n".join(found))
     for run in found:
         if message := wb.state(run)["message"]:
             say(message)
@@ -181,20 +183,25 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mend",
+        action="store_true",
+        help="first clear what killed processes left, and put back what is whole",
+    )
     json_flag(parser)
 
 
 def _doctor(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
-    health = Workbench(args.runs_dir).doctor()
-    print_json(health.as_dict()) if args.json else print(health)
+    health = Workbench(args.runs_dir).doctor(args.mend)
+    print_json(health.as_dict()) if args.json else emit(health)
     return 0 if health.healthy else 1
 
 
-QUERY = Command("ask the store with SQL, while runs write", _query_arguments, _query)
-SCHEMA = Command("list every view and column with its meaning", _schema_arguments, _schema)
-ARCHIVE = Command("move segments into native tables", _archive_arguments, _archive)
-EXPORT = Command("write runs to files of their own", _export_arguments, _export)
-IMPORT = Command("bring in runs from elsewhere", _import_arguments, _import)
-DOCTOR = Command("tell the state of the store in one screen", _doctor_arguments, _doctor)
+QUERY = Command(_query_arguments, _query)
+SCHEMA = Command(_schema_arguments, _schema)
+ARCHIVE = Command(_archive_arguments, _archive)
+EXPORT = Command(_export_arguments, _export)
+IMPORT = Command(_import_arguments, _import)
+DOCTOR = Command(_doctor_arguments, _doctor)

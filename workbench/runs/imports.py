@@ -19,14 +19,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from workbench.formatting import clipped, listed
+from workbench.formatting import clipped, from_cell, listed
 from workbench.runs.exported import export_tables, unflattened
 from workbench.runs.foreign_rows import FORMS, MAPS, is_trl, rollout, step_of_path, trl_rollout
 from workbench.runs.reward_columns import reward_columns
 from workbench.store.catalog import STORE_FILE
 from workbench.store.encode import table_of
 from workbench.store.errors import StoreError
-from workbench.store.export import plain_text
 from workbench.store.imports import add_run, add_runs, import_store
 from workbench.store.inferred_config import objective_names
 from workbench.store.schema import PER_OBJECTIVE, TABLES
@@ -127,7 +126,7 @@ def _read(file: Path) -> list[Located]:
     except ValueError as error:
         raise StoreError(str(error)) from error
     if rows and kind_of(file) in TEXTS and {"run_id", "group_id", "attempt"} <= set(rows[0][1]):
-        rows = [(w, {name: plain_text(v) for name, v in row.items()}) for w, row in rows]
+        rows = [(w, {name: from_cell(v) for name, v in row.items()}) for w, row in rows]
     return [(where, file, unflattened(row)) for where, row in rows]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from workbench.config.io import apply_set, to_dict, validate
 from workbench.config.offline import OfflineConfig
 from workbench.config.run import RunConfig
+from workbench.config.trl_fields import EVERYWHERE
 from workbench.runs import rundir
 from workbench.tasks.formats import SUFFIXES
 
@@ -93,5 +94,9 @@ def offline_run(
 def _inherited(run: RunConfig) -> dict[str, Any]:
     """What a new run takes over from the run whose rows it learns from."""
     whole = to_dict(run)
-    grpo = {"max_completion_length": whole["grpo"]["max_completion_length"]}
+    kept = ("max_completion_length", "temperature", "top_p")  # how probes and evaluations sample
+    grpo = {name: whole["grpo"][name] for name in kept}
+    extra = {n: v for n, v in whole["grpo"]["extra"].items() if n in EVERYWHERE}
+    if extra:
+        grpo["extra"] = extra
     return {key: whole[key] for key in INHERITED} | {"grpo": grpo}

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from workbench.config.credentials import found
+from workbench.config.credentials import found, holds_secret, named
 from workbench.config.distribution import problem_of
 from workbench.config.io import ConfigError, Problem, to_dict
 from workbench.config.run import FUNCTION, RunConfig
@@ -59,8 +59,18 @@ def check_config(config: RunConfig) -> None:
 
 def _check_secrets(config: RunConfig) -> None:
     """Refuse what would be written down, shown and exported. Raises ConfigError, never telling."""
+    data = to_dict(config)
     message = "holds what looks like a secret; set an environment variable and write env:NAME"
-    problems = [Problem(path, message) for path in found(to_dict(config))]
+    problems = [Problem(path, message) for path in found(data)]
+    problems += [
+        Problem(
+            path,
+            f"{name!r}: a variable is read only where a secret belongs (a name that ends in token, "
+            "key, secret, password or authorization, a header, or the webhook)",
+        )
+        for path, name in named(data)
+        if not holds_secret(path)
+    ]
     if problems:
         raise ConfigError(problems)
 
@@ -175,16 +185,19 @@ def functions(config: RunConfig) -> Iterator[tuple[str, str]]:
 
 
 def check_allowed(config: RunConfig, allowed: Sequence[str] | None) -> None:
-    """Refuse code that is not on the allow-list; None allows all. Raises ConfigError.
+    """Refuse code, addresses and variables that are not on the allow-list. Raises ConfigError.
 
-    An entry is a full ``package.module:function`` or a pattern such as ``package.*``.
+    Args:
+        config: what is to run.
+        allowed: full names (``package.module:function``, ``https://host/path``, ``env:NAME``) or
+            patterns of them (``package.*``); None allows all.
     """
     if allowed is None:
         return
     listed = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed here"
     problems = [
         Problem(key, f"{name!r} may not be used: {listed}")
-        for key, name in functions(config)
+        for key, name in (*functions(config), *named(to_dict(config)))
         if not any(fnmatchcase(name, pattern) for pattern in allowed)
     ]
     if config.policy.trust_remote_code:

@@ -20,8 +20,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workbench.formatting import neutral
 from workbench.store.catalog import view_sql
-from workbench.store.contexts import context_table
 from workbench.store.errors import StoreError
 from workbench.store.scan import quoted
 from workbench.store.schema import TABLES
@@ -44,9 +44,6 @@ EXPORTED = (
 DERIVED = ("rollout_objectives", "prompts")
 STORAGE_VERSION = "v1.4.0"
 """DuckDB files are written so that this and every later release reads them."""
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
-"""An apostrophe too, so that taking one away always gives the text back."""
 
 
 def export(
@@ -98,8 +95,7 @@ def _pieces(session: Session, view: str, run_ids: Sequence[str]) -> Iterator[pa.
     by = f"ORDER BY {', '.join(order)}" if order else ""
     for run_id in run_ids:
         if view == "contexts":  # straight from their files: too large for the reader's memory
-            with session.attached():
-                yield context_table(session.root, run_id)
+            yield session.context_table(run_id)
             continue
         rows = session.arrow(f"SELECT * FROM {view} WHERE run_id = $1 {by}", [run_id])
         if view == "runs":
@@ -181,18 +177,8 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def plain_text(cell: str | None) -> str | None:
-    """The text that ``neutral`` was given."""
-    return cell[1:] if cell is not None and cell.startswith("'") else cell
-
-
 def _is_map(value: list[Any]) -> bool:
     return bool(value) and isinstance(value[0], tuple)
-
-
-def neutral(text: str) -> str:
-    """``text`` so that no spreadsheet takes it for a formula."""
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _write_duckdb(session: Session, run_ids: Sequence[str], path: Path) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
+import secrets
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,19 @@ import pyarrow.compute as pc
 
 from workbench.config.io import ConfigError
 from workbench.store.catalog import STORE_FILE
-from workbench.store.contexts import context_table
 from workbench.store.encode import table_of
-from workbench.store.errors import StoreError
+from workbench.store.errors import StoreError, StoreWarning
 from workbench.store.export import EXPORTED
 from workbench.store.inferred_config import (
     assumed_config,
     found_names,
     is_readable,
 )
+from workbench.store.leftovers import import_folder
+from workbench.store.manifest import run_names
 from workbench.store.schema import SCHEMA_VERSION, TABLES
 from workbench.store.segments import write_segment
-from workbench.store.session import session_for
+from workbench.store.session import foreign_session, session_for
 from workbench.store.state import write_atomically, write_state
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -45,28 +47,20 @@ def import_store(root: Path, path: Path) -> list[str]:
         StoreError: it is none, or a run of it is here already.
     """
     if path.is_dir() or path.name == STORE_FILE:
-        source = session_for(path if path.is_dir() else path.parent)
-        tables = {v: source.arrow(f"FROM {v}") for v in EXPORTED if v != "contexts"}
-        runs_there = tables["runs"]["run_id"].to_pylist()
-        with source.attached():
-            parts = [context_table(source.root, run_id) for run_id in runs_there]
-        if parts:
-            tables["contexts"] = pa.concat_tables(parts)
-        configs = {
-            r: (source.root / r / "config.yaml") for r in tables["runs"]["run_id"].to_pylist()
-        }
-        texts = {r: p.read_text("utf-8") for r, p in configs.items() if _is_own(p, source.root)}
+        with foreign_session(path if path.is_dir() else path.parent) as source:
+            tables = {v: source.arrow(f"FROM {v}") for v in EXPORTED if v != "contexts"}
+            runs_there = tables["runs"]["run_id"].to_pylist()
+            contexts = [source.context_table(run_id) for run_id in runs_there]
+            if contexts:
+                tables["contexts"] = pa.concat_tables(contexts)
+            configs = {r: source.root / r / "config.yaml" for r in runs_there}
+            texts: dict[str, str | None] = {
+                r: p.read_text("utf-8", "replace")
+                for r, p in configs.items()
+                if _is_own(p, source.root)
+            }
     else:
-        try:
-            # a view in that file must not read others of this machine
-            with duckdb.connect(
-                str(path), read_only=True, config={"enable_external_access": "false"}
-            ) as con:
-                there = {str(name) for (name,) in con.sql("SHOW TABLES").fetchall()}
-                needed = [v for v in EXPORTED if v in there or v != "contexts"]  # older: without
-                tables = {v: con.sql(f"FROM {v}").to_arrow_table() for v in needed}
-        except duckdb.Error as error:
-            raise StoreError(f"{path} is not an export of a workbench: {error}") from error
+        tables = _exported_tables(path)
         runs = tables["runs"]
         texts = dict(zip(runs["run_id"].to_pylist(), runs["config"].to_pylist(), strict=True))
     return add_runs(root, tables, texts)
@@ -82,17 +76,46 @@ def add_runs(
         tables: by view; each has ``run_id``.
         configs: each run's configuration as YAML, where one is known.
     """
+    here = set(run_names(root)) | set(session_for(root).frame("SELECT run_id FROM runs").run_id)
+    found = tables["runs"].to_pylist()
+    new = [run for run in found if run["run_id"] not in here] or found
+    for run in found if len(new) < len(found) else ():
+        if run["run_id"] in here:
+            warnings.warn(f"run {run['run_id']} is here already", StoreWarning, stacklevel=3)
     imported = []
-    for run in tables["runs"].to_pylist():
+    for run in new:
         run_id = run["run_id"]
         parts = {
             view: rows.filter(pc.equal(rows["run_id"], run_id))
             for view, rows in tables.items()
             if view != "runs"
         }
-        add_run(root, run_id, run, parts, configs.get(run_id))
-        imported.append(run_id)
+        imported.append(add_run(root, run_id, run, parts, configs.get(run_id)))
     return imported
+
+
+def _exported_tables(path: Path) -> dict[str, pa.Table]:
+    """The tables of an exported DuckDB file; a view in it would be code of its maker, and is not.
+
+    Raises:
+        StoreError: it is no such file.
+    """
+    try:
+        with duckdb.connect(
+            str(path),
+            read_only=True,
+            config={"enable_external_access": "false", "lock_configuration": "true"},
+        ) as con:
+            names = con.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'"
+            ).fetchall()
+            views = [v for v in EXPORTED if v != "contexts" or (v,) in names]  # older: without
+            missing = [v for v in views if (v,) not in names]
+            if missing:
+                raise StoreError(f"{path} is not an export of a workbench: no table {missing[0]}")
+            return {v: con.sql(f"FROM {v}").to_arrow_table() for v in views}
+    except duckdb.Error as error:
+        raise StoreError(f"{path} is not an export of a workbench: {error}") from error
 
 
 def _is_own(path: Path, root: Path) -> bool:
@@ -106,10 +129,11 @@ def add_run(
     run: Mapping[str, Any],
     parts: Mapping[str, pa.Table],
     config: str | None,
-) -> None:
-    """Make the directory of an imported run, whole or not at all.
+) -> str:
+    """Make the directory of an imported run, whole or not at all; returns its id.
 
-    Id and name come from a file that somebody else may have made.
+    Id and name come from a file that another may have made. The id of a run that was deleted here
+    would stay hidden, so that such a run gets a new one.
     """
     if not RUN_ID.match(run_id) or run_id.startswith("."):
         raise StoreError(f"{run_id!r} cannot be the id of a run")
@@ -121,14 +145,15 @@ def add_run(
             config = assumed_config(parts["rollouts"])
         except ConfigError as error:
             raise StoreError(f"run {run_id}: {error}") from error
+    deleted = set(session_for(root).frame("FROM deleted_runs").run_id)
+    while run_id in deleted:
+        run_id = f"{run_id}-{secrets.token_hex(2)}"
     here = session_for(root).frame("SELECT run_id, name FROM runs")
     if (root / run_id).exists() or run_id in set(here.run_id):
         raise StoreError(f"run {run_id} is here already")
     if run["name"] in set(here.name):
         raise StoreError(f"a run named {run['name']!r} is here already; choose another name")
-    made = root / f".import-{run_id}"
-    made.mkdir(parents=True)
-    try:
+    with import_folder(root) as made:
         for table, rows in parts.items():
             if len(rows):
                 columns = {
@@ -168,6 +193,4 @@ def add_run(
         status = status if status in ("finished", "failed") else "stopped"
         write_state(made, status=status, step=done, steps=steps, **state)
         os.replace(made, root / run_id)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
+    return run_id

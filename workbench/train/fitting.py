@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.config import RunConfig
 from workbench.formatting import clipped, listed
-from workbench.train.text import encode_prompts, with_system_prompt
+from workbench.train.text import Rendering
 from workbench.types import Example, Task
 
 MOST_UNKNOWN = 0.5
@@ -36,8 +36,8 @@ def fitted(
     examples = [example for split in SPLITS for example in getattr(task, split)]
     if not examples:
         return task
-    system = config.policy.system_prompt
-    encoded = encode_prompts(tokenizer, [with_system_prompt(e, system) for e in examples])
+    rendering = Rendering.of(config, tokenizer)
+    encoded = rendering.encode([rendering.prompt(e) for e in examples])
     ids = {id(example): found for example, found in zip(examples, encoded, strict=True)}
     notes = _covered(tokenizer, examples, encoded)
     room = _room(config, model)
@@ -53,7 +53,7 @@ def fitted(
             if len(ids[id(example)]) <= room:
                 kept.append(example)
             elif config.task.too_long == "cut":
-                kept.append(_cut(tokenizer, example, ids[id(example)], room))
+                kept.append(_cut(rendering, example, ids[id(example)], room))
         splits[split] = tuple(kept)
     if not splits["train"]:
         raise ValueError(
@@ -88,9 +88,7 @@ def _refuse(
     )
 
 
-def _cut(
-    tokenizer: PreTrainedTokenizerBase, example: Example, ids: Sequence[int], room: int
-) -> Example:
+def _cut(rendering: Rendering, example: Example, ids: Sequence[int], room: int) -> Example:
     """A text without its first tokens, so that it has at most ``room`` of them."""
     if not isinstance(example.prompt, str):
         raise ValueError(
@@ -99,8 +97,8 @@ def _cut(
         )
     keep = room
     while keep > 0:
-        text = str(tokenizer.decode(list(ids[-keep:]), skip_special_tokens=True))
-        found = len(encode_prompts(tokenizer, [text])[0]) if text else 0
+        text = rendering.texts([list(ids[-keep:])])[0]
+        found = len(rendering.encode([text])[0]) if text else 0
         if 0 < found <= room:
             return replace(example, prompt=text)
         keep -= max(1, found - room)
