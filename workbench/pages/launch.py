@@ -194,7 +194,10 @@ def _result(
         else ""
     )
     refused_task = any(key.startswith("task.") for key in problems)
-    preview = task_preview.preview_card(config.task) if config and not refused_task else ""
+    preview = ""
+    if config and not refused_task:
+        policy = config.policy
+        preview = task_preview.preview_card(config.task, policy.model, policy.system_prompt)
     yaml = dump(config, comments=False) if config is not None else "# mend the fields marked above"
     return (
         f'<section class="wb-card"><div class="wb-bar">{start_button}{reset}</div>'

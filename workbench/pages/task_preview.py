@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import lru_cache
 
 from workbench.config import TaskConfig
 from workbench.pages.markup import card, chip, esc, table
 from workbench.tasks import load_task
 from workbench.tasks.sources import Source
+from workbench.tasks.summary import summarise
 from workbench.types import Example, Task
 
 ROWS = 5
 CUT = 240
 
 
-def preview_card(config: TaskConfig) -> str:
-    """What the run would train on; why not, where the file cannot be read."""
+def preview_card(config: TaskConfig, model: str | None = None, system: str | None = None) -> str:
+    """What the run would train on, as its model sees it; why not, where it cannot be read."""
     if config.name != "file" or not config.path:
         return ""
     sources = [Source.parse(p) for p in (config.path, config.eval_path) if p]
@@ -27,9 +27,9 @@ def preview_card(config: TaskConfig) -> str:
     try:
         stamps = tuple(s.path.stat().st_mtime_ns for s in sources if s.path is not None)
         task = _load(repr(config), stamps, _Box(config))
+        found = summarise(task, model, system)
     except (ValueError, OSError) as error:
         return card("Task file", f'<div class="wb-note bad" role="alert">{esc(error)}</div>')
-    kinds = Counter(e.kind for e in task.train)
     counts = (
         f"{len(task.train):,} to train, {len(task.calibration):,} for probes, "
         f"{len(task.report):,} held out"
@@ -40,8 +40,13 @@ def preview_card(config: TaskConfig) -> str:
         for e in task.train[:ROWS]
     ]
     head = [("kind", ""), ("prompt", ""), ("reference", "")]
-    more = " · ".join(f"{esc(k)} {n:,}" for k, n in kinds.most_common(12))
-    body = table(head, lines) + f'<p class="wb-dim wb-foot">{more}</p>'
+    more = "".join(f'<p class="wb-dim wb-foot">{esc(line)}</p>' for line in found.lines()[1:])
+    body = table(head, lines) + more
+    if found.shown:
+        body += (
+            '<details class="wb-section" data-keep="seen"><summary>as the model sees the first '
+            f'prompt</summary><pre class="wb-log">{esc(found.shown)}</pre></details>'
+        )
     return card("Task file", body, counts)
 
 

@@ -250,7 +250,10 @@ def _reference(value: Any, where: str) -> str | None:
     if empty(value):
         return None
     if isinstance(value, dict | list):
-        raise ValueError(f"{where}: column 'reference': {clipped(repr(value))} is not text")
+        raise ValueError(
+            f"{where}: column 'reference': {clipped(repr(value))} is not text; another name makes "
+            "it a column for objectives: task.columns {references: reference}"
+        )
     return str(value)
 
 
