@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from workbench.store.reader import Answer, Store
 
 Runs = str | Sequence[str]
+Outward = Literal["datasets", "dpo", "lm-eval"]
 MAX_ROWS = 10_000
 """Rows that ``query`` returns at most, unless told otherwise."""
 
@@ -113,16 +114,37 @@ class Questions:
 
         return examine(self.runs_dir, mend)
 
-    def export(self, runs: Runs, target: str | Path, format: Format = "parquet") -> list[Path]:
+    def export(
+        self,
+        runs: Runs,
+        target: str | Path,
+        format: Format | Outward = "parquet",
+        *,
+        by: str = "advantage",
+    ) -> list[Path]:
         """Write runs to a new folder with one file a view, or to one DuckDB file.
+
+        ``parquet``, ``csv``, ``jsonl`` and ``duckdb`` come back whole (``import_``); ``datasets``
+        (with a card), ``dpo`` (preference pairs) and ``lm-eval`` (samples) are for other tools.
+
+        Args:
+            runs: ids or names.
+            target: a new folder, or file.
+            format: one of these.
+            by: for ``dpo``, what tells the best of a group: advantage, scalar, judge, votes or
+                ``reward:NAME``.
 
         Raises:
             StoreError: the target exists, or the format is unknown.
         """
+        from workbench.analysis.outward import FORMATS, write_outward
         from workbench.store.export import export
 
         handles = [runs] if isinstance(runs, str) else list(runs)
-        return export(self.runs_dir, [self.resolve(h) for h in handles], target, format)
+        run_ids = [self.resolve(h) for h in handles]
+        if format in FORMATS:
+            return write_outward(self, run_ids, Path(target).expanduser(), format, by)
+        return export(self.runs_dir, run_ids, Path(target).expanduser(), cast("Format", format))
 
     def import_(
         self, path: str | Path, name: str | None = None, rewards: Sequence[str] | None = None

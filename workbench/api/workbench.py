@@ -15,6 +15,7 @@ Nothing here imports torch: training and evaluation are child processes.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -282,6 +283,37 @@ class Workbench(Questions, Insights, Sweeps):
         from workbench.api.model_export import export_model
 
         return export_model(self, run, checkpoint)
+
+    def push(
+        self,
+        run: str | Sequence[str],
+        repo: str,
+        *,
+        checkpoint: str | int | None = None,
+        private: bool = True,
+    ) -> str:
+        """Upload rollouts as a data set with a card, or a checkpoint as a model; the address.
+
+        Args:
+            run: id or name; for rollouts several will do.
+            repo: ``OWNER/NAME`` on the hub, made where it is missing.
+            checkpoint: ``best``, ``last`` or a step: that model instead of rollouts.
+            private: whether a repository that is made now is private.
+
+        Raises:
+            ValueError: ``repo`` is no such name, or there is no such checkpoint.
+            PushError: the hub cannot be reached, or refuses.
+        """
+        from workbench.api.sharing import check_name, push_folder
+
+        check_name(repo)
+        if checkpoint is not None:
+            if not isinstance(run, str):
+                raise ValueError("a checkpoint is of one run")
+            return push_folder(self.export_model(run, checkpoint), repo, "model", private)
+        with tempfile.TemporaryDirectory() as folder:
+            self.export(run, Path(folder) / "rows", "datasets")
+            return push_folder(Path(folder) / "rows", repo, "dataset", private)
 
     def reproduce(self, run: str) -> dict[str, Any]:
         """What it takes to make a run again: the command, versions, code and data."""
