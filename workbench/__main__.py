@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from workbench.formatting import visible
 from workbench.version import __version__
@@ -90,7 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     named = next((word for word in words if word in COMMANDS), None)
+    warnings.showwarning = _show_warning
     args = build_parser(named).parse_args(words)
+    args.own_process = argv is None  # not called by a test or a notebook
     try:
         return command(args.command).run(args)
     except BrokenPipeError:  # `workbench list | head`: nobody reads on
@@ -102,6 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("WORKBENCH_DEBUG"):
             raise
         return _refused(args.command, error)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """What an answer lacks (``StoreWarning``), and every other warning, as one line."""
+    print(visible(f"note: {' '.join(str(message).split())}"), file=sys.stderr)
 
 
 def _refused(name: str, error: BaseException) -> int:

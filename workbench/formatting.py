@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -148,3 +148,16 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def clipped(text: str, width: int = 80) -> str:
+    """Text on one line, at most so many characters of it."""
+    flat = " ".join(visible(text[: 4 * width]).splitlines())
+    return flat if len(flat) <= width and len(text) <= 4 * width else flat[: width - 1] + "…"
+
+
+def listed(names: Iterable[Any], most: int = 12) -> str:
+    """Names for a message: ``['a', 'b'] and 5 more``, each cut where it is long."""
+    known = [repr(clipped(str(name), 40)) for name in names]
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return f"[{', '.join(known[:most])}]{more}"

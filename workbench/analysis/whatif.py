@@ -98,6 +98,9 @@ def whatif(
 ) -> WhatIf:
     """Recompute the advantages of logged rows under another weighting; give exactly one of three.
 
+    Where a judge's score itself trained a row, fixed weights leave that share of it; another
+    scalarizer or Conductor is asked what its weights alone would have done.
+
     Scalarizers with a memory (CTWA, hypervolume) see the policy steps in their order and learn as
     they go; batch statistics (SAW) are those of each policy step.
 
@@ -118,6 +121,7 @@ def whatif(
     if sum(given is not None for given in (scalarizer, weights, conductor)) != 1:
         raise ValueError("whatif: give exactly one of scalarizer, weights, conductor")
     mask: Floats | None = None
+    share: Floats | None = None
     if conductor is not None:
         if rows.contexts is None:
             raise ValueError(
@@ -130,7 +134,7 @@ def whatif(
             rows, scalarizer, aggregation, scale_rewards, lower, upper, seed
         )
     else:
-        chosen, mask = _given(weights, rows), rows.mask
+        chosen, mask, share = _given(weights, rows), rows.mask, rows.judge_share
     if chosen.shape != rows.rewards.shape:
         raise ValueError(f"weights: shape {chosen.shape} is not (N, K) = {rows.rewards.shape}")
     scalars, advantages = aggregate_segments(
@@ -142,6 +146,8 @@ def whatif(
         scale_rewards,
         rows.penalty,
         mask,
+        rows.judge,
+        share,
     )
     return WhatIf(rows, chosen, scalars, advantages)
 
@@ -159,6 +165,8 @@ def audit_error(
         scale_rewards,
         rows.penalty,
         rows.mask,
+        rows.judge,
+        rows.judge_share,
     )[1]
     return float(np.abs(used - rows.advantages).max())
 

@@ -237,9 +237,19 @@ class AnchorConfig:
     entropy_coef: NonNegative = 0.02
     """Entropy bonus on the weights under the anchor."""
     gate: Bool = True
-    """Use learned weights only as far as they agree with groups not yet learned from."""
+    """Use learned weights only as far as groups that were left out show them better than equal."""
+    judge_rows: Bool = True
+    """Train judged groups by the score itself, the others by weights. Read by the kernel head."""
+    score_noise: Positive | None = None
+    """Variance of the noise of a score, against a signal of variance 1; null finds the likeliest.
+    Read by the kernel head."""
+    shared: Share = 0.2
+    """Part of the weights' variance that all prompts share; the rest depends on the context. Read
+    by the kernel head."""
+    inducing: Count = 32
+    """Groups that the kernel head's context features rest on: bounds its cost."""
     head: Literal["linear", "bias"] = "linear"
-    """`linear` in the hidden state, or one weight vector for all prompts (`bias`)."""
+    """Of the softmax: `linear` in the hidden state, or one vector for all prompts (`bias`)."""
     ridge: NonNegative = 0.0
     """L2 penalty on the linear part of the head."""
     noise: NonNegative = 0.0
@@ -279,6 +289,9 @@ class Conductor(Settings):
     """Weights per response, or one vector per prompt from the group's mean h."""
     meta_reward: Literal["advantage", "anchor"] = "advantage"
     """What the Conductor learns from: the paper's own advantage, or an anchored score."""
+    head: Literal["linear", "kernel"] = "linear"
+    """`linear`: a softmax learned by gradient. `kernel`, under an anchor only: signed weights in
+    closed form, from a Gaussian process over prompts."""
     anchor: AnchorConfig | None = None
     """The anchor; read only when `meta_reward` is `anchor`, which always uses prompt context."""
 
@@ -288,6 +301,11 @@ class Conductor(Settings):
             raise ValueError(
                 "scalarizer.anchor.source is missing: meta_reward 'anchor' needs one of "
                 "'judge', 'ratings', 'objective:NAME', 'package.module:function'"
+            )
+        if self.head == "kernel" and self.meta_reward != "anchor":
+            raise ValueError(
+                "scalarizer.head: 'kernel' learns from trusted scores; it needs "
+                "meta_reward: anchor, or use head: linear"
             )
         return self
 

@@ -15,6 +15,7 @@ from workbench.config import scalarizers as configs
 from workbench.core.advantages import nan_mean_std
 from workbench.core.arrays import as_floats, check_matrix, is_tensor, to_like
 from workbench.core.baselines import CTWA, DVAO, GD2PO, SAMRPO, Hypervolume
+from workbench.core.kernel_conductor import KernelConductor
 from workbench.core.scalarizer_input import (
     Scalarizer,
     ScalarizerInput,
@@ -160,6 +161,10 @@ def _conductor(
 ) -> Scalarizer:
     if hidden_size is None:
         raise ValueError("hidden_size: missing; a Conductor reads hidden states of known size")
+    if config.head == "kernel":
+        return KernelConductor(
+            config, objectives, hidden_size, num_generations, seed, aggregation, planned
+        )
     # here and not above: the other scalarizers, and the pages that use them, never load torch
     if config.meta_reward == "anchor":
         from workbench.core.anchor import AnchoredConductor

@@ -47,7 +47,7 @@ def alternative(
     Without any, every row gets the mean weights of the chosen group: one yardstick for all rows.
     """
     config = config_of(wb, run_id)
-    rows = rows_from_frame(step, names, config.grpo.kl_in_reward, config.aggregation)
+    rows = rows_from_frame(step, names, config.grpo.kl_in_reward)
     how = {"aggregation": config.aggregation, "scale_rewards": config.grpo.scale_rewards}
     mine = (step["prompt_id"] == view.get("prompt")).to_numpy()
     sliders = matrix(step["weights"], names)[mine].mean(axis=0)
@@ -110,18 +110,19 @@ def conductors(wb: Workbench, names: Sequence[str]) -> list[str]:
 
 
 def _typed(text: str, count: int) -> Floats:
-    """K weights as sliders send them, normalised.
+    """K weights as sliders send them, divided by the sum of their absolute values.
 
     Raises:
-        ValueError: they are no K numbers from 0 that sum to more than 0.
+        ValueError: they are no K finite numbers, or all 0.
     """
     try:
         asked = np.array([float(part) for part in text.split(",")])
     except ValueError as error:
         raise ValueError(f"weights {text!r} are no numbers") from error
-    if asked.shape != (count,) or not (asked >= 0).all() or not 0 < asked.sum() < np.inf:
-        raise ValueError(f"weights {text!r}: {count} numbers from 0, not all 0")
-    return np.asarray(asked / asked.sum())
+    size = np.abs(asked).sum()
+    if asked.shape != (count,) or not 0 < size < np.inf:
+        raise ValueError(f"weights {text!r}: {count} numbers, not all 0")
+    return np.asarray(asked / size)
 
 
 def _config(name: str, names: Sequence[str]):  # noqa: ANN202 - one of ScalarizerConfig
@@ -152,10 +153,11 @@ def panel(
     others: Sequence[str],
 ) -> str:
     """The sliders, the other scalarizers, and how much would change."""
+    lowest = "-1" if (other.sliders < 0).any() else "0"  # a kernel head's weights are signed
     sliders = "".join(
         f'<div class="wb-slide" style="--o:{colors[n]}"><label for="w-{i}">'
         f'<i class="wb-swatch" style="background:{colors[n]}"></i>{esc(n)}</label>'
-        f'<input type="range" id="w-{i}" min="0" max="1" step="0.01" data-param="w" '
+        f'<input type="range" id="w-{i}" min="{lowest}" max="1" step="0.01" data-param="w" '
         f'data-group="w" data-resets="alt" {attr("data-value", f"{w:.2f}")}>'
         f'<output class="wb-num">{w:.2f}</output></div>'
         for i, (n, w) in enumerate(zip(names, other.sliders, strict=True))

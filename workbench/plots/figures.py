@@ -72,7 +72,7 @@ def curves(
 
 
 def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
-    """Mean weights over training as stacked areas that sum to one.
+    """Mean weights over training as stacked areas that sum to one; signed weights as lines.
 
     Args:
         frame: columns ``step``, ``objective``, ``weight`` (averaged where a step repeats).
@@ -81,6 +81,8 @@ def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
     means = frame.groupby(["step", "objective"], sort=False)["weight"].mean().reset_index()
     names = objective_order(means["objective"])
     colors = objective_colors(names)
+    signed = bool((means["weight"] < 0).any())
+    areas = {"stackgroup": None if signed else "weights"}
     figure = go.Figure()
     for name in names:
         line = means[means["objective"] == name].sort_values("step")
@@ -89,9 +91,9 @@ def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
             y=line["weight"].tolist(),
             name=plain_text(name),
             mode="lines",
-            stackgroup="weights",
-            line={"color": colors[name], "width": 0.5},
-            fillcolor=tint(colors[name], 0.85),
+            **areas,
+            line={"color": colors[name], "width": 1.6 if signed else 0.5},
+            fillcolor=None if signed else tint(colors[name], 0.85),
             customdata=[{"step": str(s)} for s in line["step"]],
             hovertemplate="%{y:.3g}",
         )
@@ -102,7 +104,7 @@ def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
         height=180,
         margin={**MARGIN, "t": 6},
         showlegend=False,
-        yaxis={"range": [0, 1]},
+        yaxis={"range": [-1 if signed else 0, 1]},
         xaxis={"title": "step"},
     )
 
