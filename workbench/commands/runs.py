@@ -53,6 +53,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queue", action="store_true", help="wait for a free slot")
     parser.add_argument("--detach", action="store_true", help="print the id and leave it running")
     parser.add_argument("--print", action="store_true", help="print the whole YAML, start nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="look at everything that can be known, start nothing"
+    )
     json_flag(parser, "one object with what came of the run")
     parser.epilog = "keys, with what they allow and their defaults:\n" + keys_help()
 
@@ -75,6 +78,12 @@ def _run(args: argparse.Namespace) -> int:
         emit(dump(config), end="")
         return 0
     wb = Workbench(args.runs_dir, limit=MAX_ACTIVE if args.queue else None)
+    if args.check:
+        from workbench.runs.validation import with_absolute_paths
+
+        wb.launcher.check(with_absolute_paths(config))
+        say("nothing is wrong that can be known before the model is loaded")
+        return 0
     taken = config.name is not None and wb.has(config.name)
     if args.reuse and taken:
         run = wb.run(config.name)
