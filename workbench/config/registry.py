@@ -50,6 +50,7 @@ SHIPPED: dict[str, dict[str, str]] = {
     },
     "tasks": {
         "etudes": "workbench.tasks:load_etudes",
+        "chats": "workbench.tasks:load_chats",
         "file": "workbench.tasks:load_file",
     },
     "figures": {

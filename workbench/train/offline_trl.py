@@ -21,7 +21,6 @@ from workbench.config import RunConfig
 from workbench.train.offline_rows import RowsError
 from workbench.train.offline_tokens import TokenRows, row_order
 from workbench.train.offline_trainer import (
-    PartitionTrainer,
     RowTraining,
     section,
     shared_arguments,
@@ -118,6 +117,8 @@ def _refuse_encoder_decoder(model: PreTrainedModel, method: str) -> None:
 class KtoRows(RowTraining, KTOTrainer):
     """TRL's KTOTrainer on prepared rows; its reference is a copy of the policy before training."""
 
+    needs_reference = False
+
     def __init__(
         self,
         config: RunConfig,
@@ -172,6 +173,8 @@ class KtoRows(RowTraining, KTOTrainer):
 class SftRows(RowTraining, SFTTrainer):
     """TRL's SFTTrainer on the rows that are worth imitating; the loss is on the response alone."""
 
+    needs_reference = False
+
     def __init__(
         self,
         config: RunConfig,
@@ -197,12 +200,3 @@ class SftRows(RowTraining, SFTTrainer):
             processing_class=tokenizer,
         )
         self.remove_callback(PrinterCallback)
-
-
-LEARNERS: dict[str, type[RowTraining]] = {
-    "rpo": PartitionTrainer,
-    "dro": PartitionTrainer,
-    "kto": KtoRows,
-    "sft": SftRows,
-}
-"""Every method by the name that ``offline.method`` takes."""
