@@ -15,8 +15,9 @@ from html import escape
 from typing import Any
 
 NOTHING = "–"
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""First characters that make a spreadsheet take a text for a formula."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
+"""First characters that make a spreadsheet take a text for a formula. An apostrophe too, so that
+taking one away always gives the text back."""
 
 _HIDDEN = re.compile(
     "["
@@ -87,11 +88,11 @@ def neutral(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON can hold it: numpy becomes Python, NaN and infinities become null."""
+    """``value`` as JSON can hold it: numpy becomes Python, NaN null, an infinity ``"inf"``."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return None if math.isnan(value) else value if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):

@@ -45,8 +45,8 @@ class TaskConfig:
     """Where the prompts come from."""
 
     name: Literal[tuple(TASKS)] = "etudes"  # type: ignore[valid-type]
-    """`etudes`: seven small families that ship with the package. `chats`: the same kinds in everyday
-    English, for chat models. `file`: your own rows."""
+    """`etudes`: seven small families that ship with the package. `chats`: the same kinds in
+    everyday English, for chat models. `file`: your own rows."""
     path: str | None = None
     """File task: JSONL, JSON, CSV, TSV or Parquet (also .gz, .zst) with a `prompt` column (text or
     chat messages), a directory of `datasets` or of such files, or `hub:OWNER/NAME[:SUBSET]`;
