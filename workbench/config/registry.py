@@ -1,7 +1,7 @@
 """Everything that can be added, by kind and name: the one list that the whole package reads.
 
-Adding one is one file and one line: the file anywhere in the package, its line in ``SHIPPED``. Another
-package writes the same line as an entry point in its own ``pyproject.toml``::
+Adding one is one file and one line: the file anywhere in the package, its line in ``SHIPPED``.
+Another package writes the same line as an entry point in its own ``pyproject.toml``::
 
     [project.entry-points."workbench.objectives"]
     vowels = "mine.vowels:vowels"
