@@ -16,7 +16,7 @@ from typing import Any
 
 NOTHING = "–"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
-"""First characters that make a spreadsheet take a text for a formula, and the apostrophe that is put
+"""First characters that make a spreadsheet take a text for a formula; the apostrophe that is put
 in front of them, so that taking one away always gives the text back."""
 
 _HIDDEN = re.compile(
