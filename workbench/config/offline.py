@@ -2,12 +2,13 @@
 
 A run with an ``offline`` section samples nothing but probes and evaluations. Everything else of its
 configuration means what it means in any run; scalarizer, aggregation and the policy's GRPO update
-are not read. Four methods share one description of the rows, so that they can be compared:
+are not read. Five methods share one description of the rows, so that they can be compared:
 
 * ``rpo``: Reward Partitioning Optimization (arXiv 2506.13702), a value per prompt from its own rows
 * ``dro``: Direct Reward Optimisation (Richemond et al. 2024), a value network trained jointly
 * ``kto``: Kahneman-Tversky Optimisation (arXiv 2402.01306), rows labelled desirable or not
 * ``sft``: supervised fine-tuning on the best row of each prompt
+* ``dpo``: Direct Preference Optimization (arXiv 2305.18290) on pairs of rows of one prompt
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from workbench.config.scalarizers import STRICT, Bool, Count, NonNegative, Positive
 
 Float = Annotated[float, Strict()]
-Method = Literal["rpo", "dro", "kto", "sft"]
+Method = Literal["rpo", "dro", "kto", "sft", "dpo"]
 Signal = Literal["objectives", "judge", "votes", "column"]
 Step = Annotated[int, Strict(), Field(ge=0)]
 
@@ -180,12 +181,24 @@ class SftConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class DpoConfig:
+    """DPO through TRL's DPOTrainer, on pairs of rows of one prompt whose rewards differ."""
+
+    beta: Positive = 0.1
+    """How strongly the reference holds."""
+    pairs: Literal["best_worst", "all"] = "best_worst"
+    """Of each prompt its best and its worst row, or every two rows of different reward."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of TRL's DPOConfig; unknown ones are refused."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class OfflineConfig:
     """Learning from logged rows instead of sampling."""
 
     method: Method = "dro"
-    """`rpo`, `dro`, `kto` or `sft`. In `workbench bench offline` DRO is first or second whatever
-    the rows; SFT on the best row of each prompt is better where a prompt has many rows."""
+    """`rpo`, `dro`, `kto`, `sft` or `dpo`. In `workbench bench offline` DRO is first or second
+    whatever the rows; SFT on the best row of each prompt is better where a prompt has many rows."""
     source: SourceConfig = Field(default_factory=SourceConfig)
     """Where the rows come from."""
     reward: RewardConfig = Field(default_factory=RewardConfig)
@@ -202,6 +215,8 @@ class OfflineConfig:
     """Read when `method` is `kto`."""
     sft: SftConfig = Field(default_factory=SftConfig)
     """Read when `method` is `sft`."""
+    dpo: DpoConfig = Field(default_factory=DpoConfig)
+    """Read when `method` is `dpo`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> OfflineConfig:
@@ -246,7 +261,7 @@ class OfflineConfig:
 
     @property
     def tau(self) -> float:
-        """Temperature of the chosen method (1 for KTO and SFT, which have none)."""
+        """Temperature of the chosen method (1 for TRL's, which have none)."""
         return {"rpo": self.rpo.tau, "dro": self.dro.tau}.get(self.method, 1.0)
 
     @property
