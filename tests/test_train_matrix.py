@@ -19,9 +19,9 @@ from tiny_runs import EXAMPLES, Recorder, tiny_config, tiny_trainer
 from transformers import TrainerCallback
 
 from workbench.config.offline import RpoConfig
+from workbench.config.registry import Registry
 from workbench.runs.checkpoints import list_checkpoints
 from workbench.train import build, offline_tokens
-from workbench.train.offline_trl import LEARNERS
 from workbench.train.sequence_logprobs import prepare_rows, row_logps
 from workbench.train.text import Rendering
 from workbench.types import Example
@@ -30,6 +30,7 @@ TEMPLATE = (
     "{% for message in messages %}w0 {{ message['content'] }} <eos> {% endfor %}"
     "{% if add_generation_prompt %}w1 {% if thinking %}w35 {% endif %}{% endif %}"
 )
+LEARNERS = Registry("learners")
 LORA = {"r": 2, "target_modules": "all-linear"}
 
 
@@ -108,7 +109,7 @@ def test_grpo(
 @pytest.mark.parametrize("chat", [False, True], ids=["text", "chat"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-@pytest.mark.parametrize("method", sorted(LEARNERS))
+@pytest.mark.parametrize("method", list(LEARNERS))
 def test_offline(
     models: Path, tmp_path: Path, method: str, family: str, lora: bool, chat: bool
 ) -> None:

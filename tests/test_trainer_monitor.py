@@ -14,8 +14,8 @@ from tiny_runs import Recorder, tiny_config
 from transformers import TrainerControl, TrainerState
 
 from workbench.runs.notify import post
-from workbench.train.watch_memory import WatchMemory
 from workbench.train.monitor import RunMonitor
+from workbench.train.watch_memory import WatchMemory
 
 COLLAPSED = {"collapsed_prompts": 0.9, "audit_error": 0.0, "weights_entropy": 0.1}
 HEALTHY = {"collapsed_prompts": 0.0, "audit_error": 0.0, "weights_entropy": 0.8}

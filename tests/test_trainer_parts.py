@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import tiny_model, tiny_tokenizer
-from tiny_runs import EXAMPLES, tiny_config
+from tiny_runs import tiny_config
 
+from workbench.config import TaskConfig
 from workbench.objectives.signature import RewardRows
 from workbench.runs.checkpoints import find
 from workbench.train import build
 from workbench.train.anchors import Anchors, anchor_source
 from workbench.train.evaluate import summarise, table
+from workbench.train.fitting import fitted
 from workbench.train.reference import Reference, frozen_copy
 from workbench.train.rollout import isolated_rng, spread
 from workbench.train.sampler import PromptOrder
@@ -29,7 +32,7 @@ from workbench.train.text import (
     with_system_prompt,
 )
 from workbench.train.weighting import Weighing
-from workbench.types import Example, RolloutBatch
+from workbench.types import Example, RolloutBatch, Task
 
 CHAT = [{"role": "user", "content": "w5 w6"}]
 
@@ -243,8 +246,38 @@ def test_a_missing_checkpoint_lists_what_there_is(tmp_path: Path) -> None:
         find(tmp_path, "last")
 
 
+def task_of(*texts: str) -> Task:
+    examples = tuple(Example(prompt=t, prompt_id=f"p{i}") for i, t in enumerate(texts))
+    return Task("file", examples, examples[:1], examples[:1])
+
+
+LONG = " ".join(["w3"] * 9)
+
+
+def fit(tmp_path: Path, completion: int, task: Task, **settings: Any) -> Task:
+    config = tiny_config(tmp_path, grpo={"max_completion_length": completion})
+    file = {"name": "file", "path": "x.jsonl", **settings}
+    config = replace(config, task=TaskConfig(**file))
+    return fitted(config, tiny_model(), tiny_tokenizer(), task)
+
+
 def test_prompts_must_leave_room_for_a_completion(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, grpo={"max_completion_length": 126})
-    # p1 and its like have three words, 3 + 126 > 128 positions
-    with pytest.raises(ValueError, match=r"126 tokens do not fit behind the \d tokens of prompt"):
-        build.check_lengths(config, tiny_model(), tiny_tokenizer(), EXAMPLES)
+    # 128 positions - 122 for the completion leave 6; LONG has 9 words
+    with pytest.raises(ValueError, match="122 tokens do not fit behind the 9 tokens of .*'p1'"):
+        fit(tmp_path, 122, task_of("w1 w2", LONG))
+    left = fit(tmp_path, 122, task_of("w1 w2", LONG), too_long="leave_out")
+    assert [e.prompt for e in left.train] == ["w1 w2"]
+    assert left.notes == ("1 of 4 prompts left out: longer than 6 tokens",)
+    cut = fit(tmp_path, 122, task_of("w1 w2", LONG), too_long="cut")
+    assert [e.prompt for e in cut.train] == ["w1 w2", " ".join(["w3"] * 6)]
+    with pytest.raises(ValueError, match="leave_out leaves no prompt to train on"):
+        fit(tmp_path, 122, task_of(LONG), too_long="leave_out")
+
+
+def test_a_tokenizer_that_does_not_cover_the_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"does not cover this text: 9 of 10 tokens"):
+        fit(tmp_path, 8, task_of("les sanglots longs", "w1"))
+    told = fit(tmp_path, 8, task_of("w1 w2 w3 quoi", "w1"))
+    assert told.notes == (
+        "3 of 13 tokens of the prompts (23%) are unknown to the policy's tokenizer",
+    )

@@ -55,7 +55,8 @@ class Task:
     ``train``: what the policy trains on, anchors included. ``calibration``: probe prompts and
     everything that is tuned. ``report``: read by evaluations alone. ``answer_lead`` is the text
     between a completion and the reference answer where the perplexity objective scores the latter,
-    e.g. ``"answer :"``; it is read by the model, but not scored.
+    e.g. ``"answer :"``; it is read by the model, but not scored. ``notes`` say what was left out of
+    the rows and what to know of them, a sentence each.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Task:
     report: tuple[Example, ...]
     judge: Judge | None = None
     answer_lead: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class RolloutBatch:
     reward. ``advantages`` is exactly what trained the policy.
     ``mask`` are factors on rows (see ``core.advantages.aggregate``): those of some scalarizers, and
     0 for rows that enter no loss. ``loss_tokens`` counts the tokens of each row that do.
-    ``judge`` is NaN where the judge was not asked. Log-probabilities are sums over the completion's
+    ``judge`` is NaN where the judge was not asked; ``judge_share`` says how far the judge's score
+    itself trained a row, instead of the weights. Log-probabilities are sums over the completion's
     tokens, in nats; ``behaviour_logp`` is that of the distribution that tokens were drawn from,
     after everything that cut or bent it. ``kl`` is the mean per token of the k3 estimate against
     the reference. ``prompt_token_ids`` are the tokens that were sampled from. ``logged`` holds what
@@ -108,6 +111,7 @@ class RolloutBatch:
     mask: Floats | None = None
     loss_tokens: Ints | None = None
     prompt_token_ids: Sequence[Sequence[int]] | None = None
+    judge_share: Floats | None = None
     token_ids: Sequence[Sequence[int]] | None = None
     token_entropies: Sequence[Sequence[float]] | None = None
     contexts: NDArray[np.float16] | None = None

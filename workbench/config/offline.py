@@ -2,13 +2,15 @@
 
 A run with an ``offline`` section samples nothing but probes and evaluations. Everything else of its
 configuration means what it means in any run; scalarizer, aggregation and the policy's GRPO update
-are not read. Five methods share one description of the rows, so that they can be compared:
+are not read. All methods share one description of the rows, so that they can be compared:
 
 * ``rpo``: Reward Partitioning Optimization (arXiv 2506.13702), a value per prompt from its own rows
 * ``dro``: Direct Reward Optimisation (Richemond et al. 2024), a value network trained jointly
 * ``kto``: Kahneman-Tversky Optimisation (arXiv 2402.01306), rows labelled desirable or not
 * ``sft``: supervised fine-tuning on the best row of each prompt
 * ``dpo``: Direct Preference Optimization (arXiv 2305.18290) on pairs of rows of one prompt
+
+Others come by a line in ``config.registry`` or with another package; ``params`` has their settings.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
+from workbench.config.registry import Registry
 from workbench.config.scalarizers import STRICT, Bool, Count, NonNegative, Positive
 
 Float = Annotated[float, Strict()]
-Method = Literal["rpo", "dro", "kto", "sft", "dpo"]
+LEARNERS = tuple(Registry("learners"))
+Method = Literal[LEARNERS]  # type: ignore[valid-type]
 Signal = Literal["objectives", "judge", "votes", "column"]
 Step = Annotated[int, Strict(), Field(ge=0)]
 
@@ -217,6 +221,8 @@ class OfflineConfig:
     """Read when `method` is `sft`."""
     dpo: DpoConfig = Field(default_factory=DpoConfig)
     """Read when `method` is `dpo`."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Settings of a learner of another package; those above have sections of their own."""
 
     @model_validator(mode="after")
     def _consistent(self) -> OfflineConfig:

@@ -82,6 +82,8 @@ def aggregate(
     scale_rewards: str = "group",
     penalty: Any = None,
     mask: Any = None,
+    trusted: Any = None,
+    trusted_share: Any = None,
 ) -> tuple[Any, Any]:
     """Scalars and advantages of N completions under their own weights.
 
@@ -102,6 +104,9 @@ def aggregate(
         mask: (N,) factors in [0, 1] on the rows' signal; 0 takes a row out. Under
             ``normalize_then_sum`` they multiply Z and the batch statistics run over the rows that
             are left (the order of GD2PO's code); under ``sum_then_normalize`` they multiply A.
+        trusted: (N,) scores U that train rows themselves, NaN where there is none.
+        trusted_share: (N,) s in [0, 1], None or NaN means 0: the advantage is
+            (1 - s) A_i + s V_i, V the group-normalised U, 0 where U is NaN.
 
     Returns:
         Scalars R (N,), NaN where every reward of a row is NaN, and advantages A (N,), there 0.
@@ -133,6 +138,11 @@ def aggregate(
         advantages = _whiten(z * factors, factors > 0)
     else:
         advantages = _normalize(scalars, num_generations, scale_rewards) * factors
+    if trusted is not None and trusted_share is not None:
+        share = np.nan_to_num(_rows(trusted_share, len(r), "trusted_share"), nan=0.0)
+        scores = _normalize(_rows(trusted, len(r), "trusted"), num_generations, "group")
+        weighted = np.nan_to_num(advantages, nan=0.0)
+        advantages = (1.0 - share) * weighted + share * np.nan_to_num(scores, nan=0.0)
     return to_like(scalars, rewards), to_like(np.nan_to_num(advantages, nan=0.0), rewards)
 
 

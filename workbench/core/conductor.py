@@ -40,7 +40,7 @@ from workbench.core.emphasis import (
     sample_actions,
     standardize_hidden,
 )
-from workbench.core.scalarizer_input import ScalarizerInput, Weighting
+from workbench.core.scalarizer_input import Ask, ScalarizerInput, Weighting
 from workbench.core.scaling import RunningMoments
 from workbench.types import Floats, Ints
 
@@ -123,6 +123,9 @@ class HeadLearner:
         )
         self.moments = RunningMoments(hidden_size)
         self.optimizer: torch.optim.Optimizer
+
+    def observe(self, scene: ScalarizerInput, rng: np.random.Generator, ask: Ask) -> None:
+        """Nothing is learned before weighing."""
 
     def contexts(self, scene: ScalarizerInput) -> Floats:
         """Unstandardised contexts: rows (N, D), or group means (B, D) under prompt context.

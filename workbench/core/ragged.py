@@ -46,6 +46,8 @@ def aggregate_segments(
     scale_rewards: str = "group",
     penalty: Floats | None = None,
     mask: Floats | None = None,
+    trusted: Floats | None = None,
+    trusted_share: Floats | None = None,
 ) -> tuple[Floats, Floats]:
     """``advantages.aggregate`` for rows in any order.
 
@@ -58,13 +60,15 @@ def aggregate_segments(
         scale_rewards: ``group``, ``batch`` or ``none``.
         penalty: (N,) subtracted from the scalar.
         mask: (N,) factors on the rows' signal.
+        trusted: (N,) scores that train rows themselves, NaN where there is none.
+        trusted_share: (N,) how far they do; NaN means 0.
 
     Returns:
         Scalars and advantages, each (N,).
     """
     decoupled = aggregation == "normalize_then_sum"
     taken = np.zeros(len(rewards)) if penalty is None else penalty
-    unscorable = np.isnan(rewards).all(axis=1)
+    unscorable = np.asarray(np.isnan(rewards).all(axis=1))
     scalars = _weighted(rewards, weights, unscorable) - taken
     factors = np.ones(len(scalars)) if mask is None else mask
     signal, index = scalars, groups
@@ -84,7 +88,12 @@ def aggregate_segments(
         advantages = advantages / (np.where(alone, 0.0, std) + EPSILON)[index]
     if not decoupled:
         advantages = advantages * factors
-    return scalars, np.nan_to_num(advantages, nan=0.0)
+    advantages = np.nan_to_num(advantages, nan=0.0)
+    if trusted is not None and trusted_share is not None:
+        share = np.nan_to_num(trusted_share, nan=0.0)
+        scores = np.nan_to_num(segment_z_scores(trusted[:, None], groups)[:, 0], nan=0.0)
+        advantages = (1.0 - share) * advantages + share * scores
+    return scalars, advantages
 
 
 def _weighted(parts: Floats, weights: Floats, unscorable: NDArray[np.bool_]) -> Floats:

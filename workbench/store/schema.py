@@ -128,7 +128,9 @@ TABLES: dict[str, Table] = {
                     PER_OBJECTIVE,
                     "Rewards as weighted: after sign, condition, scaling; NULL where unchanged",
                 ),
-                Column("weights", PER_OBJECTIVE, "Weight per objective; each row sums to 1"),
+                Column(
+                    "weights", PER_OBJECTIVE, "Weight per objective; |weights| of a row sum to 1"
+                ),
                 Column("policy", PER_OBJECTIVE, "The Conductor's distribution over objectives"),
                 Column("action", TEXT, "The objective that was sampled for emphasis; NULL: none"),
                 Column("scalar", REAL, "Weighted sum of the rewards, before group statistics"),
@@ -137,6 +139,7 @@ TABLES: dict[str, Table] = {
                     REAL,
                     "Factor on the row's signal: GD2PO's, an anchor's caution; 0: not in the loss",
                 ),
+                Column("judge_share", REAL, "How far the judge's score itself made the advantage"),
                 Column("loss_tokens", INT, "Tokens of the completion that entered the loss"),
                 Column("advantage", REAL, "Exactly what trained the policy"),
                 Column("kl", REAL, "KL to the reference per token, mean of the k3 estimate"),

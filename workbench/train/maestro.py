@@ -58,7 +58,7 @@ from workbench.train.text import Rendering, example_columns
 from workbench.train.watch_memory import WatchMemory
 from workbench.train.weighting import Weighing, WeightedBatch
 from workbench.train.writer_protocol import Publisher
-from workbench.types import Example, Floats, RolloutBatch
+from workbench.types import Example, Floats, Ints, RolloutBatch
 
 
 @dataclass
@@ -283,7 +283,8 @@ class MaestroTrainer(SharedPass):
         started = time.perf_counter()
         local = self._local_rows(indices, output)
         batch = local.gathered(self.accelerator.num_processes)
-        weighed = self._weigh(batch)
+        judged = np.full(len(batch.indices), np.nan)
+        weighed = self._weigh(batch, judged)
         first = self.accelerator.process_index * len(inputs)
         mine = slice(first, first + len(inputs))
         output["advantages"] = torch.tensor(
@@ -292,7 +293,7 @@ class MaestroTrainer(SharedPass):
         assert self._scores is not None
         put(output, self._scores.graph)
         self._correct_log(weighed)
-        judged = self._learn(batch, weighed)
+        self._learn(batch, weighed, judged)
         rollouts = self._rollouts(batch, weighed, judged)
         self._diagnose(rollouts, weighed)
         self.logged = Logged(rollouts.advantages[mine], local.loss_tokens, self._scores.token_logps)
@@ -347,7 +348,11 @@ class MaestroTrainer(SharedPass):
             kl=scores.kl,
         )
 
-    def _weigh(self, batch: Rows) -> WeightedBatch:
+    def _weigh(self, batch: Rows, judged: Floats) -> WeightedBatch:
+        """Weights and advantages; trusted scores that are asked for meanwhile go into (N,)."""
+        rated = self.anchors.rated()
+        if rated is not None:
+            self.weighing.recall(rated)
         penalty = None
         if self.config.grpo.kl_in_reward and self.config.grpo.beta > 0:
             assert batch.reference_logp is not None
@@ -361,11 +366,11 @@ class MaestroTrainer(SharedPass):
             batch.hidden,
             penalty,
             in_loss=batch.loss_tokens > 0,
+            ask=lambda groups: self._ask(groups, batch, judged),
         )
 
-    def _learn(self, batch: Rows, weighed: WeightedBatch) -> Floats:
-        """Ask for the anchors that are due, let the scalarizer learn; (N,) judged scores."""
-        judged = np.full(len(batch.indices), np.nan)
+    def _ask(self, groups: Ints, batch: Rows, judged: Floats) -> dict[int, Floats]:
+        """Pay for the trusted scores of whole groups, and note them in ``judged`` (N,)."""
         g = self.num_generations
         columns = {n: [values[i] for i in batch.indices] for n, values in self.columns.items()}
         assert self._rewarded is not None
@@ -376,14 +381,15 @@ class MaestroTrainer(SharedPass):
             columns,
             self._rewarded.context,
         )
-        wanted = self.weighing.anchor_groups(weighed)
-        anchors = self.anchors.ask(wanted, g, rows, weighed.rewards)
+        anchors = self.anchors.ask(groups, g, rows, self._gathered_rewards)
         for group, scores in anchors.items():
             judged[group * g : (group + 1) * g] = scores
         self.counters.anchor_calls += len(anchors) * g
-        rated = self.anchors.rated()
-        if rated is not None:
-            self.weighing.recall(rated)
+        return anchors
+
+    def _learn(self, batch: Rows, weighed: WeightedBatch, judged: Floats) -> None:
+        """Ask for the anchors that are due after weighing, let the scalarizer learn."""
+        anchors = self._ask(self.weighing.anchor_groups(weighed), batch, judged)
         update = self.weighing.learn(weighed, anchors)
         if update is not None and self.accelerator.is_main_process:
             policy = {k[7:]: v for k, v in update.items() if k.startswith("policy/")}
@@ -391,7 +397,6 @@ class MaestroTrainer(SharedPass):
             self.publisher.conductor_update(
                 self.state.global_step, {**rest, "policy": policy} if policy else rest
             )
-        return judged
 
     def _correct_log(self, weighed: WeightedBatch) -> None:
         """Make TRL's log say what trained the policy, not what TRL would have done."""

@@ -20,12 +20,7 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrai
 from workbench.config import RunConfig
 from workbench.train.offline_rows import RowsError
 from workbench.train.offline_tokens import TokenRows, row_order
-from workbench.train.offline_trainer import (
-    PartitionTrainer,
-    RowTraining,
-    section,
-    shared_arguments,
-)
+from workbench.train.offline_trainer import RowTraining, section, shared_arguments
 from workbench.train.writer_protocol import Publisher
 
 MANAGED = (
@@ -261,13 +256,3 @@ class DpoRows(RowTraining, DPOTrainer):
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, name: str) -> Any:
         """The rows are token ids already."""
         return dataset
-
-
-LEARNERS: dict[str, type[RowTraining]] = {
-    "rpo": PartitionTrainer,
-    "dro": PartitionTrainer,
-    "kto": KtoRows,
-    "sft": SftRows,
-    "dpo": DpoRows,
-}
-"""Every method by the name that ``offline.method`` takes."""

@@ -97,7 +97,9 @@ class Rows:
             kl=self.kl,
             behaviour_logp=self.behaviour_logp,
             reference_logp=self.reference_logp,
-            judge=judged,
+            # what trained a row is logged as it was used: noise and shuffling of a study included
+            judge=judged if choice.trusted is None else choice.trusted,
+            judge_share=choice.trusted_share,
             mask=choice.mask,
             loss_tokens=self.loss_tokens,
             prompt_token_ids=self.prompt_ids,

@@ -13,6 +13,7 @@ from workbench.config import RunConfig
 from workbench.runs.checkpoints import step_of
 from workbench.train import build
 from workbench.train.checkpoint import load_conductor
+from workbench.train.fitting import fitted
 from workbench.train.reference import Reference
 from workbench.train.rewards import ObjectiveReward, all_needs
 from workbench.train.rollout import RolloutGenerator, spread
@@ -59,9 +60,8 @@ class Session:
         rewards = build.load_rewards(config)
         tokenizer = build.load_tokenizer(config.policy)
         model = build.load_policy(config.policy, checkpoint)
-        examples = [*task.train, *task.calibration, *task.report]
+        task = fitted(config, model, tokenizer, task)
         build.end_ids(model, tokenizer)
-        build.check_lengths(config, model, tokenizer, examples)
         hidden_size = model.config.get_text_config().hidden_size
         weighing = Weighing(config, [r.bounds for r in rewards], hidden_size)
         if checkpoint is not None:

@@ -12,11 +12,12 @@ from workbench.types import Floats, RolloutBatch
 
 
 def simplex_entropy(weights: Floats) -> float:
-    """Mean over rows of H(w) / log K, (N, K); 1 is equal weights, 0 all weight on one."""
+    """Mean over rows of H(|w|) / log K, (N, K); 1 is equal weights, 0 all weight on one."""
     if weights.shape[1] == 1:
         return 0.0
-    safe = np.where(weights > 0, weights, 1.0)
-    return float(-(weights * np.log(safe)).sum(axis=1).mean() / math.log(weights.shape[1]))
+    size = np.abs(weights)  # a kernel head's weights are signed; their absolute values sum to 1
+    safe = np.where(size > 0, size, 1.0)
+    return float(-(size * np.log(safe)).sum(axis=1).mean() / math.log(weights.shape[1]))
 
 
 def weight_metrics(

@@ -16,7 +16,8 @@ import numpy as np
 from workbench.config import RunConfig
 from workbench.core.advantages import aggregate
 from workbench.core.anchor import AnchoredConductor
-from workbench.core.scalarizer_input import ScalarizerInput, Weighting
+from workbench.core.kernel_conductor import KernelConductor
+from workbench.core.scalarizer_input import Ask, ScalarizerInput, Weighting
 from workbench.core.scalarizers import Scalarizer, build_scalarizer
 from workbench.core.scaling import ObjectiveScaling, RewardScaling
 from workbench.train.ratings import Rated
@@ -96,6 +97,7 @@ class Weighing:
         penalty: Floats | None = None,
         explore: bool = True,
         in_loss: Bools | None = None,
+        ask: Ask | None = None,
     ) -> WeightedBatch:
         """Weights and advantages of N rows.
 
@@ -111,6 +113,8 @@ class Weighing:
             penalty: (N,) beta * KL, where it enters the reward.
             explore: Sample as in training.
             in_loss: (N,) whether any token of a row enters the loss; the others carry no signal.
+            ask: Pays for trusted scores of whole groups, where learning comes before weighing;
+                None asks for none.
         """
         signed, scaled = self.scaling(rewards, num_generations, update=explore)
         scene = ScalarizerInput(
@@ -124,6 +128,8 @@ class Weighing:
             hidden=None if hidden is None else np.asarray(hidden, dtype=np.float64),
             policy_steps=self.config.grpo.num_iterations,
         )
+        if explore:
+            self.scalarizer.observe(scene, self._rng(step, ANCHOR), ask or (lambda groups: {}))
         rng = self._rng(step, CHOOSE if explore else OBSERVE)
         choice = self.scalarizer.choose(scene, rng, explore)
         if in_loss is not None and not in_loss.all():
@@ -137,6 +143,8 @@ class Weighing:
             self.config.grpo.scale_rewards,
             penalty,
             choice.mask,
+            choice.trusted,
+            choice.trusted_share,
         )
         kept = scaled if self.scaling.changes_rewards else None
         return WeightedBatch(scene, rewards, kept, choice, scalars, advantages, penalty)
@@ -157,7 +165,7 @@ class Weighing:
         Their rewards are scaled as this run's are, all groups as one batch.
         """
         learner = self.scalarizer
-        if not isinstance(learner, AnchoredConductor):
+        if not isinstance(learner, AnchoredConductor | KernelConductor):
             raise ValueError(f"ratings: a {self.config.scalarizer.name!r} learns from none")
         groups, size, k = rated.rewards.shape
         scaled = rated.rewards
