@@ -94,10 +94,10 @@ class OfflineChild(Child):
 
     def trainer(self, session: Session) -> RowTraining:
         """The trainer of the method."""
-        from workbench.train.offline_trl import LEARNERS
+        from workbench.config.registry import Registry
 
         assert session.config.offline is not None
-        trainer: RowTraining = LEARNERS[session.config.offline.method](
+        trainer: RowTraining = Registry("learners")[session.config.offline.method](
             session.config,
             session.model,
             session.tokenizer,
