@@ -30,7 +30,7 @@ FLOOR = {
 DATA = {"presets"}
 """Folders of the package that hold files and no code."""
 
-LEAVES = {"bench": {"commands", "entry", "__main__", "analysis"}}
+LEAVES = {"bench": {"commands", "entry", "__main__"}}
 """Rooms that only these others may import."""
 
 HEAVY = {"torch", "trl", "transformers", "datasets", "accelerate", "peft"}
@@ -42,22 +42,10 @@ GRADIENTS = {"workbench.core.anchor", "workbench.core.conductor", "workbench.cor
 """Modules of the core that need a gradient, and with it torch; imported on demand."""
 
 KNOWN: set[tuple[str, str]] = {
-    ("workbench.analysis.agreement", "workbench.api.workbench"),
-    ("workbench.analysis.agreement", "workbench.pages.markup"),
-    ("workbench.analysis.counterfactual", "workbench.api.workbench"),
-    ("workbench.analysis.diagnosis", "workbench.pages.markup"),
-    ("workbench.analysis.figures", "workbench.api.workbench"),
-    ("workbench.analysis.insights", "workbench.api.workbench"),
-    ("workbench.analysis.insights", "workbench.bench.stored"),
-    ("workbench.analysis.insights", "workbench.pages.group_view"),
-    ("workbench.analysis.page_queries", "workbench.api.workbench"),
-    ("workbench.analysis.sweeps", "workbench.api.workbench"),
-    ("workbench.analysis.votes", "workbench.api.workbench"),
     ("workbench.objectives", "workbench.tasks.etudes"),
     ("workbench.objectives.http", "workbench.runs.processes"),
     ("workbench.objectives.paid", "workbench.runs.processes"),
     ("workbench.runs.sweep_driver", "workbench.api.workbench"),
-    ("workbench.store.reader", "workbench.analysis.group_list"),
 }
 """Arrows that still break a rule; the list may only become shorter."""
 

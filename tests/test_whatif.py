@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.analysis.whatif import LoggedRows, audit_error, rows_from_frame, whatif
+from workbench.analysis.logged_rows import LoggedRows, rows_from_frame
+from workbench.analysis.whatif import audit_error, whatif
 from workbench.config import scalarizers as configs
 from workbench.core.advantages import aggregate
 from workbench.core.scalarizers import ScalarizerInput, build_scalarizer

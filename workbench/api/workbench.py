@@ -16,32 +16,47 @@ Nothing here imports torch: training and evaluation are child processes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.analysis.display import RunTable
-from workbench.analysis.insights import Insights
-from workbench.analysis.queries import Questions, Runs
-from workbench.analysis.sweeps import Sweeps
+import numpy as np
+import pandas as pd
+
+from workbench.analysis import (
+    agreement,
+    counterfactual,
+    figures,
+    group_report,
+    groups,
+    queries,
+    summary,
+    sweeps,
+    votes,
+)
+from workbench.analysis.display import Group, Prose, RunTable
+from workbench.analysis.queries import Runs
 from workbench.api.handle import Run
+from workbench.api.model_export import export_model
 from workbench.config import RunConfig
-from workbench.runs import rundir
-from workbench.runs.archiving import Housekeeper
+from workbench.config.io import load, to_dict, validate
+from workbench.runs import archiving, rundir, sweep_plan
+from workbench.runs.evaluations import Evaluation
 from workbench.runs.launcher import Launcher
 from workbench.runs.spawn import MAX_ACTIVE
 from workbench.runs.validation import check_runnable
+from workbench.store.reader import MAX_ROWS, Answer, Store
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from workbench.analysis.comparison import Comparison
-    from workbench.analysis.counterfactual import LoggedWhatIf
-    from workbench.runs.evaluations import Evaluation
     from workbench.store.annotations import AnnotationType
+    from workbench.store.doctor import Health
+    from workbench.store.export import Format
 
 
-class Workbench(Questions, Insights, Sweeps):
-    """One runs directory: its runs, its store, its pictures.
+class Workbench:
+    """One runs directory: its runs, its store, its figures.
 
     Args:
         runs_dir: where runs live; made when first needed.
@@ -61,15 +76,26 @@ class Workbench(Questions, Insights, Sweeps):
         allowed_functions: Sequence[str] | None = None,
         allowed_paths: Sequence[str | Path] | None = None,
     ) -> None:
-        self.launcher = Launcher(
-            runs_dir,
-            limit=limit,
-            command=command,
-            allowed_functions=allowed_functions,
-            allowed_paths=allowed_paths,
-        )
+        self._how = {
+            "limit": limit, "command": command, "allowed_functions": allowed_functions,
+            "allowed_paths": allowed_paths,
+        }  # fmt: skip
+        self.launcher = Launcher(Path(runs_dir).expanduser(), **self._how)
         self.runs_dir = self.launcher.runs_dir
-        self._housekeeper = Housekeeper(self.runs_dir)
+        self._housekeeper = archiving.Housekeeper(self.runs_dir)
+
+    @cached_property
+    def store(self) -> Store:
+        """The DuckDB store of the runs directory; made when it is missing."""
+        return Store(self.runs_dir)
+
+    def __getstate__(self) -> tuple[Path, dict[str, Any]]:
+        """What makes the same one in another process; files and locks are opened anew there."""
+        return self.runs_dir, self._how
+
+    def __setstate__(self, state: tuple[Path, dict[str, Any]]) -> None:
+        """Open the same runs directory."""
+        Workbench.__init__(self, state[0], **state[1])
 
     def __repr__(self) -> str:
         return f"Workbench({str(self.runs_dir)!r})"
@@ -99,10 +125,9 @@ class Workbench(Questions, Insights, Sweeps):
             ConfigError: a key or value is not allowed; the text names it.
             LauncherError: the name is taken.
         """
-        from workbench.config.io import load
-
         config = load(config, sets) if sets else config
-        return self.run(self.launcher.start(config, token=token, parent=parent, launch=launch))
+        run_id = self.launcher.start(config, token=token, parent=parent, launch=launch)
+        return Run(run_id, self.launcher)
 
     def offline_config(
         self,
@@ -133,9 +158,40 @@ class Workbench(Questions, Insights, Sweeps):
         """Learn from logged rows in a process of its own; see ``offline_config``."""
         return self.start(self.offline_config(source, method, **options))
 
+    def resolve(self, handle: str) -> str:
+        """The id of a run given by id or name, runs without a directory of their own included.
+
+        Raises:
+            UnknownRunError: there is none; near names are listed.
+        """
+        try:
+            return self.launcher.path(handle).name
+        except rundir.UnknownRunError:
+            if not (self.runs_dir / "workbench.duckdb").exists():
+                raise
+            known = self.store.sql(
+                "SELECT run_id FROM runs WHERE run_id = $handle OR name = $handle "
+                "ORDER BY run_id = $handle DESC LIMIT 1",
+                {"handle": str(handle)},
+            )
+            if known.empty:
+                raise
+            return str(known["run_id"].iloc[0])
+
+    def has(self, handle: str) -> bool:
+        """Whether there is a run with this id or name."""
+        try:
+            self.resolve(handle)
+        except rundir.UnknownRunError:
+            return False
+        return True
+
+    def _ids(self, runs: Runs) -> list[str]:
+        return [self.resolve(handle) for handle in ([runs] if isinstance(runs, str) else runs)]
+
     def run(self, handle: str) -> Run:
         """A run by id or name. Raises UnknownRunError."""
-        return Run(self.resolve(handle), self)
+        return Run(self.resolve(handle), self.launcher)
 
     def runs(self) -> RunTable:
         """One row a run, newest first, live status included. Queued runs start where they can.
@@ -169,12 +225,10 @@ class Workbench(Questions, Insights, Sweeps):
 
     def resume(self, handle: str) -> Run:
         """Continue a run that ended before its last step. Raises LauncherError."""
-        return Run(self.launcher.resume(handle), self)
+        return Run(self.launcher.resume(handle), self.launcher)
 
     def duplicate(self, handle: str, name: str | None = None) -> RunConfig:
         """The configuration of a run under another name (or none), to be changed and started."""
-        from workbench.config.io import to_dict, validate
-
         return validate(to_dict(self.config(handle)) | {"name": name})
 
     def rename(self, handle: str, name: str) -> str:
@@ -187,9 +241,7 @@ class Workbench(Questions, Insights, Sweeps):
 
     def archive(self, run: str | None = None) -> str:
         """Move rows that are still in segments into native tables, in a process of its own."""
-        from workbench.runs.archiving import archive
-
-        return archive(self.runs_dir, None if run is None else self.resolve(run))
+        return archiving.archive(self.runs_dir, None if run is None else self.resolve(run))
 
     def annotate(self, run: str, type: AnnotationType, **values: Any) -> str:
         """Store a rating, vote, tag or note about a run or one of its completions; returns its id.
@@ -235,8 +287,6 @@ class Workbench(Questions, Insights, Sweeps):
             LauncherError: the run was imported, so that it has no checkpoints here.
             ConfigError: it names code that is not allowed.
         """
-        from workbench.runs.evaluations import Evaluation
-
         options = {
             "checkpoint": checkpoint,
             "split": split,
@@ -257,16 +307,15 @@ class Workbench(Questions, Insights, Sweeps):
             run: id or name.
             checkpoint: ``best``, ``last`` or a step.
         """
-        from workbench.api.model_export import export_model
-
-        return export_model(self, run, checkpoint)
+        run_dir = self.launcher.path(run)
+        return export_model(
+            run_dir, self.config(run), self.checkpoints(run), self.outcome(run), checkpoint
+        )
 
     def reproduce(self, run: str) -> dict[str, Any]:
         """What it takes to make a run again: the command, versions, code and data."""
-        from workbench.runs.archiving import recipe
-
         path = self.launcher.path(run)
-        return recipe(rundir.read_identity(path), self.config(run))
+        return archiving.recipe(rundir.read_identity(path), self.config(run))
 
     # -- what would have been, what is better ---------------------------------------------------
 
@@ -279,7 +328,7 @@ class Workbench(Questions, Insights, Sweeps):
         conductor: str | None = None,
         split: str = "train",
         aggregation: str | None = None,
-    ) -> LoggedWhatIf:
+    ) -> counterfactual.LoggedWhatIf:
         """Advantages of logged rows under another weighting; nothing is trained.
 
         Args:
@@ -293,9 +342,13 @@ class Workbench(Questions, Insights, Sweeps):
         Raises:
             ValueError: not exactly one weighting is given, or it does not fit the rows.
         """
-        from workbench.analysis.counterfactual import whatif_run
-
-        return whatif_run(self, run, scalarizer, weights, conductor, split, aggregation)
+        state = None
+        if conductor is not None:
+            state = counterfactual.latest_conductor(self.launcher.path(conductor))
+        return counterfactual.whatif_run(
+            self.store, self.resolve(run), self.config(run), scalarizer, weights, state, split,
+            aggregation,
+        )  # fmt: skip
 
     def compare(
         self,
@@ -303,7 +356,7 @@ class Workbench(Questions, Insights, Sweeps):
         *,
         phase: str | None = None,
         reference: Mapping[str, float] | str | None = None,
-    ) -> Comparison:
+    ) -> counterfactual.Comparison:
         """Two or more runs or checkpoints on the same held-out prompts.
 
         Args:
@@ -315,15 +368,332 @@ class Workbench(Questions, Insights, Sweeps):
                 the worst mean among the sides), or one of ``runs`` (its means). None: the bounds
                 where there are any, else the worst.
         """
-        from workbench.analysis.counterfactual import compare_runs
+        return counterfactual.compare_runs(self.store, self._sides(runs), phase, reference)
 
-        return compare_runs(self, runs, phase, reference)
+    def _sides(self, runs: Runs) -> dict[str, str]:
+        """Runs and checkpoints (``RUN@STEP``) as asked for, with the ids of their runs."""
+        handles = [runs] if isinstance(runs, str) else runs
+        return {str(handle): self.resolve(handle.partition("@")[0]) for handle in handles}
 
     def figure(self, name: str, run: Runs | None = None, **options: Any) -> go.Figure:
         """A picture by name, of a run (``wb.figure("weights", "my-run")``) or of ``data=``.
 
-        ``wb.figures()`` lists all. Raises ValueError when there is no such picture.
+        ``wb.figures()`` lists all. Raises ValueError when there is no such picture, or when it
+        shows one run and several are given.
         """
-        from workbench.analysis.figures import draw
+        sides = None if run is None else self._sides(run)
+        return figures.draw(self.store, name, sides, **options)
 
-        return draw(self, name, run, **options)
+    def figures(self) -> Prose:
+        """Every picture that ``figure`` draws: name, of (``run`` or ``data``), meaning."""
+        return Prose(figures.catalogue())
+
+    # -- questions ------------------------------------------------------------------------------
+
+    def sql(
+        self, query: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> pd.DataFrame:
+        """Any SELECT over the store's views: ``runs``, ``rollouts``, ``metrics`` and so on.
+
+        Args:
+            query: the SELECT; ``$name`` or ``?`` stands for a parameter.
+            params: their values; a number taken out of a DataFrame will do.
+        """
+        if params is not None and not isinstance(params, Mapping):
+            given: Any = [v.item() if isinstance(v, np.generic) else v for v in params]
+        else:
+            given = queries.plain(params or {})
+        return self.store.sql(query, given or None)
+
+    def query(self, query: str, limit: int = MAX_ROWS) -> Answer:
+        """The same for a stranger's text: at most ``limit`` rows, and a notice when cut."""
+        return self.store.query(query, limit)
+
+    def schema(self) -> pd.DataFrame:
+        """Every view and column with its type and meaning: view, column, type, comment."""
+        from workbench.store.describe import schema_frame
+
+        return schema_frame()
+
+    def settings(self, find: str = "") -> Prose:
+        """Every key that a run's configuration has: key, scalarizer, allowed, default, meaning.
+
+        Args:
+            find: only keys whose name or meaning contains this text.
+        """
+        from workbench.config.doc import describe_fields
+
+        rows = [
+            (field.path, field.variant, field.allowed, field.default, field.help)
+            for field in describe_fields()
+            if find.lower() in f"{field.path} {field.help}".lower()
+        ]
+        return Prose(rows, columns=["key", "scalarizer", "allowed", "default", "meaning"])
+
+    def doctor(self) -> Health:
+        """The state of the store: what lies where, what is wrong, what to do about it."""
+        from workbench.store.doctor import examine
+
+        return examine(self.runs_dir)
+
+    def export(self, runs: Runs, target: str | Path, format: Format = "parquet") -> list[Path]:
+        """Write runs to a new folder with one file a view, or to one DuckDB file.
+
+        Raises:
+            StoreError: the target exists, or the format is unknown.
+        """
+        from workbench.store.export import export
+
+        return export(self.runs_dir, self._ids(runs), target, format)
+
+    def import_(self, path: str | Path, name: str | None = None) -> list[str]:
+        """Bring in runs: a store, an export, TRL's completion tables, JSONL; returns their ids.
+
+        Raises:
+            StoreError: nothing there can be imported; file and line are named.
+        """
+        from workbench.store.imports import import_path
+
+        return import_path(self.runs_dir, path, name)
+
+    def rollouts(
+        self,
+        run: Runs,
+        *,
+        split: str | None = None,
+        kind: str | None = None,
+        step: int | None = None,
+        prompt_id: str | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """Logged completions, one row each, in the order they were sampled.
+
+        Args:
+            run: id or name, or several.
+            split: ``"train"`` or ``"probe"``.
+            kind: kind of prompt.
+            step: policy step.
+            prompt_id: one prompt.
+            limit: at most so many rows.
+
+        Raises:
+            ValueError: the split or kind is unknown.
+        """
+        return queries.rollouts(
+            self.store, self._ids(run), split=split, kind=kind, step=step, prompt_id=prompt_id,
+            limit=limit,
+        )  # fmt: skip
+
+    def weights(
+        self,
+        run: Runs,
+        *,
+        by: Sequence[str] = ("step", "kind"),
+        split: str | None = "train",
+        prompt_id: str | None = None,
+    ) -> pd.DataFrame:
+        """Mean weight, Conductor's probability and reward per objective.
+
+        Args:
+            run: id or name, or several.
+            by: what to average within: any of step, kind, prompt_id, group_id.
+            split: ``"train"`` or ``"probe"``; None: both.
+            prompt_id: only this prompt.
+
+        Returns:
+            Columns run_id, those of ``by``, objective, weight, probability, reward, rows.
+
+        Raises:
+            ValueError: ``by`` or the split is unknown.
+        """
+        return queries.weights(self.store, self._ids(run), by, split, prompt_id)
+
+    def group(self, run: str, prompt_id: str, *, step: int | None = None) -> Group:
+        """The completions of one prompt at one step, the newest one where none is given.
+
+        In a notebook it shows weights, drawn emphasis, rewards and advantage beside each text.
+
+        Raises:
+            ValueError: the prompt was not sampled there.
+        """
+        return Group(queries.group(self.store, self.resolve(run), prompt_id, step))
+
+    def groups(
+        self,
+        run: str,
+        *,
+        split: str | None = "train",
+        kind: str | None = None,
+        text: str | None = None,
+        where: str | None = None,
+        sort: str = "step",
+        descending: bool = True,
+        limit: int = 20,
+        offset: int = 0,
+    ) -> pd.DataFrame:
+        """The list of Inspect: one row a group (a prompt at a step), filtered and sorted in SQL.
+
+        Args:
+            run: id or name.
+            split: ``"train"``, ``"probe"``; None: both.
+            kind: kind of prompt.
+            text: only groups whose prompt or completions contain it.
+            where: only groups with a completion for which it holds, e.g. ``"format < 0.3"``.
+            sort: ``step``, ``kind``, ``prompt``, ``scalar``, ``judge``, ``advantage`` (by size),
+                ``weight_spread``, ``disagreement`` (advantage against judge), ``reward:NAME``.
+            descending: largest first; what is not known stands last either way.
+            limit: so many groups.
+            offset: after so many.
+
+        Raises:
+            ValueError: the sort, the kind or the split is unknown, or ``where`` cannot be read.
+        """
+        chosen = groups.GroupFilter(kind=kind, split=split, text=text, where=where)
+        return groups.groups(
+            self.store, self.resolve(run), chosen,
+            sort=sort, descending=descending, offset=offset, limit=limit,
+        ).drop(columns="total")  # fmt: skip
+
+    def prompts(
+        self, run: Runs, *, split: str | None = None, kind: str | None = None
+    ) -> pd.DataFrame:
+        """Each prompt once, with how often and when it was sampled."""
+        where = {"split": split, "kind": kind}
+        return self._rows("prompts", run, where, "run_id, split, prompt_id")
+
+    def weight_map(self, run: str, *, split: str = "train") -> pd.DataFrame:
+        """Every prompt where it was seen last, one column of mean weight per objective.
+
+        A Conductor's own distribution where there is one, else the weights used. Columns
+        prompt_id, step, kind, prompt and the objectives.
+
+        Raises:
+            ValueError: the run has no such completions.
+        """
+        frame = queries.weight_map(self.store, self.resolve(run), split)
+        if frame.empty:
+            raise ValueError(f"run {run!r} has no {split} completions yet")
+        return frame
+
+    def self_favouring(
+        self, run: str, *, by: group_report.By | None = "kind", split: str = "train"
+    ) -> pd.DataFrame:
+        """How far weights sit where rewards already are high: columns of ``by``, value, rows.
+
+        The correlation over rows of each weight with its reward, averaged over objectives, in
+        [-1, 1]: 0 where all rows share their weights, near 1 where every response is judged by
+        what it is good at anyway.
+
+        Args:
+            run: id or name.
+            by: ``"kind"``, ``"step"``, ``"prompt_id"``; None: over all rows.
+            split: ``"train"`` or ``"probe"``.
+
+        Raises:
+            ValueError: ``by`` is unknown, or there are no rows yet.
+        """
+        return group_report.favouring(self.store, self.resolve(run), by, split)
+
+    def findings(self, run: str, prompt_id: str, *, step: int | None = None) -> Prose:
+        """What is worth saying about a group, worst first: level, title, text, advice."""
+        found = group_report.group_findings(self.store, self.group(run, prompt_id, step=step))
+        rows = [(f.level, f.message, f.text, f.advice) for f in found]
+        return Prose(rows, columns=["level", "title", "text", "advice"])
+
+    def curves(
+        self, run: Runs, names: Runs | None = None, *, split: str | None = None
+    ) -> pd.DataFrame:
+        """Everything measured over training: run_id, step, split, name, value.
+
+        Raises:
+            ValueError: a name is none of those that were measured.
+        """
+        return queries.curves(self.store, self._ids(run), names, split)
+
+    def conductor(self, run: Runs) -> pd.DataFrame:
+        """One row an update of the Conductor."""
+        return self._rows("conductor_updates", run, {}, "run_id, step")
+
+    def evaluations(self, run: Runs, *, phase: str | None = None) -> pd.DataFrame:
+        """Held-out completions, one row each; ``phase`` is before, after or a later one's name."""
+        return self._rows("evaluations", run, {"phase": phase}, "run_id, step, kind, prompt_id")
+
+    def checkpoints(self, run: Runs) -> pd.DataFrame:
+        """Checkpoints that were saved; ``removed`` where retention has deleted them."""
+        return self._rows("checkpoints", run, {}, "run_id, step")
+
+    def warnings(self, run: Runs) -> pd.DataFrame:
+        """What the diagnostics had to say, with what to try."""
+        return self._rows("warnings", run, {}, "run_id, step")
+
+    def annotations(self, run: Runs) -> pd.DataFrame:
+        """Votes, ratings, tags and notes of people."""
+        return self._rows("annotations", run, {}, "run_id, time")
+
+    def _rows(self, view: str, run: Runs, where: Mapping[str, Any], order: str) -> pd.DataFrame:
+        return queries.select(self.store, view, self._ids(run), where, order)
+
+    def outcome(self, run: str) -> dict[str, Any]:
+        """What came of a run: held-out judge before and after, mean weights, each per family."""
+        run_id = self.resolve(run)
+        live = self.state(run_id) if (self.runs_dir / run_id).is_dir() else None
+        return summary.outcome(self.store, run_id, live)
+
+    # -- people's votes -------------------------------------------------------------------------
+
+    def agreement(self, run: str) -> pd.DataFrame:
+        """Who judges alike on Rate: columns what, who, same, correlation, n.
+
+        ``same`` is the share of n groups with the same pick, ``correlation`` Spearman's over n
+        graded completions.
+        """
+        return agreement.agreement(self.store, self.resolve(run), self.annotations(run))
+
+    def to_rate(self, run: str, limit: int = 60) -> pd.DataFrame:
+        """Groups where a vote teaches most, first things first: group_id, step, size, conflict."""
+        return votes.candidates(self.store, self.resolve(run), limit)
+
+    def vote(
+        self, run: str, group_id: str, sample: int | None, rater: str, score: float | None = None
+    ) -> str:
+        """Store a vote for the best completion of a group (None: none is good); returns its id.
+
+        With ``score`` it is a grade in [0, 1] of that completion instead, which replaces an earlier
+        one. Raises ValueError where there is no such completion.
+        """
+        return votes.vote(self.store, self.resolve(run), group_id, sample, rater, score)
+
+    # -- sweeps ---------------------------------------------------------------------------------
+
+    def sweeps(self) -> list[str]:
+        """Names of the sweeps of this runs directory."""
+        return sweep_plan.names(self.runs_dir)
+
+    def sweep(self, name: str) -> sweeps.SweepResult:
+        """What a sweep has found so far. Raises SweepError when there is none of that name."""
+        return sweeps.sweep(self.store, name)
+
+    def start_sweep(
+        self,
+        config: Any,
+        sets: Sequence[str],
+        *,
+        name: str,
+        seeds: Sequence[int] = (0,),
+        **more: Any,
+    ) -> sweeps.SweepResult:
+        """Start a sweep in a process of its own and return at once.
+
+        Args:
+            config: A preset, a YAML file or a mapping.
+            sets: ``key=a,b,c``, ``key=low..high[:log]`` or ``key=value``.
+            name: Of the sweep.
+            seeds: Each configuration runs once for each.
+            **more: ``random``, ``jobs``, ``early_stop``, ``metric``, ``minimize``, ``processes``.
+
+        Raises:
+            SweepError: The sweep cannot be made, or its name is taken.
+            ConfigError: A value is not allowed.
+        """
+        sweeps.start_sweep(self.launcher, config, sets, name, seeds, **more)
+        return self.sweep(name)

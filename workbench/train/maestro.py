@@ -28,7 +28,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig
 
 from workbench.config import RunConfig
-from workbench.core.findings import step_metrics
+from workbench.core.diagnostics import step_metrics
 from workbench.train import checkpoint as checkpoints
 from workbench.train.anchors import Anchor, Anchors
 from workbench.train.ratings import Ratings
