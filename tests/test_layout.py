@@ -42,10 +42,6 @@ GRADIENTS = {"workbench.core.anchor", "workbench.core.conductor", "workbench.cor
 """Modules of the core that need a gradient, and with it torch; imported on demand."""
 
 KNOWN: set[tuple[str, str]] = {
-    ("workbench.objectives", "workbench.tasks.etudes"),
-    ("workbench.objectives.http", "workbench.runs.processes"),
-    ("workbench.objectives.paid", "workbench.runs.processes"),
-    ("workbench.runs.sweep_driver", "workbench.api.workbench"),
 }
 """Arrows that still break a rule; the list may only become shorter."""
 

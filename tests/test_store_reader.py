@@ -13,7 +13,7 @@ from store_batches import NAMES, RUN, fill, make_batch, make_run
 
 from workbench.analysis import queries
 from workbench.analysis.groups import GroupFilter, groups
-from workbench.store import contexts as contexts_module
+from workbench.store import cache as cache_module
 from workbench.store import session as session_module
 from workbench.store.archive import archive
 from workbench.store.errors import QueryError, StoreBusyError, StoreError
@@ -145,7 +145,7 @@ def test_one_group(store):
 
 
 def test_weights_are_means_by_step_and_objective(store):
-    means = queries.weights(store, RUN, ("step",)).set_index(["step", "objective"])
+    means = queries.weights(store, RUN, by=("step",)).set_index(["step", "objective"])
     # rewards by hand: format 0, .25, .5, .75 twice; length 0 and 1; preference is the step
     assert means.reward.to_dict() == {
         (s, o): {"format": 0.375, "length": 0.5, "preference": float(s)}[o]
@@ -167,7 +167,7 @@ def test_a_reward_that_does_not_apply_is_left_out_of_means(tmp_path):
     with RunWriter(make_run(tmp_path)) as writer:
         writer.rollouts(batch)
     store = Store(tmp_path)
-    means = queries.weights(store, RUN, ("step",)).set_index("objective")
+    means = queries.weights(store, RUN, by=("step",)).set_index("objective")
     assert means.reward["format"] == 2 and np.isnan(means.reward["length"])
     curves = queries.reward_curves(store, RUN).set_index("name")["value"]
     assert curves["format"] == 2 and "length" not in curves
@@ -195,7 +195,7 @@ def test_contexts_are_the_newest_attempts_and_never_fill_the_memory(tmp_path, mo
     assert np.stack(store.contexts(RUN).context).tolist() == np.ones((8, 3)).tolist()
     assert len(store.contexts(RUN, "probe")) == len(store.contexts("nobody")) == 0
     assert store.query("SELECT count(*) AS n FROM contexts").rows.n[0] == 8
-    monkeypatch.setattr(contexts_module, "MEMORY_BYTES", 10)
+    monkeypatch.setattr(cache_module, "MEMORY_BYTES", 10)
     with pytest.raises(StoreError, match="Store.contexts"):
         store.query("FROM contexts")
 

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import pandas as pd
 
+from workbench.analysis.queries import annotations
 from workbench.store.reader import Store
 
 JUDGE = "\x00judge"
@@ -87,17 +88,13 @@ def graded_alike(given: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["who", "n", "correlation"])
 
 
-def agreement(store: Store, run_id: str, marks: pd.DataFrame) -> pd.DataFrame:
-    """Who judges alike, whole: columns what, who, same, correlation, n.
+def agreement(store: Store, run_id: str) -> pd.DataFrame:
+    """Who judges alike on Rate: columns what, who, same, correlation, n.
 
     ``same`` is the share of n groups with the same pick, ``correlation`` Spearman's over n graded
     completions.
-
-    Args:
-        store: where the rated completions are.
-        run_id: their run.
-        marks: the run's annotations.
     """
+    marks = annotations(store, run_id)
     votes, given = picks(marks), grades(marks)
     rollouts = rated(store, run_id, {*votes["group_id"], *given["group_id"]})
     parts = {

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis.comparison import Comparison, compare
+from workbench.analysis.display import LEFT, RIGHT, TEXT, cells, html_table
 from workbench.analysis.logged_rows import rows_from_frame
-from workbench.analysis.queries import config_of, rollouts, select
+from workbench.analysis.queries import config_of, evaluations, rollouts
 from workbench.analysis.whatif import WhatIf, whatif
 from workbench.config import RunConfig
 from workbench.config.io import load, to_dict
 from workbench.config.text import flatten
+from workbench.formatting import esc, num, percent
 from workbench.objectives import OBJECTIVES
 from workbench.store.reader import Store
 
@@ -52,9 +54,26 @@ class LoggedWhatIf(WhatIf):
         return f"LoggedWhatIf({known})"
 
     def _repr_html_(self) -> str:
-        from workbench.analysis.display import whatif_html
-
         return whatif_html(self)
+
+
+def whatif_html(found: LoggedWhatIf, count: int = 5) -> str:
+    """How much would change, and the completions that change most."""
+    rows = found.top(count)
+    lines = [
+        f'<tr>{cells([esc(r["kind"]), str(r["step"])], LEFT)}<td style="{TEXT}" dir="auto">'
+        f"{esc(r['completion'])}</td>"
+        f"{cells([num(r['before'], signed=True), num(r['after'], signed=True)])}"
+        f"{cells(['⇅' if r['flipped'] else ''])}</tr>"
+        for r in rows.to_dict("records")
+    ]
+    head = [("kind", LEFT), ("step", LEFT), ("completion", LEFT), ("used", RIGHT)]
+    head += [("what if", RIGHT), ("sign", RIGHT)]
+    return (
+        f"<div>{percent(found.sign_flips)} of {len(found.advantages):,} signs flip · rank "
+        f"correlation {num(found.rank_correlation)} · the {len(rows)} rows that change most:</div>"
+        + html_table(head, lines)
+    )
 
 
 def whatif_run(
@@ -80,9 +99,7 @@ def whatif_run(
         frame = frame[frame["context"].notna()]
     lower, upper = bounds(config)
     found = whatif(
-        rows_from_frame(
-            frame, config.objective_names, config.grpo.kl_in_reward, config.aggregation
-        ),
+        rows_from_frame(frame, config.objective_names, config.grpo.kl_in_reward),
         None if scalarizer is None else _settings(config, scalarizer),
         weights,
         conductor,
@@ -151,7 +168,7 @@ def compare_runs(
     configs: dict[str, RunConfig] = {}
     signs: dict[str, int] = {}
     for side, run_id in sides.items():
-        found = select(store, "evaluations", run_id, {}, "step, phase, kind, prompt_id, sample")
+        found = evaluations(store, run_id)
         found = found[found["split"] != "own"]  # prompts that a person typed are no sample
         rows[side] = _chosen(found, side.partition("@")[2] or phase)
         if config := config_of(store, run_id):

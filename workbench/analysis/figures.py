@@ -60,7 +60,7 @@ def _weight_area(store: Store, runs: Asked) -> go.Figure:
 
 def _prompt(store: Store, runs: Asked, prompt_id: str, split: str = "probe") -> go.Figure:
     """Weights of one prompt over training; probe prompts come back at every probe."""
-    frame = queries.weights(store, _one(runs), ("step",), split, prompt_id)
+    frame = queries.weights(store, _one(runs), by=("step",), split=split, prompt_id=prompt_id)
     if frame.empty:
         raise ValueError(f"prompt_id: {prompt_id!r} has no {split} completions")
     believed = frame["probability"].fillna(frame["weight"])
@@ -74,7 +74,7 @@ def _named(area: go.Figure) -> go.Figure:
 
 def _group(store: Store, runs: Asked, prompt_id: str, step: int | None = None) -> go.Figure:
     """Why each completion of a prompt was pushed up or down."""
-    return group_figures.group(queries.group(store, _one(runs), prompt_id, step))
+    return group_figures.group(queries.group(store, _one(runs), prompt_id, step=step))
 
 
 def _weight_map(store: Store, runs: Asked, selected: str | None = None) -> go.Figure:
@@ -85,7 +85,7 @@ def _weight_map(store: Store, runs: Asked, selected: str | None = None) -> go.Fi
 
 def _self_favouring(store: Store, runs: Asked, by: Any = "kind") -> go.Figure:
     """How far weights sit where rewards already are high."""
-    return group_figures.self_favouring(favouring(store, _one(runs), by))
+    return group_figures.self_favouring(favouring(store, _one(runs), by=by))
 
 
 def _health(store: Store, runs: Asked) -> go.Figure:
@@ -132,24 +132,26 @@ OF_RUNS: Mapping[str, Callable[..., go.Figure]] = {
 """Pictures of one run (``compare`` and ``pareto``: of several)."""
 
 
-def of_data() -> dict[str, Callable[..., go.Figure]]:
-    """Pictures of a DataFrame, by name: those of the pages, of one group, of the benchmark."""
-    from workbench.plots import benchmark as charts
+def of_others() -> dict[str, Callable[..., go.Figure]]:
+    """Figures of other packages that draw a run, ``(Workbench, run, **options)``, by name."""
+    known = figures.FIGURES.usable().items()
+    return {n: f for n, f in known if _is_of_run(f) and n not in OF_RUNS}
 
-    benchmark = {
-        "methods": charts.methods,
-        "families": charts.families,
-        "sweep": charts.sweep,
-        "worlds": charts.worlds,
-    }
-    return {**figures.FIGURES, **group_figures.FIGURES, **benchmark}
+
+def of_data() -> dict[str, Callable[..., go.Figure]]:
+    """Figures of a DataFrame by name: of the pages, of one group, of the benchmark, of others."""
+    return {n: f for n, f in figures.FIGURES.usable().items() if not _is_of_run(f)}
+
+
+def _is_of_run(figure: Callable[..., go.Figure]) -> bool:
+    return getattr(figure, "of", "data") == "run"  # optional, see config.registry
 
 
 def catalogue() -> pd.DataFrame:
     """Every picture: name, of (``run`` or ``data``), meaning."""
     rows = [
         {"name": name, "of": of, "meaning": (function.__doc__ or "").strip().partition("\n")[0]}
-        for of, known in (("run", OF_RUNS), ("data", of_data()))
+        for of, known in (("run", {**of_others(), **OF_RUNS}), ("data", of_data()))
         for name, function in known.items()
     ]
     return pd.DataFrame(rows)
@@ -178,12 +180,14 @@ def draw(
             f"{', '.join(known)}; wb.figures() lists all"
         )
     if data is not None:
-        figure = known[name](data, **options)
-    elif runs is None:
+        return framed(known[name](data, **options))
+    if runs is None:
         raise ValueError(f"figure {name!r} needs a run")
-    else:
-        figure = known[name](store, runs, **options)
-    figure.update_layout(
+    return framed(known[name](store, runs, **options))
+
+
+def framed(figure: go.Figure) -> go.Figure:
+    """A figure on a white ground."""
+    return figure.update_layout(
         template="plotly_white", paper_bgcolor="white", plot_bgcolor="white", autosize=True
     )
-    return figure

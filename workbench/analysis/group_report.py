@@ -8,8 +8,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from workbench.analysis.display import Group as Table
+from workbench.analysis.display import Prose
 from workbench.analysis.logged_rows import rows_from_frame
-from workbench.analysis.queries import config_of, matrix, objectives, rollouts
+from workbench.analysis.queries import config_of, group, matrix, objectives, rollouts
 from workbench.core.diagnostics import self_favouring
 from workbench.core.findings import Finding
 from workbench.core.group_findings import Group, findings
@@ -41,6 +43,7 @@ def group_of(rows: pd.DataFrame, names: Sequence[str], step: pd.DataFrame | None
             seen, everything, np.inf
         ).min(axis=0)
         span = np.where(seen.any(axis=0), span, 0.0)
+    shares = rows["judge_share"].astype(float).fillna(0.0)
     return Group(
         objectives=list(names),
         rewards=used_rewards(rows, names),
@@ -50,6 +53,7 @@ def group_of(rows: pd.DataFrame, names: Sequence[str], step: pd.DataFrame | None
         truncated=rows["truncated"].astype("boolean").fillna(False).to_numpy(dtype=bool),
         policy=matrix(rows["policy"], names) if rows["policy"].notna().all() else None,
         mask=rows["mask"].to_numpy(dtype=float) if rows["mask"].notna().all() else None,
+        judge_share=shares.to_numpy(dtype=float) if shares.any() else None,
         completions=[str(text) for text in rows["completion"]],
         span=span,
     )
@@ -65,14 +69,46 @@ def group_findings(store: Store, rows: pd.DataFrame) -> list[Finding]:
     first = rows.iloc[0]
     run_id = str(first["run_id"])
     step = rollouts(store, run_id, split=first["split"], step=first["step"], tokens=False)
-    group = group_of(rows, objectives(store, run_id), step)
-    return findings(group, config_of(store, run_id))
+    made = group_of(rows, objectives(store, run_id), step)
+    return findings(made, config_of(store, run_id))
+
+
+def shown(store: Store, run_id: str, prompt_id: str, *, step: int | None = None) -> Table:
+    """The completions of one prompt at one step, the newest one where none is given.
+
+    In a notebook it shows weights, drawn emphasis, rewards and advantage beside each text.
+
+    Raises:
+        ValueError: the prompt was not sampled there.
+    """
+    return Table(group(store, run_id, prompt_id, step=step))
+
+
+def explained(store: Store, run_id: str, prompt_id: str, *, step: int | None = None) -> Prose:
+    """What is worth saying about a group, worst first: level, title, text, advice.
+
+    Raises:
+        ValueError: the prompt was not sampled there.
+    """
+    found = group_findings(store, group(store, run_id, prompt_id, step=step))
+    rows = [(f.level, f.message, f.text, f.advice) for f in found]
+    return Prose(rows, columns=["level", "title", "text", "advice"])
 
 
 def favouring(
-    store: Store, run_id: str, by: By | None = "kind", split: str = "train"
+    store: Store, run_id: str, *, by: By | None = "kind", split: str = "train"
 ) -> pd.DataFrame:
     """How far weights sit where rewards already are high: columns of ``by``, value, rows.
+
+    The correlation over rows of each weight with its reward, averaged over objectives, in [-1, 1]:
+    0 where all rows share their weights, near 1 where every response is judged by what it is good
+    at anyway.
+
+    Args:
+        store: where to ask.
+        run_id: whose rows.
+        by: ``"kind"``, ``"step"``, ``"prompt_id"``; None: over all rows.
+        split: ``"train"`` or ``"probe"``.
 
     Raises:
         ValueError: ``by`` or the split is unknown, or there are no rows yet.

@@ -128,6 +128,42 @@ def groups(
     return frame
 
 
+def listed(
+    store: Store,
+    run_id: str,
+    *,
+    split: str | None = "train",
+    kind: str | None = None,
+    text: str | None = None,
+    where: str | None = None,
+    sort: str = "step",
+    descending: bool = True,
+    limit: int = 20,
+    offset: int = 0,
+) -> pd.DataFrame:
+    """The list of Inspect: one row a group (a prompt at a step); columns as ``groups`` has them.
+
+    Args:
+        store: where to ask.
+        run_id: whose groups.
+        split: ``"train"``, ``"probe"``; None: both.
+        kind: kind of prompt.
+        text: only groups whose prompt or completions contain it.
+        where: only groups with a completion for which it holds, e.g. ``"format < 0.3"``.
+        sort: ``step``, ``kind``, ``prompt``, ``scalar``, ``judge``, ``advantage`` (by size),
+            ``weight_spread``, ``disagreement`` (advantage against judge), ``reward:NAME``.
+        descending: largest first; what is not known stands last either way.
+        limit: so many groups.
+        offset: after so many.
+
+    Raises:
+        ValueError: the sort, the kind or the split is unknown, or ``where`` cannot be read.
+    """
+    chosen = GroupFilter(kind=kind, split=split, text=text, where=where)
+    how: dict[str, Any] = {"sort": sort, "descending": descending}
+    return groups(store, run_id, chosen, offset=offset, limit=limit, **how).drop(columns="total")
+
+
 def _key(sort: str, names: Sequence[str], spread: str, params: dict[str, Any]) -> tuple[str, str]:
     """What to sort by, and the mean reward to show, as SQL."""
     kind, _, name = sort.partition(":")

@@ -118,7 +118,19 @@ def rollouts(
 ) -> pd.DataFrame:
     """Logged completions, one row each, in the order they were sampled.
 
-    ``tokens=False`` leaves out ids and entropies of tokens, which are most of what is read.
+    Args:
+        store: where to ask.
+        runs: whose.
+        split: ``"train"`` or ``"probe"``.
+        kind: kind of prompt.
+        step: policy step.
+        prompt_id: one prompt.
+        group_id: one group.
+        limit: at most so many rows.
+        tokens: False leaves out ids and entropies of tokens, which are most of what is read.
+
+    Raises:
+        ValueError: the split or kind is unknown.
     """
     where = {
         "split": split, "kind": kind, "step": step, "prompt_id": prompt_id, "group_id": group_id,
@@ -128,7 +140,7 @@ def rollouts(
     return select(store, "rollouts", runs, where, order, limit, columns)
 
 
-def group(store: Store, run_id: str, prompt_id: str, step: int | None = None) -> pd.DataFrame:
+def group(store: Store, run_id: str, prompt_id: str, *, step: int | None = None) -> pd.DataFrame:
     """The completions of one prompt at one step, the newest one where none is given.
 
     Raises:
@@ -155,11 +167,22 @@ def steps_of_prompt(store: Store, run_id: str, prompt_id: str) -> pd.DataFrame:
 def weights(
     store: Store,
     runs: Runs,
+    *,
     by: Sequence[str] = ("step", "kind"),
     split: str | None = "train",
     prompt_id: str | None = None,
 ) -> pd.DataFrame:
-    """Mean weight, probability and reward per objective: run_id, ``by``, objective, ..., rows.
+    """Mean weight, Conductor's probability and reward per objective.
+
+    Args:
+        store: where to ask.
+        runs: whose rows.
+        by: what to average within: any of step, kind, prompt_id, group_id.
+        split: ``"train"`` or ``"probe"``; None: both.
+        prompt_id: only this prompt.
+
+    Returns:
+        Columns run_id, those of ``by``, objective, weight, probability, reward, rows.
 
     Raises:
         ValueError: ``by`` or ``split`` is unknown.
@@ -230,8 +253,24 @@ def weight_map(
     return frame.rename(columns={f"w{i}": name for i, name in enumerate(names)})
 
 
+def last_weights(store: Store, run_id: str, *, split: str = "train") -> pd.DataFrame:
+    """Every prompt where it was seen last, one column of mean weight per objective.
+
+    A Conductor's own distribution where there is one, else the weights used. Columns prompt_id,
+    step, kind, prompt and the objectives.
+
+    Raises:
+        ValueError: the run has no such completions.
+    """
+    frame = weight_map(store, run_id, split)
+    if frame.empty:
+        known(store, run_id, split=split)
+        raise ValueError(f"there are no {split} completions yet")
+    return frame
+
+
 def curves(
-    store: Store, runs: Runs, names: Runs | None = None, split: str | None = None
+    store: Store, runs: Runs, names: Runs | None = None, *, split: str | None = None
 ) -> pd.DataFrame:
     """Everything measured over training: run_id, step, split, name, value.
 
@@ -248,6 +287,40 @@ def curves(
     if unknown and there:
         raise ValueError(f"curves {unknown} unknown; there are {', '.join(there)}")
     return frame[frame["name"].isin(wanted)].reset_index(drop=True)
+
+
+def prompts(
+    store: Store, runs: Runs, *, split: str | None = None, kind: str | None = None
+) -> pd.DataFrame:
+    """Each prompt once, with how often and when it was sampled."""
+    where = {"split": split, "kind": kind}
+    return select(store, "prompts", runs, where, "run_id, split, prompt_id")
+
+
+def conductor_updates(store: Store, runs: Runs) -> pd.DataFrame:
+    """One row an update of the Conductor."""
+    return select(store, "conductor_updates", runs, {}, "run_id, step")
+
+
+def evaluations(store: Store, runs: Runs, *, phase: str | None = None) -> pd.DataFrame:
+    """Held-out completions, one row each; ``phase`` is before, after or a later one's name."""
+    order = "run_id, step, phase, kind, prompt_id, sample"
+    return select(store, "evaluations", runs, {"phase": phase}, order)
+
+
+def checkpoints(store: Store, runs: Runs) -> pd.DataFrame:
+    """Checkpoints that were saved; ``removed`` where retention has deleted them."""
+    return select(store, "checkpoints", runs, {}, "run_id, step")
+
+
+def warnings(store: Store, runs: Runs) -> pd.DataFrame:
+    """What the diagnostics had to say, with what to try."""
+    return select(store, "warnings", runs, {}, "run_id, step")
+
+
+def annotations(store: Store, runs: Runs) -> pd.DataFrame:
+    """Votes, ratings, tags and notes of people."""
+    return select(store, "annotations", runs, {}, "run_id, time")
 
 
 def reward_curves(store: Store, run_id: str, since: int = -1, split: str = "train") -> pd.DataFrame:

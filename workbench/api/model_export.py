@@ -27,7 +27,7 @@ def export_model(
     outcome: Mapping[str, Any],
     checkpoint: str | int = "best",
 ) -> Path:
-    """Copy a checkpoint's policy, tokenizer and Conductor into ``<runs>/exports/<name>-step-N``.
+    """Copy a checkpoint's policy, tokenizer and Conductor into ``<runs>/exports/<run id>-step-N``.
 
     Loads with ``AutoModelForCausalLM.from_pretrained``; ``README.md`` holds results, weights and
     the configuration.
@@ -50,7 +50,7 @@ def export_model(
     source = run_dir / "checkpoints" / f"step-{step:06d}"
     if not source.is_dir():
         raise ValueError(f"checkpoint {step} of run {run_dir.name!r} is no longer on disk")
-    target = run_dir.parent / FOLDER / f"{config.name or run_dir.name}-step-{step}"
+    target = run_dir.parent / FOLDER / f"{run_dir.name}-step-{step}"  # names change hands
     made = target.with_name(f".{target.name}")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)

@@ -34,13 +34,14 @@ from workbench.analysis import (
     sweeps,
     votes,
 )
-from workbench.analysis.display import Group, Prose, RunTable
+from workbench.analysis.display import Prose, RunTable
 from workbench.analysis.queries import Runs
+from workbench.api.asking import of_run, of_runs
 from workbench.api.handle import Run
 from workbench.api.model_export import export_model
 from workbench.config import RunConfig
 from workbench.config.io import load, to_dict, validate
-from workbench.runs import archiving, rundir, sweep_plan
+from workbench.runs import archiving, provenance, rundir, sweep_plan
 from workbench.runs.evaluations import Evaluation
 from workbench.runs.launcher import Launcher
 from workbench.runs.spawn import MAX_ACTIVE
@@ -315,7 +316,7 @@ class Workbench:
     def reproduce(self, run: str) -> dict[str, Any]:
         """What it takes to make a run again: the command, versions, code and data."""
         path = self.launcher.path(run)
-        return archiving.recipe(rundir.read_identity(path), self.config(run))
+        return provenance.recipe(rundir.read_identity(path), self.config(run))
 
     # -- what would have been, what is better ---------------------------------------------------
 
@@ -381,6 +382,9 @@ class Workbench:
         ``wb.figures()`` lists all. Raises ValueError when there is no such picture, or when it
         shows one run and several are given.
         """
+        theirs = None if "data" in options else figures.of_others().get(name)
+        if theirs is not None and run is not None:
+            return figures.framed(theirs(self, run, **options))
         sides = None if run is None else self._sides(run)
         return figures.draw(self.store, name, sides, **options)
 
@@ -430,11 +434,20 @@ class Workbench:
         ]
         return Prose(rows, columns=["key", "scalarizer", "allowed", "default", "meaning"])
 
-    def doctor(self) -> Health:
-        """The state of the store: what lies where, what is wrong, what to do about it."""
+    @property
+    def notices(self) -> list[str]:
+        """What is missing from answers and why, one line each; empty where nothing is."""
+        return self.store.notices
+
+    def doctor(self, mend: bool = False) -> Health:
+        """The state of the store: what lies where, what is wrong, what to do about it.
+
+        Args:
+            mend: first clear what killed processes left, and put back segments that are whole.
+        """
         from workbench.store.doctor import examine
 
-        return examine(self.runs_dir)
+        return examine(self.runs_dir, mend)
 
     def export(self, runs: Runs, target: str | Path, format: Format = "parquet") -> list[Path]:
         """Write runs to a new folder with one file a view, or to one DuckDB file.
@@ -456,212 +469,29 @@ class Workbench:
 
         return import_path(self.runs_dir, path, name)
 
-    def rollouts(
-        self,
-        run: Runs,
-        *,
-        split: str | None = None,
-        kind: str | None = None,
-        step: int | None = None,
-        prompt_id: str | None = None,
-        limit: int | None = None,
-    ) -> pd.DataFrame:
-        """Logged completions, one row each, in the order they were sampled.
-
-        Args:
-            run: id or name, or several.
-            split: ``"train"`` or ``"probe"``.
-            kind: kind of prompt.
-            step: policy step.
-            prompt_id: one prompt.
-            limit: at most so many rows.
-
-        Raises:
-            ValueError: the split or kind is unknown.
-        """
-        return queries.rollouts(
-            self.store, self._ids(run), split=split, kind=kind, step=step, prompt_id=prompt_id,
-            limit=limit,
-        )  # fmt: skip
-
-    def weights(
-        self,
-        run: Runs,
-        *,
-        by: Sequence[str] = ("step", "kind"),
-        split: str | None = "train",
-        prompt_id: str | None = None,
-    ) -> pd.DataFrame:
-        """Mean weight, Conductor's probability and reward per objective.
-
-        Args:
-            run: id or name, or several.
-            by: what to average within: any of step, kind, prompt_id, group_id.
-            split: ``"train"`` or ``"probe"``; None: both.
-            prompt_id: only this prompt.
-
-        Returns:
-            Columns run_id, those of ``by``, objective, weight, probability, reward, rows.
-
-        Raises:
-            ValueError: ``by`` or the split is unknown.
-        """
-        return queries.weights(self.store, self._ids(run), by, split, prompt_id)
-
-    def group(self, run: str, prompt_id: str, *, step: int | None = None) -> Group:
-        """The completions of one prompt at one step, the newest one where none is given.
-
-        In a notebook it shows weights, drawn emphasis, rewards and advantage beside each text.
-
-        Raises:
-            ValueError: the prompt was not sampled there.
-        """
-        return Group(queries.group(self.store, self.resolve(run), prompt_id, step))
-
-    def groups(
-        self,
-        run: str,
-        *,
-        split: str | None = "train",
-        kind: str | None = None,
-        text: str | None = None,
-        where: str | None = None,
-        sort: str = "step",
-        descending: bool = True,
-        limit: int = 20,
-        offset: int = 0,
-    ) -> pd.DataFrame:
-        """The list of Inspect: one row a group (a prompt at a step), filtered and sorted in SQL.
-
-        Args:
-            run: id or name.
-            split: ``"train"``, ``"probe"``; None: both.
-            kind: kind of prompt.
-            text: only groups whose prompt or completions contain it.
-            where: only groups with a completion for which it holds, e.g. ``"format < 0.3"``.
-            sort: ``step``, ``kind``, ``prompt``, ``scalar``, ``judge``, ``advantage`` (by size),
-                ``weight_spread``, ``disagreement`` (advantage against judge), ``reward:NAME``.
-            descending: largest first; what is not known stands last either way.
-            limit: so many groups.
-            offset: after so many.
-
-        Raises:
-            ValueError: the sort, the kind or the split is unknown, or ``where`` cannot be read.
-        """
-        chosen = groups.GroupFilter(kind=kind, split=split, text=text, where=where)
-        return groups.groups(
-            self.store, self.resolve(run), chosen,
-            sort=sort, descending=descending, offset=offset, limit=limit,
-        ).drop(columns="total")  # fmt: skip
-
-    def prompts(
-        self, run: Runs, *, split: str | None = None, kind: str | None = None
-    ) -> pd.DataFrame:
-        """Each prompt once, with how often and when it was sampled."""
-        where = {"split": split, "kind": kind}
-        return self._rows("prompts", run, where, "run_id, split, prompt_id")
-
-    def weight_map(self, run: str, *, split: str = "train") -> pd.DataFrame:
-        """Every prompt where it was seen last, one column of mean weight per objective.
-
-        A Conductor's own distribution where there is one, else the weights used. Columns
-        prompt_id, step, kind, prompt and the objectives.
-
-        Raises:
-            ValueError: the run has no such completions.
-        """
-        frame = queries.weight_map(self.store, self.resolve(run), split)
-        if frame.empty:
-            raise ValueError(f"run {run!r} has no {split} completions yet")
-        return frame
-
-    def self_favouring(
-        self, run: str, *, by: group_report.By | None = "kind", split: str = "train"
-    ) -> pd.DataFrame:
-        """How far weights sit where rewards already are high: columns of ``by``, value, rows.
-
-        The correlation over rows of each weight with its reward, averaged over objectives, in
-        [-1, 1]: 0 where all rows share their weights, near 1 where every response is judged by
-        what it is good at anyway.
-
-        Args:
-            run: id or name.
-            by: ``"kind"``, ``"step"``, ``"prompt_id"``; None: over all rows.
-            split: ``"train"`` or ``"probe"``.
-
-        Raises:
-            ValueError: ``by`` is unknown, or there are no rows yet.
-        """
-        return group_report.favouring(self.store, self.resolve(run), by, split)
-
-    def findings(self, run: str, prompt_id: str, *, step: int | None = None) -> Prose:
-        """What is worth saying about a group, worst first: level, title, text, advice."""
-        found = group_report.group_findings(self.store, self.group(run, prompt_id, step=step))
-        rows = [(f.level, f.message, f.text, f.advice) for f in found]
-        return Prose(rows, columns=["level", "title", "text", "advice"])
-
-    def curves(
-        self, run: Runs, names: Runs | None = None, *, split: str | None = None
-    ) -> pd.DataFrame:
-        """Everything measured over training: run_id, step, split, name, value.
-
-        Raises:
-            ValueError: a name is none of those that were measured.
-        """
-        return queries.curves(self.store, self._ids(run), names, split)
-
-    def conductor(self, run: Runs) -> pd.DataFrame:
-        """One row an update of the Conductor."""
-        return self._rows("conductor_updates", run, {}, "run_id, step")
-
-    def evaluations(self, run: Runs, *, phase: str | None = None) -> pd.DataFrame:
-        """Held-out completions, one row each; ``phase`` is before, after or a later one's name."""
-        return self._rows("evaluations", run, {"phase": phase}, "run_id, step, kind, prompt_id")
-
-    def checkpoints(self, run: Runs) -> pd.DataFrame:
-        """Checkpoints that were saved; ``removed`` where retention has deleted them."""
-        return self._rows("checkpoints", run, {}, "run_id, step")
-
-    def warnings(self, run: Runs) -> pd.DataFrame:
-        """What the diagnostics had to say, with what to try."""
-        return self._rows("warnings", run, {}, "run_id, step")
-
-    def annotations(self, run: Runs) -> pd.DataFrame:
-        """Votes, ratings, tags and notes of people."""
-        return self._rows("annotations", run, {}, "run_id, time")
-
-    def _rows(self, view: str, run: Runs, where: Mapping[str, Any], order: str) -> pd.DataFrame:
-        return queries.select(self.store, view, self._ids(run), where, order)
+    rollouts = of_runs(queries.rollouts)
+    weights = of_runs(queries.weights)
+    prompts = of_runs(queries.prompts)
+    curves = of_runs(queries.curves)
+    conductor = of_runs(queries.conductor_updates)
+    evaluations = of_runs(queries.evaluations)
+    checkpoints = of_runs(queries.checkpoints)
+    warnings = of_runs(queries.warnings)
+    annotations = of_runs(queries.annotations)
+    groups = of_run(groups.listed)
+    weight_map = of_run(queries.last_weights)
+    group = of_run(group_report.shown)
+    findings = of_run(group_report.explained)
+    self_favouring = of_run(group_report.favouring)
+    agreement = of_run(agreement.agreement)
+    to_rate = of_run(votes.candidates)
+    vote = of_run(votes.vote)
 
     def outcome(self, run: str) -> dict[str, Any]:
         """What came of a run: held-out judge before and after, mean weights, each per family."""
         run_id = self.resolve(run)
         live = self.state(run_id) if (self.runs_dir / run_id).is_dir() else None
         return summary.outcome(self.store, run_id, live)
-
-    # -- people's votes -------------------------------------------------------------------------
-
-    def agreement(self, run: str) -> pd.DataFrame:
-        """Who judges alike on Rate: columns what, who, same, correlation, n.
-
-        ``same`` is the share of n groups with the same pick, ``correlation`` Spearman's over n
-        graded completions.
-        """
-        return agreement.agreement(self.store, self.resolve(run), self.annotations(run))
-
-    def to_rate(self, run: str, limit: int = 60) -> pd.DataFrame:
-        """Groups where a vote teaches most, first things first: group_id, step, size, conflict."""
-        return votes.candidates(self.store, self.resolve(run), limit)
-
-    def vote(
-        self, run: str, group_id: str, sample: int | None, rater: str, score: float | None = None
-    ) -> str:
-        """Store a vote for the best completion of a group (None: none is good); returns its id.
-
-        With ``score`` it is a grade in [0, 1] of that completion instead, which replaces an earlier
-        one. Raises ValueError where there is no such completion.
-        """
-        return votes.vote(self.store, self.resolve(run), group_id, sample, rater, score)
 
     # -- sweeps ---------------------------------------------------------------------------------
 
@@ -689,7 +519,8 @@ class Workbench:
             sets: ``key=a,b,c``, ``key=low..high[:log]`` or ``key=value``.
             name: Of the sweep.
             seeds: Each configuration runs once for each.
-            **more: ``random``, ``jobs``, ``early_stop``, ``metric``, ``minimize``, ``processes``.
+            **more: ``random``, ``sampler``, ``pruner``, ``jobs``, ``metric``, ``minimize``,
+                ``processes``; see ``SweepPlan``.
 
         Raises:
             SweepError: The sweep cannot be made, or its name is taken.

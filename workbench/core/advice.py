@@ -19,7 +19,7 @@ def _of(config: RunConfig) -> Settings:
     if settings["name"] == "conductor":
         by = "advantage"
         if settings["meta_reward"] == "anchor":
-            by = "kernel" if settings.get("head") == "kernel" else "anchor"
+            by = "kernel" if settings["head"] == "kernel" else "anchor"
     return settings | {"by": by}
 
 
@@ -103,6 +103,10 @@ CHANGES: dict[str, tuple[str, Callable[[RunConfig], bool]]] = {
     "caution": (
         "lower scalarizer.anchor.caution",
         lambda c: _learns(c, "anchor", "kernel") and _of(c)["anchor"].caution > 0,
+    ),
+    "judge rows": (
+        "set scalarizer.anchor.judge_rows: false to train judged groups by weights alone",
+        lambda c: _learns(c, "kernel"),
     ),
     "weights": (
         "choose other weights",

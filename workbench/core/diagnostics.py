@@ -116,6 +116,8 @@ def audit(
     scale_rewards: str = "group",
     penalty: Floats | None = None,
     mask: Floats | None = None,
+    trusted: Floats | None = None,
+    trusted_share: Floats | None = None,
 ) -> float:
     """Largest absolute difference of the advantages used from those recomputed from the log.
 
@@ -123,7 +125,15 @@ def audit(
     policy is not what was logged. Arguments as in ``advantages.aggregate``.
     """
     recomputed = aggregate(
-        rewards, weights, num_generations, aggregation, scale_rewards, penalty, mask
+        rewards,
+        weights,
+        num_generations,
+        aggregation,
+        scale_rewards,
+        penalty,
+        mask,
+        trusted,
+        trusted_share,
     )[1]
     return float(np.abs(np.asarray(recomputed) - advantages).max())
 
@@ -219,6 +229,8 @@ def step_metrics(
             scale_rewards,
             penalty,
             batch.mask,
+            batch.judge,
+            batch.judge_share,
         ),
     }
     per_row: dict[str, Floats] = {

@@ -47,6 +47,7 @@ class Group:
         truncated: (G,) whether the token limit was hit.
         policy: (G, K) a Conductor's distribution, or None.
         mask: (G,) factors on the rows' signal; None: all rows are whole.
+        judge_share: (G,) how far the judge's score itself made the advantages; None: it did not.
         completions: the texts; empty: not known.
         span: (K,) largest less smallest reward of the whole step; None: not known.
     """
@@ -59,6 +60,7 @@ class Group:
     truncated: np.ndarray
     policy: Floats | None = None
     mask: Floats | None = None
+    judge_share: Floats | None = None
     completions: Sequence[str] = ()
     span: Floats | None = None
 
@@ -72,6 +74,7 @@ def findings(group: Group, config: RunConfig | None = None) -> list[Finding]:
     """
     found = [
         *_degenerate(group, config),
+        *_by_the_judge(group, config),
         *_against_judge(group, config),
         *_alike(group, config),
         *_noise(group, config),
@@ -282,6 +285,23 @@ def _truncated(group: Group, config: RunConfig | None) -> list[Finding]:
             f"{count} of {of} completions hit the token limit.",
             advice(config, "length"),
             "What a cut-off text earns says little about the text the policy meant.",
+            "note",
+        )
+    ]
+
+
+def _by_the_judge(group: Group, config: RunConfig | None) -> list[Finding]:
+    """Judged groups of a kernel head: the score itself trains them, as far as it is trusted."""
+    if group.judge_share is None or not (group.judge_share > TINY).any():
+        return []
+    share = float(np.nanmax(group.judge_share))
+    return [
+        Finding(
+            "by_the_judge",
+            f"{100 * share:.0f} % of these advantages are the judge's own score.",
+            advice(config, "judge rows"),
+            "The group was judged, so the score trains it directly; the weights make the rest, and "
+            "train the groups that were not judged.",
             "note",
         )
     ]

@@ -108,23 +108,30 @@ def stack(
     """A bar split by weight, one colour per objective.
 
     Args:
-        weights: objective to weight; they need not sum to one.
+        weights: objective to weight; they need not sum to one. A negative one is hatched.
         colors: objective to colour.
         height: in pixels.
         label: what the bar shows, for those who cannot see it.
     """
-    total = sum(w for w in weights.values() if not math.isnan(w)) or 1.0
+    total = sum(abs(w) for w in weights.values() if not math.isnan(w)) or 1.0
     said = ", ".join(f"{name} {num(w)}" for name, w in weights.items())
     parts = "".join(
-        f'<i style="width:{100 * w / total:.2f}%;background:{colors[name]}" '
+        f'<i style="width:{100 * abs(w) / total:.2f}%;background:{_fill(colors[name], w)}" '
         f"{attr('title', f'{name} {num(w)}')}></i>"
         for name, w in weights.items()
-        if w > 0
+        if abs(w) > 0
     )
     return (
         f'<div class="wb-stack" style="height:{height}px" role="img" '
         f"{attr('aria-label', f'{label} {said}'.strip())}>{parts}</div>"
     )
+
+
+def _fill(color: str, weight: float) -> str:
+    """Plain for a positive weight, hatched for a negative one."""
+    if weight >= 0:
+        return color
+    return f"repeating-linear-gradient(45deg,{color} 0 3px,transparent 3px 6px)"
 
 
 def chip(kind: str) -> str:

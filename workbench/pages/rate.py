@@ -80,7 +80,7 @@ def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> str:
         )
         return card("Agreement", f'<p class="wb-dim">{text}</p>')
     lines = []
-    for row in agreement.agreement(wb.store, run_id, marks).itertuples():
+    for row in agreement.agreement(wb.store, run_id).itertuples():
         graded = row.what == "grades"
         same = num(row.correlation, signed=True) if graded else percent(row.same)
         few = ' <span class="wb-dim">few</span>' if row.n < FEW else ""
