@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from store_batches import make_run
 from test_launcher_life import wait_for
-from workbench.runs.queue import Queue, whose_turn
 
 from workbench.__main__ import main
 from workbench.api import Workbench
 from workbench.pages.jobs import Jobs
 from workbench.runs import evaluations
+from workbench.runs.queue import Queue, whose_turn
 from workbench.runs.rundir import LauncherError, UnknownRunError
 from workbench.store.state import write_state
 

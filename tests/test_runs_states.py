@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from store_batches import fill, make_run
 from test_launcher_life import launcher, linked, wait_for
-from workbench.runs.locks import LAUNCHER, LockedError, held
 
 from workbench.api.workbench import Workbench
 from workbench.config.io import load
 from workbench.runs import locks, processes, rundir
+from workbench.runs.locks import LAUNCHER, LockedError, held
 from workbench.runs.rundir import ENDED, LauncherError, read_process
 from workbench.store.reader import Store
 from workbench.store.state import read_state, write_state
@@ -68,7 +68,7 @@ def test_ranks_go_on_when_their_leader_is_killed_and_are_refused_by_name(runs_di
         through_link.resume("both")
     rank.kill()
     wait_for(lambda: through_link.get("both").status == "failed")
-    assert "ended from outside" in through_link.get("both").message
+    assert "ended without a last state" in through_link.get("both").message
 
 
 def test_a_copy_of_a_running_run_has_no_process(runs_dir):

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workbench.runs.locks import LockedError, held
 
 from workbench import Workbench
 from workbench.__main__ import main
 from workbench.config.io import ConfigError, load
 from workbench.pages import sweep_view
 from workbench.runs import rundir, sweep_driver
+from workbench.runs.locks import LockedError, held
 from workbench.runs.rundir import ENDED
 from workbench.runs.sweep_driver import Driver
 from workbench.runs.sweep_plan import (

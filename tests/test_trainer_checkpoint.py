@@ -13,6 +13,7 @@ from safetensors import safe_open
 from tiny_runs import EXAMPLES, Recorder, tiny_trainer
 from transformers import TrainerCallback
 from transformers.trainer_pt_utils import safe_globals
+
 from workbench.runs.checkpoints import (
     damage_of,
     find,
@@ -21,7 +22,6 @@ from workbench.runs.checkpoints import (
     read_trainer,
     step_of,
 )
-
 from workbench.train import checkpoint as checkpoints
 from workbench.train.monitor import RunMonitor
 from workbench.train.rewards import ObjectiveReward

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workbench.formatting import esc, num
+from workbench.formatting import duration, esc, num
 from workbench.plots.figures import objective_colors
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def html_table(head: Sequence[tuple[str, str]], lines: Sequence[str]) -> str:
 
 
 def cells(values: Sequence[str], style: str = RIGHT) -> str:
+    """Cells of one row, of finished markup."""
     return "".join(f'<td style="{style}">{value}</td>' for value in values)
 
 
@@ -83,8 +84,6 @@ def _bar(done: float, of: float) -> str:
 
 def run_html(info: RunInfo) -> str:
     """One run: name, progress, and what there is to say of it now."""
-    from workbench.runs.progress import duration
-
     said = [info.phase if info.status == "running" and info.phase else info.status]
     said.append(f"step {info.step} of {info.steps}")
     if info.status == "running" and info.eta_seconds is not None:
@@ -180,17 +179,17 @@ def group_html(rows: pd.DataFrame) -> str:
         lines.append(
             f'<tr>{cells([str(number)])}<td style="{TEXT}" dir="auto">{esc(row["completion"])}'
             f"{cut}</td>{cells([stack(dict(row['weights']), colors)], LEFT)}"
-            + (_cells([esc(row["action"])], LEFT) if drawn else "")
+            + (cells([esc(row["action"])], LEFT) if drawn else "")
             + cells([num(rewards.get(n)) for n in names])
             + cells([advantage])
-            + (_cells([num(row["judge"])]) if judged else "")
+            + (cells([num(row["judge"])]) if judged else "")
             + "</tr>"
         )
     swatches = " ".join(f'<span style="color:{colors[n]}">■</span> {esc(n)}' for n in names)
     return (
         f'<div><small style="{DIM}">{esc(first["kind"])} · step {int(first["step"])} · '
         f"{esc(first['split'])}</small><br><b>{esc(first['prompt'])}</b><br>"
-        f"<small>{swatches}</small></div>{_table(head, lines)}"
+        f"<small>{swatches}</small></div>{html_table(head, lines)}"
     )
 
 

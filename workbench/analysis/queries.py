@@ -135,7 +135,7 @@ def rollouts(
     where = {
         "split": split, "kind": kind, "step": step, "prompt_id": prompt_id, "group_id": group_id,
     }  # fmt: skip
-    columns = "*" if tokens else "* EXCLUDE (token_ids, token_entropies)"
+    columns = "*" if tokens else "* EXCLUDE (token_ids, prompt_token_ids, token_entropies)"
     order = "run_id, step, split, group_id, sample"
     return select(store, "rollouts", runs, where, order, limit, columns)
 

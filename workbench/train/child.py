@@ -28,6 +28,7 @@ from workbench.runs.checkpoints import FOLDER, newest_whole, step_of
 from workbench.runs.environment import choose_threads, quiet_libraries
 from workbench.runs.notify import post
 from workbench.runs.rundir import read_config, read_identity
+from workbench.store.catalog import ensure_store
 from workbench.store.writer import RunWriter
 from workbench.tasks import load_task
 from workbench.train.writer_protocol import NullWriter
@@ -92,6 +93,8 @@ class Child:
         self.writer.state(
             **processes.identify(os.getpid()), steps=config.steps, attempt=self.writer.attempt
         )
+        if self.main and (problem := ensure_store(self.run_dir.parent)):
+            self.say(problem)
         what = config.offline.method if config.offline else config.scalarizer.name
         self.phase("loading", f"run {self.name}: {config.steps} steps of {what}")
         quiet_libraries(config)

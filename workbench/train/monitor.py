@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,9 @@ class RunMonitor(TrainerCallback):
         sampling = Sampling.of(
             self.config, num_generations=self.config.probe.num_generations, seed=int(seed)
         )
-        batch = self.roller.roll_out(self.probes, sampling, step, "probe")
+        # transformers makes a new state when training begins
+        roller = replace(self.roller, state=self.trainer.state)
+        batch = roller.roll_out(self.probes, sampling, step, "probe")
         if not main:
             return
         numbers = probe_metrics(batch)

@@ -165,7 +165,7 @@ class OfflineChild(Child):
         rendered = bool(runs) and any(
             not isinstance(e.prompt, str) for e in (*session.task.train, *session.task.report)
         )
-        frame, logged = offline_tokens.encode_rows(frame, session.tokenizer, not causal, rendered)
+        frame, logged = offline_tokens.encode_rows(frame, session.rendering, not causal, rendered)
         frame, found = offline_rules.fit(frame, offline.rules, context_length(model), causal)
         findings += found
         as_logged = logged and not any(f.action == "cut" for f in found)
