@@ -13,6 +13,7 @@ import glob
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
         with connect(store_path(root), patience) as con:
             deleted = _begin(con, root, report)
         pace = _Pace()
-        for loaded in _portions(root, _batches(root, run_id, deleted, report), report, pace):
+        portions = _portions(root, _batches(root, run_id, deleted, report), report, pace)
+        for loaded in _read_ahead(portions):
             con = connect(store_path(root), patience)
             started = time.monotonic()
             with con:  # closing it writes what the transaction left in the log
@@ -219,6 +221,15 @@ class _Pace:
         """Whether these segments are worth a transaction."""
         rows, files = sum(len(p.rows) for p in portion), sum(len(p.paths) for p in portion)
         return rows >= PORTION_ROWS * self.share or files >= PORTION_FILES * self.share
+
+
+def _read_ahead(portions: Iterator[list[Loaded]]) -> Iterator[list[Loaded]]:
+    """The same portions; each is read while the one before it is moved."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, portions, None)
+        while (portion := coming.result()) is not None:
+            coming = reader.submit(next, portions, None)
+            yield portion
 
 
 def _portions(

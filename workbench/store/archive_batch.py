@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workbench.store.catalog import OWN_FOLDER, WITH_PROMPTS
-from workbench.store.manifest import is_segment_of
+from workbench.store.manifest import is_segment, segment_folder
 from workbench.store.quarantine import Checked, Damaged, check_rows, check_segments
 from workbench.store.scan import quoted, scan_segments
 from workbench.store.schema import TABLES
@@ -109,9 +109,11 @@ def finish(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> None:
     The names come out of the store file, which may be another's: only a segment is ever deleted.
     """
     moved = con.execute("SELECT tab, run_id, file FROM archive.segments").fetchall()
+    folders = {names: segment_folder(root, *names) for names in {(t, r) for t, r, _ in moved}}
     for table, run, file in moved:
-        if is_segment_of(root, table, run, file):
-            (root / run / "segments" / table / file).unlink(missing_ok=True)
+        folder = folders[table, run]
+        if folder is not None and is_segment(file):
+            (folder / file).unlink(missing_ok=True)
         else:
             report.messages.append(f"no segment, left alone: {run!r} {table!r} {file!r}")
     if moved:
