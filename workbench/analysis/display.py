@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workbench.formatting import esc, num, percent
+from workbench.formatting import duration, esc, num, percent
 from workbench.plots.figures import objective_colors
 
 if TYPE_CHECKING:
@@ -85,8 +85,6 @@ def _bar(done: float, of: float) -> str:
 
 def run_html(info: RunInfo) -> str:
     """One run: name, progress, and what there is to say of it now."""
-    from workbench.runs.progress import duration
-
     said = [info.phase if info.status == "running" and info.phase else info.status]
     said.append(f"step {info.step} of {info.steps}")
     if info.status == "running" and info.eta_seconds is not None:
@@ -149,15 +147,15 @@ def _prose_cell(value: Any) -> str:
 
 
 def stack(weights: Mapping[str, float], colors: Mapping[str, str]) -> str:
-    """A bar split by weight, and in words what leads: colours alone would not be read by all."""
+    """A bar split by the size of weights, and in words what leads, with its sign."""
     known = {name: w for name, w in weights.items() if not math.isnan(w)}
     if not known:
         return num(None)
     parts = "".join(
-        f'<i style="flex:{max(w, 0):.4f};background:{colors[n]}" title="{esc(n)} {num(w)}"></i>'
+        f'<i style="flex:{abs(w):.4f};background:{colors[n]}" title="{esc(n)} {num(w)}"></i>'
         for n, w in known.items()
     )
-    lead = max(known, key=lambda n: known[n])
+    lead = max(known, key=lambda n: abs(known[n]))
     bar = f'<div style="display:flex;width:130px;height:11px">{parts}</div>'
     return f"{bar}<small>{esc(lead)} {num(known[lead])}</small>"
 

@@ -13,25 +13,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from workbench.formatting import NOTHING, esc, num, percent
+from workbench.formatting import NOTHING, duration, esc, num, percent
 from workbench.plots.figures import kind_slot
 
 __all__ = [
     "NOTHING", "act", "ago", "attr", "button", "card", "chip", "duration", "empty", "esc",
     "exports", "go", "legend", "num", "percent", "select", "stack", "table",
 ]  # fmt: skip
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: ``42 s``, ``3:05 min``, ``2:10 h``."""
-    if seconds is None or math.isnan(seconds):
-        return NOTHING
-    whole = int(round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
 
 
 def ago(moment: float | None) -> str:
@@ -108,23 +96,30 @@ def stack(
     """A bar split by weight, one colour per objective.
 
     Args:
-        weights: objective to weight; they need not sum to one.
+        weights: objective to weight; they need not sum to one. A negative one is hatched.
         colors: objective to colour.
         height: in pixels.
         label: what the bar shows, for those who cannot see it.
     """
-    total = sum(w for w in weights.values() if not math.isnan(w)) or 1.0
+    total = sum(abs(w) for w in weights.values() if not math.isnan(w)) or 1.0
     said = ", ".join(f"{name} {num(w)}" for name, w in weights.items())
     parts = "".join(
-        f'<i style="width:{100 * w / total:.2f}%;background:{colors[name]}" '
+        f'<i style="width:{100 * abs(w) / total:.2f}%;background:{_fill(colors[name], w)}" '
         f"{attr('title', f'{name} {num(w)}')}></i>"
         for name, w in weights.items()
-        if w > 0
+        if abs(w) > 0
     )
     return (
         f'<div class="wb-stack" style="height:{height}px" role="img" '
         f"{attr('aria-label', f'{label} {said}'.strip())}>{parts}</div>"
     )
+
+
+def _fill(color: str, weight: float) -> str:
+    """Plain for a positive weight, hatched for a negative one."""
+    if weight >= 0:
+        return color
+    return f"repeating-linear-gradient(45deg,{color} 0 3px,transparent 3px 6px)"
 
 
 def chip(kind: str) -> str:

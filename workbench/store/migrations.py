@@ -38,7 +38,12 @@ def _two_to_three(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _three_to_four(con: duckdb.DuckDBPyConnection) -> None:
-    """Segments carry checksums; native tables are as they were."""
+    """What entered the loss is kept: its tokens, the prompt's, the share of the judge's own score.
+
+    NULL where it is not known. Segments carry checksums from here on.
+    """
+    for column in ("judge_share DOUBLE", "loss_tokens INTEGER", "prompt_token_ids INTEGER[]"):
+        con.execute(f"ALTER TABLE archive.rollouts ADD COLUMN {column}")
 
 
 MIGRATIONS: dict[int, Callable[[duckdb.DuckDBPyConnection], None]] = {

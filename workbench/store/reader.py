@@ -154,7 +154,7 @@ class Store:
     def prompt(self, run_id: str, prompt_id: str, split: str | None = "probe") -> pd.DataFrame:
         """All completions of one prompt across steps, without the token columns."""
         return self._session.frame(
-            """SELECT * EXCLUDE (token_ids, token_entropies) FROM rollouts
+            """SELECT * EXCLUDE (token_ids, prompt_token_ids, token_entropies) FROM rollouts
             WHERE run_id = $1 AND prompt_id = $2 AND ($3 IS NULL OR split = $3)
             ORDER BY step, split, group_id, sample""",
             [run_id, prompt_id, split],
@@ -172,7 +172,7 @@ class Store:
         """Completions of a run in the order they were sampled; ``steps`` is an inclusive range."""
         first, last = steps if steps is not None else (None, None)
         return self._session.frame(
-            """SELECT * EXCLUDE (token_ids, token_entropies) FROM rollouts
+            """SELECT * EXCLUDE (token_ids, prompt_token_ids, token_entropies) FROM rollouts
             WHERE run_id = $1 AND ($2 IS NULL OR split = $2) AND ($3 IS NULL OR step >= $3)
                 AND ($4 IS NULL OR step <= $4) AND ($5 IS NULL OR kind = $5)
             ORDER BY split DESC, step, group_id, sample LIMIT $6""",
