@@ -16,8 +16,8 @@ from typing import Any
 
 NOTHING = "–"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
-"""First characters that make a spreadsheet take a text for a formula. An apostrophe too, so that
-taking one away always gives the text back."""
+"""First characters that make a spreadsheet take a text for a formula; the apostrophe that is put
+in front of them, so that taking one away always gives the text back."""
 
 _HIDDEN = re.compile(
     "["
@@ -85,6 +85,11 @@ def esc(value: Any) -> str:
 def neutral(text: str) -> str:
     """Text as a cell of a CSV file: an apostrophe in front of what would be taken for a formula."""
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def from_cell(cell: str | None) -> str | None:
+    """The text that ``neutral`` was given."""
+    return cell[1:] if cell is not None and cell.startswith("'") else cell
 
 
 def plain(value: Any) -> Any:

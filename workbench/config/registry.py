@@ -81,6 +81,7 @@ SHIPPED: dict[str, dict[str, str]] = {
         "dro": "workbench.train.offline_trainer:PartitionTrainer",
         "kto": "workbench.train.offline_trl:KtoRows",
         "sft": "workbench.train.offline_trl:SftRows",
+        "dpo": "workbench.train.offline_trl:DpoRows",
     },
 }
 """Kind -> name -> ``package.module:attribute``; the order is that of lists and forms."""

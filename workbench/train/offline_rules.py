@@ -182,6 +182,7 @@ _ALONE = {
     "dro": "the value network alone says what to expect",
     "kto": "compared with the mean of all rows",
     "sft": "imitated whatever their reward",
+    "dpo": "they make no pair and are not learned from",
 }
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
@@ -33,7 +34,13 @@ from workbench.core.losses import dro_loss, rpo_loss
 from workbench.runs.checkpoints import read_trainer
 from workbench.train import checkpoint as checkpoints
 from workbench.train.offline_tokens import TokenRows, row_order
-from workbench.train.sequence_logprobs import RowPolicy, hidden_size, make_batch, value_network
+from workbench.train.sequence_logprobs import (
+    RowPolicy,
+    hidden_size,
+    make_batch,
+    value_network,
+    without_dropout,
+)
 from workbench.train.watch_memory import WatchMemory
 from workbench.train.writer_protocol import Publisher
 
@@ -202,6 +209,7 @@ class PartitionTrainer(RowTraining):
         if self.offline.method == "dro":
             network = value_network(hidden_size(model), self.offline.dro.value_hidden)
         arguments = TrainingArguments(**shared_arguments(config, checkpoint_dir.parent))
+        without_dropout(model)
         super().__init__(
             model=RowPolicy(model, network, self.offline.dro.value_trains_policy),
             args=arguments,
@@ -300,14 +308,14 @@ def load_weights(policy: Any, path: Path) -> None:
     transformers' own loading asks the trained module for attributes of a model, which a policy
     beside a value network is not.
     """
-    if hasattr(policy, "load_adapter"):
+    if isinstance(policy, PeftModel):
         policy.load_adapter(str(path), policy.active_adapters[0], is_trainable=True)
         return
     weights: dict[str, torch.Tensor] = {}
     for file in sorted(path.glob("model*.safetensors")):
         weights |= load_file(file)
     missing = policy.load_state_dict(weights, strict=False).missing_keys
-    tied = set(policy.all_tied_weights_keys)  # written once, under the other's name
+    tied = set(policy.all_tied_weights_keys or ())  # written once, under the other's name
     if set(missing) - tied:
         raise ValueError(f"{path}: weights {sorted(set(missing) - tied)} are missing")
     policy.tie_weights()
