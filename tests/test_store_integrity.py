@@ -524,7 +524,7 @@ def test_bring_up_refuses_a_file_of_something_else(tmp_path):
 KILLED_IMPORT = """
 import os, signal, sys
 from workbench.store import imports
-def killed(*_): os.kill(os.getpid(), signal.SIGKILL)
+def killed(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 imports.write_state = killed
 imports.import_path(sys.argv[1], sys.argv[2], "again")
 """

@@ -143,7 +143,7 @@ class Workbench:
         Args:
             source: runs by id or name, a file of (prompt, response, reward) rows, or
                 ``"annotations"`` for everything people voted on.
-            method: ``"rpo"``, ``"dro"``, ``"kto"`` or ``"sft"``.
+            method: ``"rpo"``, ``"dro"``, ``"kto"``, ``"sft"`` or ``"dpo"``.
             sets: overrides ``key=value``, e.g. ``"rpo.tau=2"``, ``"steps=50"``.
             name: name of the new run.
         """
