@@ -70,9 +70,7 @@ TITLES = {
 }
 
 
-def varied_cells(
-    name: str, seeds: Sequence[int], budget: Budget
-) -> dict[tuple[str, float], list]:
+def varied_cells(name: str, seeds: Sequence[int], budget: Budget) -> dict[tuple[str, float], list]:
     """Cells of one setting by (method, value).
 
     Raises:
