@@ -70,7 +70,7 @@ def look_forever(runs_dir: str, run_id: str) -> None:
         store = Store(runs_dir)
         store.runs()
         store.page(run_id, limit=4)
-        store.curves(run_id)
+        store.group(run_id, "train-000000-000")
         time.sleep(0.05)
 
 

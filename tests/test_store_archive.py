@@ -252,11 +252,11 @@ def test_annotations_are_replaced_and_taken_back(tmp_path):
     annotate(tmp_path, RUN, "tag", text="<b>tag</b>")
     annotate(tmp_path, RUN, "rating", annotation_id=vote, score=0.75, rater="ann")
     for _ in range(2):
-        rows = Store(tmp_path).annotations(RUN)
+        rows = Store(tmp_path).sql("FROM annotations ORDER BY time")
         assert rows["type"].tolist() == ["tag", "rating"] and rows.score.tolist()[1] == 0.75
         archive(tmp_path, RUN)
     retract(tmp_path, RUN, vote)
-    assert Store(tmp_path).annotations()["type"].tolist() == ["tag"]
+    assert Store(tmp_path).sql("FROM annotations")["type"].tolist() == ["tag"]
     with pytest.raises(ValueError, match="1.5"):
         annotate(tmp_path, RUN, "rating", score=1.5)
     with pytest.raises(ValueError, match="no run"):
@@ -288,7 +288,7 @@ def test_retention_deletes_and_says_so(tmp_path):
         writer.checkpoint(0, outside, {})
     write_state(run_dir, status="finished")
     report = archive(tmp_path)
-    kept = Store(tmp_path).checkpoints(RUN)
+    kept = Store(tmp_path).sql("FROM checkpoints WHERE NOT removed ORDER BY step")
     assert kept.step.tolist() == [0, 1, 3]
     assert [p.name for p in report.checkpoints_removed] == ["step-000002"]
     assert not (run_dir / "checkpoints" / "step-000002").exists() and outside.exists()

@@ -319,12 +319,8 @@ def test_hostile_text_comes_back_as_it_was(tmp_path):
             assert rows[column].tolist() == expected
         for i, text in enumerate(expected[:-1]):
             if text:
-                assert (
-                    Store(tmp_path)
-                    .search(text, RUN)
-                    .completion.str.contains(text, regex=False, case=False)
-                    .all()
-                )
+                found = Store(tmp_path).page(RUN, GroupFilter(text=text), limit=len(HOSTILE))
+                assert found.total >= 1
                 page = Store(tmp_path).page(RUN, GroupFilter(kind=text))
                 assert page.rows.prompt_id.tolist() in ([expected[i]], [expected[i // 4 * 4]], [])
         assert Store(tmp_path).runs().name[0] == HOSTILE[1]

@@ -135,12 +135,18 @@ def test_one_group_and_one_prompt(store):
     assert group["sample"].tolist() == [0, 1, 2, 3]
     assert group.advantage.tolist() == ADVANTAGE.tolist()
     assert group.token_ids[2].tolist() == list(range(6))
-    assert store.prompt(RUN, "p0").step.tolist() == [1] * 4
-    assert store.prompt(RUN, "p0", None).step.tolist() == [0] * 4 + [1] * 8
 
 
-def test_curves_are_means_by_step_and_objective(store):
-    curves = store.curves(RUN).set_index(["step", "objective"])
+def means(store, *keys):
+    return store.sql(
+        f"""SELECT {", ".join(keys)}, avg(nullif(reward, 'NaN')) AS reward, avg(weight) AS weight
+        FROM rollout_objectives WHERE run_id = ? AND split = 'train' GROUP BY ALL ORDER BY ALL""",
+        [RUN],
+    ).set_index(list(keys))
+
+
+def test_the_long_form_has_a_row_for_every_objective(store):
+    curves = means(store, "step", "objective")
     # rewards by hand: format 0, .25, .5, .75 twice; length 0 and 1; preference is the step
     assert curves.reward.to_dict() == {
         (s, o): {"format": 0.375, "length": 0.5, "preference": float(s)}[o]
@@ -149,31 +155,31 @@ def test_curves_are_means_by_step_and_objective(store):
     }
     # half the rows weigh format 1, half 1/3
     assert curves.weight[0, "format"] == pytest.approx(2 / 3)
-    weights = store.weights(RUN).set_index(["step", "kind", "objective"])
+    weights = means(store, "step", "kind", "objective")
     assert weights.weight[1, "fact", "format"] == 1 and len(weights) == 2 * 2 * 3
 
 
-def test_a_reward_that_does_not_apply_is_left_out_of_means(tmp_path):
+def test_a_reward_that_does_not_apply_is_not_a_number(tmp_path):
     batch = make_batch(0)
     batch.rewards[:, 0] = [1, np.nan, 3, np.nan, np.nan, np.nan, np.nan, np.nan]
     batch.rewards[:, 1] = np.nan
     with RunWriter(make_run(tmp_path)) as writer:
         writer.rollouts(batch)
-    curves = Store(tmp_path).curves(RUN).set_index("objective")
+    curves = means(Store(tmp_path), "objective")
     assert curves.reward["format"] == 2 and np.isnan(curves.reward["length"])
 
 
 def test_the_rest_of_a_run(store):
-    assert store.metrics(RUN).value.tolist() == [0.5, 1.0, 0.5]
-    assert store.metrics(RUN, ["kl"]).value.tolist() == [0.5]
-    assert store.conductor_updates(RUN).policy.tolist() == [{"format": 1.0}]
-    assert store.warnings(RUN).code.tolist() == ["collapse"]
+    assert store.sql("SELECT value FROM metrics ORDER BY step, name").value.tolist() == [
+        0.5,
+        1,
+        0.5,
+    ]
+    assert store.sql("FROM conductor_updates").policy.tolist() == [{"format": 1.0}]
+    assert store.sql("FROM warnings").code.tolist() == ["collapse"]
     assert store.evaluations(RUN).judge.tolist() == [0.5]
-    assert store.steps(RUN) == [0, 1] and store.steps(RUN, "probe") == [1]
-    assert store.extent(RUN).set_index(["split", "kind"]).groups.to_dict() == {
-        ("train", "fact"): 2, ("train", "story"): 2, ("probe", "fact"): 1,
-    }  # fmt: skip
-    assert store.drift(RUN).completions.tolist() == [4] * 4
+    counts = store.sql("SELECT split, sum(completions) AS n FROM prompts GROUP BY ALL ORDER BY ALL")
+    assert counts.n.tolist() == [4, 16]
     assert len(store.rollouts(RUN, split="train", steps=(1, 9), kind="fact", limit=3)) == 3
 
 
@@ -190,17 +196,10 @@ def test_contexts_are_the_newest_attempts_and_never_fill_the_memory(tmp_path, mo
     store = Store(tmp_path)
     assert np.stack(store.contexts(RUN).context).tolist() == np.ones((8, 3)).tolist()
     assert len(store.contexts(RUN, "probe")) == len(store.contexts("nobody")) == 0
-    assert store.query("SELECT count(*) AS n FROM contexts").rows.n[0] == 8
+    assert store.sql("SELECT count(*) AS n FROM contexts").n[0] == 8
     monkeypatch.setattr(cache_module, "MEMORY_BYTES", 10)
     with pytest.raises(StoreError, match="Store.contexts"):
-        store.query("FROM contexts")
-
-
-def test_search_takes_text_as_it_stands(store):
-    assert store.search("BECAUSE").step.tolist().count(0) == 4
-    assert len(store.search("100% of_it", RUN)) == 2
-    assert len(store.search("1__% of_it")) == 0 and len(store.search("x", "nobody")) == 0
-    assert len(store.search("", limit=3, offset=1)) == 3
+        store.sql("FROM contexts")
 
 
 def test_a_query_is_capped_and_says_so(store):

@@ -7,12 +7,8 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-<<<<<<< HEAD
-from typing import Any, NoReturn
-=======
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
->>>>>>> commands
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from workbench.formatting import visible
 from workbench.version import __version__
@@ -111,18 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refused(args.command, error)
 
 
-<<<<<<< HEAD
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
     """What an answer lacks (``StoreWarning``), and every other warning, as one line."""
-    print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
+    print(visible(f"note: {' '.join(str(message).split())}"), file=sys.stderr)
 
 
-def _refused(command: str, error: BaseException, status: int) -> int:
-=======
 def _refused(name: str, error: BaseException) -> int:
     from workbench.commands.base import UsageError
 
->>>>>>> commands
     text = " ".join(str(error).split()) or type(error).__name__
     print(visible(f"workbench {name}: {text}"), file=sys.stderr)
     return 2 if isinstance(error, UsageError) else 1

@@ -8,13 +8,9 @@ its way out.
 from __future__ import annotations
 
 import math
-<<<<<<< HEAD
-from collections.abc import Iterable
-=======
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
->>>>>>> commands
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -142,7 +138,6 @@ def percent(value: float | None) -> str:
     return NOTHING if value is None or math.isnan(value) else f"{100 * value:.0f} %"
 
 
-<<<<<<< HEAD
 def clipped(text: str, width: int = 80) -> str:
     """Text on one line, at most so many characters of it."""
     flat = " ".join(visible(text[: 4 * width]).splitlines())
@@ -154,7 +149,8 @@ def listed(names: Iterable[Any], most: int = 12) -> str:
     known = [repr(clipped(str(name), 40)) for name in names]
     more = f" and {len(known) - most} more" if len(known) > most else ""
     return f"[{', '.join(known[:most])}]{more}"
-=======
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as people say them: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds is None or not math.isfinite(seconds):
@@ -165,4 +161,3 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
->>>>>>> commands

@@ -46,7 +46,7 @@ def archiving(folder: Path, segments: int) -> dict[str, float]:
     run = make_run(root, 0, segments, live=True)
     store = Store(root)
     first = time.perf_counter()
-    store.steps(run)
+    store.sql("SELECT DISTINCT step FROM rollouts WHERE run_id = $run", {"run": run})
     loaded = time.perf_counter() - first
     rng = np.random.default_rng(1)
     batch = make_batch(rng, segments, ROWS)

@@ -17,11 +17,8 @@ from workbench.commands.base import (
     run_argument,
     say,
 )
-<<<<<<< HEAD
-from workbench.store.limits import QUERY_SECONDS, go_on_in_a_child
-=======
 from workbench.formatting import neutral, plain, visible
->>>>>>> commands
+from workbench.store.limits import QUERY_SECONDS, go_on_in_a_child
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +37,6 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _query(args: argparse.Namespace) -> int:
-<<<<<<< HEAD
     if args.limit < 1:
         raise UsageError(f"--limit {args.limit}: at least 1")
     sql = sys.stdin.read() if args.sql == "-" else args.sql
@@ -49,15 +45,6 @@ def _query(args: argparse.Namespace) -> int:
     from workbench.store.reader import Store
 
     answer = Store(args.runs_dir).query(sql, args.limit, alone=args.own_process)
-=======
-    from workbench.store.reader import Store
-
-    if args.limit < 1:
-        raise UsageError(f"--limit {args.limit}: at least 1")
-    answer = Store(args.runs_dir).query(
-        sys.stdin.read() if args.sql == "-" else args.sql, args.limit
-    )
->>>>>>> commands
     if args.json:
         print_json([plain(row) for row in answer.rows.to_dict("records")])
     elif args.csv:
@@ -179,13 +166,8 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
 def _doctor(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
-<<<<<<< HEAD
     health = Workbench(args.runs_dir).doctor(args.mend)
-    print_json(health.as_dict()) if args.json else print(health)
-=======
-    health = Workbench(args.runs_dir).doctor()
     print_json(health.as_dict()) if args.json else emit(health)
->>>>>>> commands
     return 0 if health.healthy else 1
 
 

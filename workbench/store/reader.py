@@ -102,23 +102,6 @@ class Store:
         )
         return [str(k) for k in keys["keys"][0]] if len(keys) else []
 
-    def extent(self, run_id: str) -> pd.DataFrame:
-        """Splits, kinds and steps of a run that have rollouts: what filters can offer."""
-        return self._session.frame(
-            """SELECT split, kind, min(step) AS first_step, max(step) AS last_step,
-                count(DISTINCT group_id) AS groups, count(*) AS completions
-            FROM rollouts WHERE run_id = ? GROUP BY split, kind ORDER BY split DESC, kind""",
-            [run_id],
-        )
-
-    def steps(self, run_id: str, split: str = "train") -> list[int]:
-        """Steps of a run that have rollouts, in order."""
-        found = self._session.frame(
-            "SELECT DISTINCT step FROM rollouts WHERE run_id = ? AND split = ? ORDER BY step",
-            [run_id, split],
-        )
-        return [int(s) for s in found.step]
-
     # -- rollouts -------------------------------------------------------------------------------
 
     def page(
@@ -151,15 +134,6 @@ class Store:
             "FROM rollouts WHERE run_id = ? AND group_id = ? ORDER BY sample", [run_id, group_id]
         )
 
-    def prompt(self, run_id: str, prompt_id: str, split: str | None = "probe") -> pd.DataFrame:
-        """All completions of one prompt across steps, without the token columns."""
-        return self._session.frame(
-            """SELECT * EXCLUDE (token_ids, prompt_token_ids, token_entropies) FROM rollouts
-            WHERE run_id = $1 AND prompt_id = $2 AND ($3 IS NULL OR split = $3)
-            ORDER BY step, split, group_id, sample""",
-            [run_id, prompt_id, split],
-        )
-
     def rollouts(
         self,
         run_id: str,
@@ -179,90 +153,13 @@ class Store:
             [run_id, split, first, last, kind, limit],
         )
 
-    def search(
-        self, text: str, run_id: str | None = None, *, offset: int = 0, limit: int = 50
-    ) -> pd.DataFrame:
-        """Completions that contain ``text`` as it stands, upper and lower case alike."""
-        return self._session.frame(
-            """SELECT run_id, step, split, kind, prompt_id, group_id, sample, completion,
-                advantage, judge
-            FROM rollouts
-            WHERE contains(lower(completion), lower($1)) AND ($2 IS NULL OR run_id = $2)
-            LIMIT $3 OFFSET $4""",
-            [text, run_id, limit, offset],
-        )
-
-    # -- curves ---------------------------------------------------------------------------------
-
-    def curves(self, run_id: str, split: str = "train", by_kind: bool = False) -> pd.DataFrame:
-        """Per step and objective (and kind): means of reward, weight and probability, and counts.
-
-        NaN rewards (objective not applicable) are left out of the means.
-        """
-        kind = "kind, " if by_kind else ""
-        return self._session.frame(
-            f"""SELECT step, {kind}objective,
-                avg(nullif(reward, 'NaN')) AS reward,
-                stddev_samp(nullif(reward, 'NaN')) AS reward_std,
-                avg(nullif(scaled, 'NaN')) AS scaled,
-                avg(weight) AS weight, avg(probability) AS probability,
-                avg(emphasised::DOUBLE) AS emphasised, count(*) AS completions
-            FROM rollout_objectives WHERE run_id = ? AND split = ?
-            GROUP BY step, {kind}objective ORDER BY step, {kind}objective""",
-            [run_id, split],
-        )
-
-    def weights(self, run_id: str, split: str = "train") -> pd.DataFrame:
-        """Mean weight and probability per step, kind and objective."""
-        return self.curves(run_id, split, by_kind=True)[
-            ["step", "kind", "objective", "weight", "probability", "completions"]
-        ]
-
-    def drift(self, run_id: str, split: str = "train") -> pd.DataFrame:
-        """Per step and kind: length, truncation, KL, scalar, judge, and flat groups."""
-        return self._session.frame(
-            """SELECT step, kind, avg(num_tokens) AS num_tokens,
-                avg(truncated::DOUBLE) AS truncated, avg(kl) AS kl, avg(scalar) AS scalar,
-                stddev_samp(scalar) AS scalar_std, avg(judge) AS judge,
-                avg((advantage = 0)::DOUBLE) AS zero_advantage, count(*) AS completions
-            FROM rollouts WHERE run_id = ? AND split = ?
-            GROUP BY step, kind ORDER BY step, kind""",
-            [run_id, split],
-        )
-
-    def metrics(self, run_id: str, names: list[str] | None = None) -> pd.DataFrame:
-        """Metrics of a run, long form, by step."""
-        return self._session.frame(
-            """SELECT step, split, name, value, time FROM metrics
-            WHERE run_id = $1 AND ($2 IS NULL OR name IN (SELECT unnest($2::VARCHAR[])))
-            ORDER BY step, split, name, time""",
-            [run_id, names],
-        )
-
     # -- the rest of a run ----------------------------------------------------------------------
-
-    def conductor_updates(self, run_id: str) -> pd.DataFrame:
-        """Updates of the Conductor, by step."""
-        return self._of_run("conductor_updates", run_id, "step, time")
-
-    def checkpoints(self, run_id: str) -> pd.DataFrame:
-        """Checkpoints that are still on disk, by step."""
-        return self._session.frame(
-            "FROM checkpoints WHERE run_id = ? AND NOT removed ORDER BY step", [run_id]
-        )
 
     def evaluations(self, run_id: str) -> pd.DataFrame:
         """Completions of evaluations, by phase, step and prompt."""
-        return self._of_run("evaluations", run_id, "step, phase, kind, prompt_id, sample")
-
-    def warnings(self, run_id: str) -> pd.DataFrame:
-        """What the diagnostics had to say, by step."""
-        return self._of_run("warnings", run_id, "step, time")
-
-    def annotations(self, run_id: str | None = None) -> pd.DataFrame:
-        """Votes, ratings, tags and notes, oldest first; of all runs when none is named."""
         return self._session.frame(
-            "FROM annotations WHERE $1 IS NULL OR run_id = $1 ORDER BY time", [run_id]
+            "FROM evaluations WHERE run_id = ? ORDER BY step, phase, kind, prompt_id, sample",
+            [run_id],
         )
 
     def contexts(
@@ -270,6 +167,3 @@ class Store:
     ) -> pd.DataFrame:
         """Hidden states of a run: step, group_id, sample, context (D numbers each)."""
         return self._session.contexts(run_id, split, steps)
-
-    def _of_run(self, view: str, run_id: str, order: str) -> pd.DataFrame:
-        return self._session.frame(f"FROM {view} WHERE run_id = ? ORDER BY {order}", [run_id])
