@@ -32,6 +32,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="few methods and seeds: 5 minutes")
     parser.add_argument("--methods", help="comma-separated methods; all when left out")
+    parser.add_argument(
+        "--method",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="a scalarizer of your own beside the others, e.g. mine:MyScalarizer",
+    )
     parser.add_argument("--seeds", type=int, help="how many seeds (default 5; quick 2)")
     parser.add_argument("--steps", type=int, help="policy updates of each cell")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
@@ -54,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """Run what was asked for; returns the exit status."""
     folder = Path(args.runs_dir) / "bench"
     folder.mkdir(parents=True, exist_ok=True)
+    _strangers(args)
     if args.suite == "offline":
         from workbench.bench.offline_study import report as part
     elif args.cost:
@@ -75,6 +83,23 @@ def run(args: argparse.Namespace) -> int:
         print(results["text"])
         _say(f"tables and figures are in {folder}")
     return 1 if results.get("failed") else 0
+
+
+def _strangers(args: argparse.Namespace) -> None:
+    """Scalarizers from outside join the table; with --methods they join those."""
+    if not args.method:
+        return
+    from workbench.bench import methods as known
+    from workbench.config.scalarizers import Custom
+    from workbench.core.scalarizers import build_scalarizer
+
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a module beside the command; children inherit the path
+    keys = [known.stranger(function) for function in args.method]
+    for function in args.method:
+        build_scalarizer(Custom(function), known.OBJECTIVES)  # a bad one fails before any cell
+    if args.methods or args.quick:
+        args.methods = ",".join([args.methods or ",".join(known.QUICK), *keys])
 
 
 def methods(args: argparse.Namespace, folder: Path) -> dict[str, Any]:

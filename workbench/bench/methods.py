@@ -267,6 +267,21 @@ QUICK = ("base", "perplexity", "equal", "saw", "maestro", "anchored", "judge-onl
 """The methods of ``workbench bench --quick``."""
 
 
+def stranger(function: str) -> str:
+    """Add a scalarizer from outside to the table, ``package.module:Class``; its key.
+
+    Raises:
+        ValueError: the text does not name a class in a module.
+    """
+    module, _, attribute = function.partition(":")
+    if not (module and attribute):
+        raise ValueError(f"method: {function!r} is not allowed; it must be package.module:Class")
+    key = f"{module}.{attribute}".lower()
+    settings = {"scalarizer": {"name": "custom", "function": function}}
+    METHODS[key] = Method(attribute, "yours", settings)
+    return key
+
+
 def choose(names: str | None, quick: bool = False) -> dict[str, Method]:
     """The methods that a comma-separated list names; all, or the quick ones, without a list.
 

@@ -6,7 +6,7 @@ list; ``core.scalarizers.SCALARIZERS`` holds the matching mathematics under the 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
@@ -300,8 +300,40 @@ class Conductor:
             )
 
 
+@dataclass(frozen=True, config=STRICT)
+class Custom:
+    """A scalarizer of one's own: any class with the protocol of `core.scalarizer_input`."""
+
+    function: str
+    """`package.module:Class`; built as `Class(objectives, **params)` where the run starts."""
+    name: Literal["custom"] = "custom"
+    """A class of one's own."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the class."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError when the function is not written as package.module:Class."""
+        module, _, attribute = self.function.partition(":")
+        if not (module and attribute):
+            raise ValueError(
+                f"scalarizer.function: {self.function!r} is not allowed; it must be "
+                "package.module:Class"
+            )
+
+
 ScalarizerConfig = (
-    Static | Single | Random | Oracle | Saw | Dvao | Gd2po | Ctwa | SaMrpo | Hypervolume | Conductor
+    Static
+    | Single
+    | Random
+    | Oracle
+    | Saw
+    | Dvao
+    | Gd2po
+    | Ctwa
+    | SaMrpo
+    | Hypervolume
+    | Conductor
+    | Custom
 )
 SCALARIZER_CONFIGS: dict[str, type] = {
     "static": Static,
@@ -315,4 +347,5 @@ SCALARIZER_CONFIGS: dict[str, type] = {
     "sa_mrpo": SaMrpo,
     "hypervolume": Hypervolume,
     "conductor": Conductor,
+    "custom": Custom,
 }

@@ -7,6 +7,7 @@ A new scalarizer is one class with the protocol of ``core.scalarizer_input`` and
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,31 @@ def _conductor(
     return ConductorLearner(config, objectives, hidden_size)
 
 
+def _custom(config: configs.Custom, objectives: tuple[str, ...], *_: Any) -> Scalarizer:
+    module, attribute = config.function.split(":", 1)
+    try:
+        kind = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"scalarizer.function: {config.function!r} cannot be imported: {error}"
+        ) from error
+    try:
+        built = kind(objectives, **config.params)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"scalarizer.function: {config.function!r} cannot be built from the objectives and "
+            f"params {config.params}: {error}"
+        ) from error
+    if not isinstance(built, Scalarizer):
+        wanted = sorted(m for m in vars(Scalarizer) if not m.startswith("_"))
+        lacking = [name for name in (*wanted, "needs_hidden") if not hasattr(built, name)]
+        raise ValueError(
+            f"scalarizer.function: {config.function!r} lacks {', '.join(lacking)}; subclass "
+            "workbench.core.scalarizer_input.Stateless and define choose"
+        )
+    return built
+
+
 SCALARIZERS: dict[str, Factory] = {
     "static": lambda c, names, *_: Static(named_weights(c.weights, names)),
     "single": lambda c, names, *_: Static(named_weights({c.objective: 1.0}, names)),
@@ -191,6 +217,7 @@ SCALARIZERS: dict[str, Factory] = {
     "sa_mrpo": lambda c, names, *_: SAMRPO(named_weights(c.weights, names), c.gamma),
     "hypervolume": lambda c, names, *_: Hypervolume(len(names), c.rate, c.smoothing),
     "conductor": _conductor,
+    "custom": _custom,
 }
 """Every scalarizer by the name of its settings."""
 

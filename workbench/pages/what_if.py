@@ -22,7 +22,7 @@ from workbench.pages.page import View
 from workbench.types import Floats
 
 MOST_CONDUCTORS = 40
-NEED_MORE = ("single", "oracle", "conductor")
+NEED_MORE = ("single", "oracle", "conductor", "custom")
 """Scalarizers that cannot be asked by name alone; ``single`` is offered once per objective."""
 
 

@@ -21,6 +21,9 @@ from workbench.config import RunConfig
 from workbench.config.io import PRESETS, ConfigError, Problem, load, with_name
 from workbench.runs import processes as system
 from workbench.runs import rundir
+from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo, lock
+from workbench.runs.spawn import spawn
+from workbench.runs.stopping import request, stop_phases
 from workbench.runs.validation import (
     check_allowed,
     check_config,
@@ -30,9 +33,6 @@ from workbench.runs.validation import (
     files,
     with_absolute_paths,
 )
-from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo, lock
-from workbench.runs.spawn import spawn
-from workbench.runs.stopping import request, stop_phases
 from workbench.store.annotations import tombstone
 from workbench.store.state import read_state, write_atomically, write_state
 

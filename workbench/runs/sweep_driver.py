@@ -24,8 +24,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from workbench.runs.rundir import ENDED, LauncherError, RunInfo
-from workbench.store.state import write_atomically
 from workbench.runs.sweep_plan import FOLDER, HEADLINE, SweepError, SweepPlan, read_trials
+from workbench.store.state import write_atomically
 
 if TYPE_CHECKING:
     from workbench.api.workbench import Workbench

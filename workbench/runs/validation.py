@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config.credentials import found
+from workbench.config.distribution import problem_of
 from workbench.config.io import ConfigError, Problem, to_dict
 from workbench.config.run import FUNCTION, RunConfig
 from workbench.config.scalarizers import Conductor
-from workbench.config.distribution import problem_of
 from workbench.objectives import OBJECTIVES
 from workbench.runs.rundir import LauncherError, read_config, read_identity
 from workbench.tasks.sources import KINDS, Source, absolute, missing
