@@ -141,9 +141,15 @@ class Ctwa:
 
     name: Literal["ctwa"] = "ctwa"
     """Covariance-targeted weights."""
-    target: NonNegative = 0.1
-    """Covariance that every objective should keep with the score."""
-    rate: Positive = 0.05
+    target: NonNegative = 0.05
+    """Covariance that an objective should keep with the score."""
+    main_target: NonNegative = 0.1
+    """The same for the run's first objective; the authors' is correctness."""
+    gate: Share = 0.95
+    """Where in its declared range an objective's mean is good enough to gain no more weight."""
+    main_gate: Share = 1.0
+    """The same for the first objective."""
+    rate: Positive = 0.02
     """Step of the multiplicative update per policy step."""
     smoothing: Share = 0.9
     """Exponential smoothing of the covariances."""

@@ -213,7 +213,12 @@ SCALARIZERS: dict[str, Factory] = {
     "saw": lambda c, names, *_: SAW(named_weights(c.priorities, names)),
     "dvao": lambda c, names, *_: DVAO(named_weights(c.weights, names)),
     "gd2po": lambda c, names, *_: GD2PO(named_weights(c.weights, names), c.threshold),
-    "ctwa": lambda c, names, *_: CTWA(len(names), c.target, c.rate, c.smoothing),
+    "ctwa": lambda c, names, *_: CTWA(
+        np.array([c.main_target, *[c.target] * (len(names) - 1)]),
+        np.array([c.main_gate, *[c.gate] * (len(names) - 1)]),
+        c.rate,
+        c.smoothing,
+    ),
     "sa_mrpo": lambda c, names, *_: SAMRPO(named_weights(c.weights, names), c.gamma),
     "hypervolume": lambda c, names, *_: Hypervolume(len(names), c.rate, c.smoothing),
     "conductor": _conductor,
