@@ -183,6 +183,9 @@ METHODS: dict[str, Method] = {
     ),
     "maestro-fast": Method("MAESTRO, fast Conductor", "maestro", FAST),
     "kernel": Method("kernel, 1 in 8", "kernel", _kernel(), trusted=True),
+    "kernel-first": Method(
+        "kernel, 1 in 8, 8 in the first step", "kernel", _kernel(first=8), trusted=True
+    ),
     "kernel-no-gate": Method("kernel, 1 in 8, no gate", "kernel", _kernel(gate=False), True),
     "kernel-weights": Method(
         "kernel, 1 in 8, judged groups by weights too", "kernel", _kernel(judge_rows=False), True

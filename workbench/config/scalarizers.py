@@ -201,8 +201,8 @@ class AnchorConfig:
     """Groups judged at once when the run starts; none follow until `fraction` has caught up. Never
     more than `fraction` of the whole run."""
     select: Literal["novel", "random", "uncertain", "disagreement"] = "novel"
-    """Which groups to judge: those least like the judged ones, any, those whose weights are most
-    open, those whose objectives disagree most."""
+    """Which groups to judge: those least like the judged ones, any, those whose weights (under the
+    kernel head: whose scores) are most open, those whose objectives disagree most."""
     caution: Share = 1.0
     """How far groups unlike the judged ones are held back: advantages are multiplied by
     1 - caution / (1 + judged groups like them). Not under `ratings`: nobody can be asked."""
