@@ -130,7 +130,7 @@ class KernelFit:
         A group whose rewards are flat, or which is known already, has nothing to add.
         """
         phi = self.features(contexts)
-        x = _rows(phi, z)  # (B, G, R K)
+        x = row_features(phi, z)  # (B, G, R K)
         lacking = np.maximum(1.0 - (phi**2).sum(axis=1), 0.0) / (PRIOR_RIDGE * self.objectives)
         covariance = x @ self.spread @ np.swapaxes(x, 1, 2)
         covariance = covariance + lacking[:, None, None] * (z @ np.swapaxes(z, 1, 2))
@@ -138,7 +138,7 @@ class KernelFit:
         return np.asarray(0.5 * np.linalg.slogdet(inside)[1])
 
 
-def _rows(phi: Floats, z: Floats) -> Floats:
+def row_features(phi: Floats, z: Floats) -> Floats:
     """X = vec(phi z') / sqrt(K) of every row: (M, R), (M, G, K) to (M, G, R K)."""
     products = phi[:, None, :, None] * z[:, :, None, :]  # (M, G, R, K)
     width = phi.shape[1] * z.shape[2]
@@ -173,7 +173,7 @@ def fit(
     phi = kernel[:, chosen] @ factor.T
     groups, size, k = z.shape
     scale = np.ones(groups) if noise is None else 1.0 / np.sqrt(noise)
-    x = _rows(phi, z) * scale[:, None, None]
+    x = row_features(phi, z) * scale[:, None, None]
     u = scores * scale[:, None]
     flat = x.reshape(groups * size, len(chosen) * k)
     roots, basis = np.linalg.eigh(flat.T @ flat)
