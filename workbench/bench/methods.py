@@ -60,7 +60,7 @@ FAST: dict[str, Any] = {
 }
 """The paper's meta-reward with a fast Conductor, on raw rewards: the preset ``etudes``. Two searches
 on seeds of their own found it 4.6 points above equal weights (seven seeds, 95 % interval about 2.0
-to 7.2); it climbs to the objective with the highest level, so scaling or centring takes it away."""
+to 7.2). It climbs to the objective with the highest level: scaling or centring takes that away."""
 
 PLAIN: dict[str, Any] = {"select": "random", "caution": 0.0}
 """An anchor whose groups are judged at random and of which none is held back."""
