@@ -53,10 +53,6 @@ KNOWN: set[tuple[str, str]] = {
     ("workbench.analysis.page_queries", "workbench.api.workbench"),
     ("workbench.analysis.sweeps", "workbench.api.workbench"),
     ("workbench.analysis.votes", "workbench.api.workbench"),
-    ("workbench.objectives", "workbench.tasks.etudes"),
-    ("workbench.objectives.http", "workbench.runs.processes"),
-    ("workbench.objectives.paid", "workbench.runs.processes"),
-    ("workbench.runs.sweep_driver", "workbench.api.workbench"),
     ("workbench.store.reader", "workbench.analysis.group_list"),
 }
 """Arrows that still break a rule; the list may only become shorter."""
@@ -183,7 +179,7 @@ def test_building_the_app_imports_nothing_heavy(tmp_path):
 
 
 def test_every_command_explains_itself_without_the_heavy_wing():
-    code = "from workbench.__main__ import build_parser; build_parser()"
+    code = "from workbench.__main__ import COMMANDS, build_parser; [*map(build_parser, COMMANDS)]"
     assert loaded(code) == set()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workbench.formatting import esc, num, percent
+from workbench.formatting import duration, esc, num, percent
 from workbench.plots.figures import objective_colors
 
 if TYPE_CHECKING:
@@ -85,8 +85,6 @@ def _bar(done: float, of: float) -> str:
 
 def run_html(info: RunInfo) -> str:
     """One run: name, progress, and what there is to say of it now."""
-    from workbench.runs.progress import duration
-
     said = [info.phase if info.status == "running" and info.phase else info.status]
     said.append(f"step {info.step} of {info.steps}")
     if info.status == "running" and info.eta_seconds is not None:

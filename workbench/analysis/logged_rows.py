@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.core.ragged import segment_z_scores
 from workbench.types import Floats, Ints
 
 
@@ -70,7 +69,6 @@ def rows_from_frame(
     frame: pd.DataFrame,
     objectives: Sequence[str],
     kl_in_reward: bool = False,
-    aggregation: str = "sum_then_normalize",
 ) -> LoggedRows:
     """Rows from a DataFrame of the ``rollouts`` view (``context`` joined where there are any).
 
@@ -82,7 +80,6 @@ def rows_from_frame(
         frame: one row a completion; reward columns hold mappings by objective.
         objectives: names of the K objectives, in order.
         kl_in_reward: find what KL subtracted: the weighted sum less the logged ``scalar``.
-        aggregation: the run's; says what that sum was of, rewards or z-scores.
 
     Raises:
         ValueError: When a column is missing.
@@ -104,11 +101,7 @@ def rows_from_frame(
     penalty = None
     if kl_in_reward:
         scalar = kept["scalar"].to_numpy(np.float64)
-        decoupled = aggregation == "normalize_then_sum"
-        parts = (
-            segment_z_scores(scaled, np.asarray(groups, dtype=np.int64)) if decoupled else scaled
-        )
-        penalty = np.where(np.isnan(parts), 0.0, parts * weights).sum(axis=1) - scalar
+        penalty = np.where(np.isnan(scaled), 0.0, scaled * weights).sum(axis=1) - scalar
     return LoggedRows(
         objectives=names,
         rewards=scaled,

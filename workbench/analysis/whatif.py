@@ -23,12 +23,6 @@ from workbench.types import Floats, Ints
 
 __all__ = ["LoggedRows", "WhatIf", "audit_error", "rows_from_frame", "whatif"]
 
-PER_ROW = ("static", "single", "oracle")
-"""Scalarizers whose weights depend on nothing but the row: one call for all of them."""
-
-PER_GROUP = ("dvao", "gd2po")
-"""Scalarizers that look at one group at a time: one call for each size of group."""
-
 
 @dataclass(frozen=True)
 class WhatIf:
@@ -214,10 +208,11 @@ def _by_scalarizer(
         scene = ScalarizerInput(*parts, num_generations=size, step=step)
         return scene, judge.choose(scene, rng)
 
-    if config.name in PER_ROW:
+    if config.looks_at == "row":  # one call for all of them
         return choose(slice(None), 1, 0)[1].weights, None
     weights, mask, masked = np.empty((n, k)), np.ones(n), False
-    batches = np.zeros(n, np.int64) if config.name in PER_GROUP else rows.batches
+    # one call for each size of group, or one for each step
+    batches = np.zeros(n, np.int64) if config.looks_at == "group" else rows.batches
     for step, (where, size) in enumerate(_batches(rows.groups, batches)):
         scene, choice = choose(where, size, step)
         weights[where] = choice.weights

@@ -58,7 +58,7 @@ FAST: dict[str, Any] = {
         "update_every": 1,
     }
 }
-"""The paper's meta-reward with a fast Conductor, on raw rewards: the preset ``etudes``. Two searches
+"""The paper's meta-reward with a fast Conductor, on raw rewards: preset ``etudes``. Two searches
 on seeds of their own found it 4.6 points above equal weights (seven seeds, 95 % interval about 2.0
 to 7.2). It climbs to the objective with the highest level: scaling or centring takes that away."""
 

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from workbench.commands.base import (
     Command,
     UsageError,
+    emit,
     json_flag,
-    plain,
     print_frame,
     print_json,
     print_table,
     run_argument,
     say,
 )
+from workbench.formatting import neutral, plain, visible
+from workbench.store.limits import QUERY_SECONDS, go_on_in_a_child
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,13 +37,14 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _query(args: argparse.Namespace) -> int:
-    from workbench.api.workbench import Workbench
-
     if args.limit < 1:
         raise UsageError(f"--limit {args.limit}: at least 1")
-    answer = Workbench(args.runs_dir).query(
-        sys.stdin.read() if args.sql == "-" else args.sql, args.limit
-    )
+    sql = sys.stdin.read() if args.sql == "-" else args.sql
+    if args.own_process:
+        go_on_in_a_child(2 * QUERY_SECONDS)
+    from workbench.store.reader import Store
+
+    answer = Store(args.runs_dir).query(sql, args.limit, alone=args.own_process)
     if args.json:
         print_json([plain(row) for row in answer.rows.to_dict("records")])
     elif args.csv:
@@ -55,11 +58,10 @@ def _query(args: argparse.Namespace) -> int:
 
 def _harmless(frame: pd.DataFrame) -> pd.DataFrame:
     """Text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    from workbench.store.export import neutral
-
+    told = visible if sys.stdout.isatty() else str
     texts = frame.select_dtypes(include=["object", "string"]).columns
     return frame.assign(
-        **{c: frame[c].map(lambda v: neutral(v) if isinstance(v, str) else v) for c in texts}
+        **{c: frame[c].map(lambda v: told(neutral(v)) if isinstance(v, str) else v) for c in texts}
     )
 
 
@@ -73,7 +75,7 @@ def _schema(args: argparse.Namespace) -> int:
     from workbench.store.describe import schema_frame, schema_markdown, views_markdown
 
     if args.markdown:
-        print(f"{views_markdown()}\n{schema_markdown()}", end="")
+        emit(f"{views_markdown()}\n{schema_markdown()}", end="")
         return 0
     frame = schema_frame()
     views = list(dict.fromkeys(frame["view"]))
@@ -85,10 +87,10 @@ def _schema(args: argparse.Namespace) -> int:
         print_json(frame.to_dict("records"))
         return 0
     for view, rows in frame.groupby("view", sort=False):
-        print(f"{view}")
+        emit(f"{view}")
         cells = [("  " + r.column, r.type, r.comment) for r in rows.itertuples()]
         print_table(cells, ["  column", "type", "meaning"], width=110)
-        print()
+        emit()
     return 0
 
 
@@ -101,7 +103,7 @@ def _archive(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
     report = Workbench(args.runs_dir).archive(args.run)
-    print_json({"report": report.splitlines()}) if args.json else print(report)
+    print_json({"report": report.splitlines()}) if args.json else emit(report)
     return 0
 
 
@@ -125,12 +127,12 @@ def _export(args: argparse.Namespace) -> int:
     wb = Workbench(args.runs_dir)
     if args.checkpoint is not None:
         folders = [wb.export_model(run, args.checkpoint) for run in args.run]
-        print_json([str(f) for f in folders]) if args.json else print("\n".join(map(str, folders)))
+        print_json([str(f) for f in folders]) if args.json else emit("\n".join(map(str, folders)))
         return 0
     suffix = ".duckdb" if args.format == "duckdb" else f"-{args.format}"
     out = args.out or f"{args.run[0] if len(args.run) == 1 else 'runs'}{suffix}"
     files = wb.export(args.run, out, args.format)
-    print_json([str(f) for f in files]) if args.json else print("\n".join(map(str, files)))
+    print_json([str(f) for f in files]) if args.json else emit("\n".join(map(str, files)))
     return 0
 
 
@@ -148,25 +150,30 @@ def _import(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
     found = Workbench(args.runs_dir).import_(args.path, args.name)
-    print_json(found) if args.json else print("\n".join(found))
+    print_json(found) if args.json else emit("\n".join(found))
     return 0
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mend",
+        action="store_true",
+        help="first clear what killed processes left, and put back what is whole",
+    )
     json_flag(parser)
 
 
 def _doctor(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
-    health = Workbench(args.runs_dir).doctor()
-    print_json(health.as_dict()) if args.json else print(health)
+    health = Workbench(args.runs_dir).doctor(args.mend)
+    print_json(health.as_dict()) if args.json else emit(health)
     return 0 if health.healthy else 1
 
 
-QUERY = Command("ask the store with SQL, while runs write", _query_arguments, _query)
-SCHEMA = Command("list every view and column with its meaning", _schema_arguments, _schema)
-ARCHIVE = Command("move segments into native tables", _archive_arguments, _archive)
-EXPORT = Command("write runs to files of their own", _export_arguments, _export)
-IMPORT = Command("bring in runs from elsewhere", _import_arguments, _import)
-DOCTOR = Command("tell the state of the store in one screen", _doctor_arguments, _doctor)
+QUERY = Command(_query_arguments, _query)
+SCHEMA = Command(_schema_arguments, _schema)
+ARCHIVE = Command(_archive_arguments, _archive)
+EXPORT = Command(_export_arguments, _export)
+IMPORT = Command(_import_arguments, _import)
+DOCTOR = Command(_doctor_arguments, _doctor)

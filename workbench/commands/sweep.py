@@ -7,11 +7,20 @@ import signal
 import sys
 from typing import Any
 
-from workbench.commands.base import Command, UsageError, json_flag, print_frame, print_json, say
+from workbench.commands.base import (
+    Command,
+    UsageError,
+    emit,
+    json_flag,
+    print_frame,
+    print_json,
+    say,
+)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     from workbench.config.io import PRESETS
+    from workbench.runs.sweep_plan import PRUNERS, SAMPLERS
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -45,8 +54,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--early-stop",
         action="store_true",
-        help="end a run whose metric is below the median of the others at the same step",
+        help="end a run whose metric is below the median of the others at the same step: short for "
+        "--pruner median",
     )
+    parser.add_argument(
+        "--sampler", choices=SAMPLERS, help="how --random N draws (default: random)"
+    )
+    parser.add_argument("--pruner", choices=PRUNERS, help="what ends a run early (default: none)")
     parser.add_argument(
         "--metric",
         default="headline",
@@ -80,11 +94,11 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError("name a YAML file or a preset, or a sweep to --continue or --show")
     plan = _plan(wb, args)
     if args.print:
-        print(f"{plan.count} trials, {plan.jobs} at once, of:")
+        emit(f"{plan.count} trials, {plan.jobs} at once, of:")
         for axis in plan.axes:
             ends = f"{axis.low:g}..{axis.high:g}" if axis.is_range else ", ".join(axis.values)
-            print(f"  {axis.key}: {ends}")
-        print(f"  seed: {', '.join(map(str, plan.seeds))}")
+            emit(f"  {axis.key}: {ends}")
+        emit(f"  seed: {', '.join(map(str, plan.seeds))}")
         return 0
     from workbench.runs.sweep_driver import Driver
 
@@ -94,7 +108,7 @@ def _run(args: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda n, _: presses.append(n))
     say(f"sweep {plan.name}: {plan.count} trials, {plan.jobs} at once")
-    Driver(wb, plan, say, lambda: bool(presses)).run()
+    Driver(wb.launcher, plan, say, lambda: bool(presses)).run()
     if presses:
         say(f"stopped; go on with: workbench sweep --continue {plan.name}")
     _report(wb, plan.name, args.json)
@@ -114,7 +128,8 @@ def _plan(wb: Any, args: argparse.Namespace) -> Any:
         args.seeds,
         random=args.random,
         jobs=args.jobs,
-        early_stop=args.early_stop,
+        sampler=args.sampler,
+        pruner=args.pruner or ("median" if args.early_stop else "none"),
         metric=args.metric,
         minimize=args.minimize,
         processes=args.processes,
@@ -130,11 +145,11 @@ def _report(wb: Any, name: str, as_json: bool) -> int:
         print_json({"name": name, "counts": counts}
                    | {k: t.to_dict("records") for k, t in tables.items()})  # fmt: skip
         return 0
-    print(", ".join(f"{n} {status}" for status, n in counts.items()) or "no trials yet")
+    emit(", ".join(f"{n} {status}" for status, n in counts.items()) or "no trials yet")
     if len(found.best):
         print_frame(found.best.rename(columns={"value": found.plan.metric}))
         sys.stdout.flush()
     return 0
 
 
-SWEEP = Command("a grid or a random search over keys and seeds", _arguments, _run)
+SWEEP = Command(_arguments, _run)

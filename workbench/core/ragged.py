@@ -6,6 +6,7 @@ The same mathematics as ``core.advantages``, which needs rows ordered in groups 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench.core.advantages import EPSILON
 from workbench.types import Floats, Ints
@@ -66,16 +67,14 @@ def aggregate_segments(
         Scalars and advantages, each (N,).
     """
     decoupled = aggregation == "normalize_then_sum"
-    parts = segment_z_scores(rewards, groups) if decoupled else rewards
-    missing = np.isnan(parts)
-    scalars = np.where(missing, 0.0, parts * weights).sum(axis=1)
-    scalars[np.isnan(rewards).all(axis=1)] = np.nan
-    if penalty is not None:
-        scalars = scalars - penalty
+    taken = np.zeros(len(rewards)) if penalty is None else penalty
+    unscorable = np.asarray(np.isnan(rewards).all(axis=1))
+    scalars = _weighted(rewards, weights, unscorable) - taken
     factors = np.ones(len(scalars)) if mask is None else mask
     signal, index = scalars, groups
     if decoupled:
-        signal = np.where(factors > 0, scalars * factors, np.nan)
+        z = _weighted(segment_z_scores(rewards, groups), weights, unscorable) - taken
+        signal = np.where(factors > 0, z * factors, np.nan)
         index = batches
     count = int(index.max()) + 1
     mean, std = segment_mean_std(signal, index, count)
@@ -95,3 +94,9 @@ def aggregate_segments(
         scores = np.nan_to_num(segment_z_scores(trusted[:, None], groups)[:, 0], nan=0.0)
         advantages = (1.0 - share) * advantages + share * scores
     return scalars, advantages
+
+
+def _weighted(parts: Floats, weights: Floats, unscorable: NDArray[np.bool_]) -> Floats:
+    """(N,) weighted sums, NaN where no objective applies."""
+    sums: Floats = np.where(np.isnan(parts), 0.0, parts * weights).sum(axis=1)
+    return np.where(unscorable, np.nan, sums)

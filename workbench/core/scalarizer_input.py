@@ -18,7 +18,8 @@ class ScalarizerInput:
     ``rewards`` (N, K) is what will be weighted. ``raw`` (N, K) is after sign and condition but
     before scaling and centring, and ``lower``, ``upper`` (K,) are its declared bounds (infinite
     where none is declared): what batch statistics such as SAW's are about. ``hidden`` (N, D) are
-    the terminal hidden states, None when no scalarizer asked for them.
+    the terminal hidden states, None when no scalarizer asked for them. ``policy_steps`` counts the
+    policy updates that these completions train.
     """
 
     rewards: Floats
@@ -29,6 +30,7 @@ class ScalarizerInput:
     num_generations: int
     step: int
     hidden: Floats | None = None
+    policy_steps: int = 1
 
     @property
     def groups(self) -> int:

@@ -1,7 +1,7 @@
 """Who chooses the weights: the simple scalarizers, SAW, and the one table of all of them.
 
-A new scalarizer is one class with the protocol of ``core.scalarizer_input`` and one line in
-``SCALARIZERS`` (its settings: one dataclass in ``config.scalarizers``).
+A new scalarizer is one file, its settings and a class with the protocol of
+``core.scalarizer_input``, and one line in ``config.registry``; see ``config.scalarizers``.
 """
 
 from __future__ import annotations
@@ -224,11 +224,11 @@ SCALARIZERS: dict[str, Factory] = {
     "conductor": _conductor,
     "custom": _custom,
 }
-"""Every scalarizer by the name of its settings."""
+"""How the scalarizers of the paper and its baselines are built, by the name of their settings."""
 
 
 def build_scalarizer(
-    config: configs.ScalarizerConfig,
+    config: configs.Settings,
     objectives: tuple[str, ...],
     hidden_size: int | None = None,
     num_generations: int = 8,
@@ -251,5 +251,8 @@ def build_scalarizer(
         ValueError: When the configuration does not fit the objectives.
     """
     config.check(objectives)
+    if config.name not in SCALARIZERS:
+        built: Scalarizer = config.build(objectives)
+        return built
     factory = SCALARIZERS[config.name]
     return factory(config, objectives, hidden_size, num_generations, seed, aggregation, planned)

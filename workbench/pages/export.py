@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from workbench.api.workbench import Workbench
+from workbench.formatting import neutral
 from workbench.pages import run_picker
 from workbench.pages.live_cache import recent_runs
 from workbench.pages.page import View
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MAPS = ("rewards", "scaled", "weights", "policy")
 TOKENS = ("token_ids", "token_entropies")
 
@@ -31,11 +31,6 @@ def flat(rows: pd.DataFrame) -> pd.DataFrame:
         for key in dict.fromkeys(k for m in maps for k in m):
             columns[f"{name}.{key}"] = [m.get(key) for m in maps]
     return pd.DataFrame(columns, index=rows.index)
-
-
-def neutral(value: Any) -> Any:
-    """A text that a spreadsheet would run as a formula gets an apostrophe in front."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def as_csv(rows: pd.DataFrame) -> bytes:

@@ -128,7 +128,8 @@ def with_code(text: str) -> str:
 
 UPLOAD = (
     '<div class="wb-control wb-upload"><label for="task-upload">your own prompts</label>'
-    '<input type="file" id="task-upload" data-upload accept=".jsonl,.ndjson,.parquet,.csv">'
+    '<input type="file" id="task-upload" data-upload '
+    'accept=".jsonl,.ndjson,.json,.csv,.tsv,.parquet,.gz,.zst">'
     "<small>JSONL, Parquet or CSV with a <code>prompt</code> column; <code>reference</code> and "
     "<code>kind</code> if there are any. It is kept beside the runs.</small></div>"
 )

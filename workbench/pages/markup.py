@@ -13,25 +13,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from workbench.formatting import NOTHING, esc, num, percent
+from workbench.formatting import NOTHING, duration, esc, num, percent
 from workbench.plots.figures import kind_slot
 
 __all__ = [
     "NOTHING", "act", "ago", "attr", "button", "card", "chip", "duration", "empty", "esc",
     "exports", "go", "legend", "num", "percent", "select", "stack", "table",
 ]  # fmt: skip
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: ``42 s``, ``3:05 min``, ``2:10 h``."""
-    if seconds is None or math.isnan(seconds):
-        return NOTHING
-    whole = int(round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
 
 
 def ago(moment: float | None) -> str:

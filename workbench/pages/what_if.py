@@ -15,15 +15,13 @@ from workbench.analysis.logged_rows import LoggedRows, rows_from_frame
 from workbench.analysis.page_queries import matrix
 from workbench.analysis.whatif import WhatIf, whatif
 from workbench.api.workbench import Workbench
-from workbench.config.scalarizers import SCALARIZER_CONFIGS
+from workbench.config.scalarizers import SCALARIZER_CONFIGS, by_name_alone
 from workbench.pages.live_cache import config_of, recent_runs
 from workbench.pages.markup import attr, button, esc, go, num, percent, select
 from workbench.pages.page import View
 from workbench.types import Floats
 
 MOST_CONDUCTORS = 40
-NEED_MORE = ("single", "oracle", "conductor", "custom")
-"""Scalarizers that cannot be asked by name alone; ``single`` is offered once per objective."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def alternative(
     Without any, every row gets the mean weights of the chosen group: one yardstick for all rows.
     """
     config = config_of(wb, run_id)
-    rows = rows_from_frame(step, names, config.grpo.kl_in_reward, config.aggregation)
+    rows = rows_from_frame(step, names, config.grpo.kl_in_reward)
     how = {"aggregation": config.aggregation, "scale_rewards": config.grpo.scale_rewards}
     mine = (step["prompt_id"] == view.get("prompt")).to_numpy()
     sliders = matrix(step["weights"], names)[mine].mean(axis=0)
@@ -134,7 +132,7 @@ def _config(name: str, names: Sequence[str]):  # noqa: ANN202 - one of Scalarize
         ValueError: no scalarizer has that name, or it needs more than its name.
     """
     kind, _, objective = name.partition(":")
-    allowed = [k for k in SCALARIZER_CONFIGS if k not in NEED_MORE]
+    allowed = by_name_alone()
     if kind == "single" and objective in names:
         return SCALARIZER_CONFIGS["single"](objective=objective)
     if kind not in allowed:
@@ -172,7 +170,7 @@ def panel(
         f'<div class="wb-error" role="alert">{esc(other.problem)}</div>' if other.problem else ""
     )
     options = [("", "or another scalarizer …"), *((f"single:{n}", f"single: {n}") for n in names)]
-    options += [(k, k) for k in SCALARIZER_CONFIGS if k not in NEED_MORE and k != "static"]
+    options += [(k, k) for k in by_name_alone() if k != "static"]
     options += [(f"conductor:{run}", f"Conductor of {run}") for run in others]
     chooser = select("alt", "another scalarizer", options, view.get("alt", ""), wide=True)
     whole = other.result

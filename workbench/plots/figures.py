@@ -4,7 +4,7 @@ Every function is pure and draws no colours but those of the data: one colour pe
 everywhere (``objective_colors``), one per kind (``kind_colors``). Backgrounds are transparent, so a
 page in light or dark fills in text and grid; in a notebook the template does.
 
-``FIGURES`` is the one list; ``figure(name, frame, **options)`` draws by name.
+``FIGURES`` has all by name; ``figure(name, frame, **options)`` draws by name.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from workbench.config.registry import Registry
 from workbench.plots.palette import (
     FAMILIES,
     MARGIN,
@@ -218,15 +219,16 @@ def _padded(values: pd.Series) -> list[float]:
     return [low - room, high + room]
 
 
-FIGURES: dict[str, Callable[..., go.Figure]] = {
-    "curves": curves,
-    "weight_area": weight_area,
-    "weights_by_kind": weights_by_kind,
-    "weight_map": weight_map,
-    "means_with_intervals": means_with_intervals,
-    "pareto": pareto,
-    "parallel": parallel,
-}
+def _figure(name: str, thing: Any) -> Callable[..., go.Figure]:
+    """A figure of other packages is a function. Raises TypeError."""
+    if not callable(thing):
+        raise TypeError("it is no function")
+    return thing  # type: ignore[no-any-return]
+
+
+FIGURES: Mapping[str, Callable[..., go.Figure]] = Registry("figures", _figure)
+"""Every figure of a DataFrame by name; ``config.registry`` lists them. With the attribute
+``of = "run"`` a function draws a run instead: ``(Workbench, run, **options)``."""
 
 
 def figure(name: str, frame: pd.DataFrame, **options: Any) -> go.Figure:

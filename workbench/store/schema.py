@@ -134,8 +134,13 @@ TABLES: dict[str, Table] = {
                 Column("policy", PER_OBJECTIVE, "The Conductor's distribution over objectives"),
                 Column("action", TEXT, "The objective that was sampled for emphasis; NULL: none"),
                 Column("scalar", REAL, "Weighted sum of the rewards, before group statistics"),
-                Column("mask", REAL, "Factor on the row's signal: GD2PO's, an anchor's caution"),
+                Column(
+                    "mask",
+                    REAL,
+                    "Factor on the row's signal: GD2PO's, an anchor's caution; 0: not in the loss",
+                ),
                 Column("judge_share", REAL, "How far the judge's score itself made the advantage"),
+                Column("loss_tokens", INT, "Tokens of the completion that entered the loss"),
                 Column("advantage", REAL, "Exactly what trained the policy"),
                 Column("kl", REAL, "KL to the reference per token, mean of the k3 estimate"),
                 Column(
@@ -143,6 +148,7 @@ TABLES: dict[str, Table] = {
                 ),
                 Column("reference_logp", REAL, "Log-probability under the frozen reference, nats"),
                 JUDGE,
+                Column("prompt_token_ids", TOKEN_INTS, "Token ids that were sampled from"),
                 Column("token_ids", TOKEN_INTS, "Token ids of the completion"),
                 Column("token_entropies", TOKEN_REALS, "Entropy at each token, nats"),
                 TIME,

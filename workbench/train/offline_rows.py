@@ -10,6 +10,7 @@ Nothing here holds a model. A frame has one row per response and these columns:
     origin          run id, or name of the file
     step            policy updates before it was sampled; -1 in a file
     truncated       it hit the length limit, so that no end token follows
+    prompt_token_ids    as sampled from, None where they were not logged
     token_ids       as generated, None in a file
     behaviour_logp  log-probability when sampled, summed, nats; NaN where unknown
     reference_logp  the same under the run's frozen reference
@@ -18,14 +19,13 @@ Nothing here holds a model. A frame has one row per response and these columns:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from workbench.config import RunConfig
 from workbench.config.offline import OfflineConfig, RewardConfig, SourceConfig
-from workbench.train.offline_file import file_rows
+from workbench.tasks.offline_file import file_rows
 from workbench.train.saved_conductor import Guide
 from workbench.train.votes import Sql, people_scores
 from workbench.types import Floats
@@ -39,6 +39,7 @@ COLUMNS = (
     "origin",
     "step",
     "truncated",
+    "prompt_token_ids",
     "token_ids",
     "behaviour_logp",
     "reference_logp",
@@ -64,7 +65,7 @@ def load_rows(
         RowsError: When no row is left or the reward cannot be computed.
     """
     if config.source.path is not None:
-        frame = file_rows(Path(config.source.path), config.source.columns)
+        frame = file_rows(config.source.path, config.source.columns)
     elif config.signal == "votes":
         frame = _run_rows(config, runs, sql, _votes(config, runs, sql))
     else:
@@ -192,7 +193,7 @@ def _rollout_query(names: Sequence[str], config: OfflineConfig) -> str:
     splits = ", ".join(f"'{s}'" for s in config.source.splits)
     return (
         "SELECT split, step, group_id, sample, kind, prompt_id, prompt, completion, truncated, "
-        f"token_ids, behaviour_logp, reference_logp, judge, {', '.join(cells)} "
+        f"prompt_token_ids, token_ids, behaviour_logp, reference_logp, judge, {', '.join(cells)} "
         f"FROM rollouts WHERE run_id = $run AND split IN ({splits}) "
         "AND step BETWEEN $first AND $last "
         "ORDER BY split, step, group_id, sample"
