@@ -8,7 +8,7 @@ from workbench.analysis.whatif import audit_error, whatif
 from workbench.config.io import validate
 from workbench.config.scalarizers import Static
 from workbench.core.alignment import normalize_scores
-from workbench.core.findings import step_metrics
+from workbench.core.diagnostics import step_metrics
 from workbench.store.reader import Store
 from workbench.store.writer import RunWriter
 from workbench.train.weighting import Weighing
