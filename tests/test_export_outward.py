@@ -47,7 +47,7 @@ def wb(tmp_path_factory):
 
 
 def pairs(wb, by):
-    found = preference_pairs(wb, wb.rollouts(["x"]), by)
+    found = preference_pairs(wb.store, wb.rollouts(["x"]), by)
     return [(p["prompt"], p["chosen"], p["rejected"]) for p in found]
 
 

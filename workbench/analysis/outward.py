@@ -18,14 +18,16 @@ import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workbench.analysis.queries import rollouts
 from workbench.formatting import listed, plain
 from workbench.store.errors import StoreError
+from workbench.store.reader import Store
 from workbench.store.schema import PER_OBJECTIVE, TABLES
 
 FORMATS = ("datasets", "dpo", "lm-eval")
@@ -33,23 +35,13 @@ BY = ("advantage", "scalar", "judge", "votes")
 """What tells the best and the worst completion of a group; ``reward:NAME`` does too."""
 
 
-class Rows(Protocol):
-    """Where rows are asked for: a ``Workbench``."""
-
-    def rollouts(self, run: Sequence[str]) -> pd.DataFrame:
-        """Completions of runs."""
-
-    def sql(self, query: str, params: Any = None) -> pd.DataFrame:
-        """Any SELECT."""
-
-
 def write_outward(
-    wb: Rows, run_ids: Sequence[str], target: Path, form: str, by: str = "advantage"
+    store: Store, run_ids: Sequence[str], target: Path, form: str, by: str = "advantage"
 ) -> list[Path]:
     """Write the rollouts of runs to a new folder.
 
     Args:
-        wb: whose runs.
+        store: whose runs.
         run_ids: which.
         target: the folder; must not exist, and appears whole or not at all.
         form: one of ``FORMATS``.
@@ -65,7 +57,7 @@ def write_outward(
     target = target.absolute()
     if target.exists():
         raise StoreError(f"{target} exists; choose another place or remove it")
-    rows = wb.rollouts(run_ids)
+    rows = rollouts(store, run_ids)
     if rows.empty:
         raise StoreError(f"no rollouts in {listed(run_ids)}")
     made = target.with_name(f".{target.name}.{secrets.token_hex(3)}.tmp")
@@ -74,7 +66,7 @@ def write_outward(
         if form == "datasets":
             _datasets(rows, made, run_ids)
         elif form == "dpo":
-            _write_lines(made / "pairs.jsonl", preference_pairs(wb, rows, by))
+            _write_lines(made / "pairs.jsonl", preference_pairs(store, rows, by))
         else:
             _write_lines(made / "samples.jsonl", lm_eval_samples(rows))
         os.replace(made, target)
@@ -163,14 +155,16 @@ _SIZES = (("n<1K", 1000), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1
 # -- preference pairs ------------------------------------------------------------------------------
 
 
-def preference_pairs(wb: Rows, rows: pd.DataFrame, by: str = "advantage") -> list[dict[str, Any]]:
+def preference_pairs(
+    store: Store, rows: pd.DataFrame, by: str = "advantage"
+) -> list[dict[str, Any]]:
     """The best and the worst completion of every group as TRL's DPO rows.
 
     Groups in which all are alike, or all texts the same, give no pair. Truncated completions can be
     the worse one only.
 
     Args:
-        wb: where votes are asked for.
+        store: where votes are asked for.
         rows: rollouts.
         by: ``advantage``, ``scalar``, ``judge``, ``reward:NAME``, or ``votes``: the completion that
             people picked most often is the best, and the one they picked least the worst.
@@ -178,7 +172,7 @@ def preference_pairs(wb: Rows, rows: pd.DataFrame, by: str = "advantage") -> lis
     Raises:
         StoreError: ``by`` is unknown.
     """
-    scores = _scores(wb, rows, by)
+    scores = _scores(store, rows, by)
     known = rows.assign(score=scores)
     known = known[known["score"].notna()]
     pairs = []
@@ -201,7 +195,7 @@ def preference_pairs(wb: Rows, rows: pd.DataFrame, by: str = "advantage") -> lis
     return pairs
 
 
-def _scores(wb: Rows, rows: pd.DataFrame, by: str) -> pd.Series:
+def _scores(store: Store, rows: pd.DataFrame, by: str) -> pd.Series:
     if by.startswith("reward:"):
         name = by.removeprefix("reward:")
         there = sorted({key for rewards in rows["rewards"] for key in rewards})
@@ -212,7 +206,7 @@ def _scores(wb: Rows, rows: pd.DataFrame, by: str) -> pd.Series:
         raise StoreError(f"by: {by!r} unknown; allowed are {', '.join(BY)} and reward:NAME")
     if by != "votes":
         return rows[by].astype(float)
-    votes = wb.sql(
+    votes = store.sql(
         "SELECT run_id, split, step, group_id, sample, count(*) AS votes FROM annotations "
         "WHERE type = 'vote' AND sample IS NOT NULL GROUP BY ALL"
     )

@@ -6,7 +6,6 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from workbench.commands.base import (
@@ -63,24 +62,23 @@ def _query(args: argparse.Namespace) -> int:
 def print_csv(frame: pd.DataFrame) -> None:
     """Every value whole: lists and maps as JSON, numbers to the last digit, nothing as nothing.
 
-    Text that a spreadsheet would take for a formula gets an apostrophe in front.
+    Text that a spreadsheet would take for a formula gets an apostrophe in front; on a terminal,
+    what that would obey is spelled out.
     """
     told = visible if sys.stdout.isatty() else str
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([neutral(str(name)) for name in frame.columns])
+    writer.writerow([told(neutral(str(name))) for name in frame.columns])
     for row in frame.itertuples(index=False, name=None):
-        writer.writerow([_csv_cell(value, told) for value in row])
+        writer.writerow([told(_csv_cell(value)) for value in row])
 
 
-def _csv_cell(value: Any, told: Callable[[str], str]) -> Any:
+def _csv_cell(value: Any) -> str:
     if isinstance(value, float):  # numpy's too
-        return float(value)
-    if isinstance(value, str):
-        return told(neutral(value))
-    known = plain(value)
+        return "" if value != value else repr(float(value))
+    known = neutral(value) if isinstance(value, str) else plain(value)
     if isinstance(known, list | dict):
-        return told(json.dumps(known, ensure_ascii=False))
-    return "" if known is None else known
+        return json.dumps(known, ensure_ascii=False)
+    return "" if known is None else str(known)
 
 
 def _schema_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workbench.analysis.diagnosis import Finding, Group, findings
-from workbench.analysis.page_queries import matrix
+from workbench.analysis.group_report import group_of
+from workbench.analysis.queries import matrix
+from workbench.config import RunConfig
+from workbench.core.findings import Finding
+from workbench.core.group_findings import findings
 from workbench.pages.markup import attr, chip, esc, legend, num, stack
 from workbench.pages.token_text import aligned
 from workbench.types import Floats
@@ -25,29 +28,6 @@ SHORT = {
     "preference": "pref",
 }
 ADVANTAGE_SCALE = 2.0
-
-
-def group_of(rows: pd.DataFrame, names: Sequence[str]) -> Group:
-    """The arrays of one group from its rows."""
-    raw = matrix(rows["rewards"], names)
-    scaled = rows["scaled"].notna().all()
-    has_policy = rows["policy"].notna().all()
-    return Group(
-        objectives=list(names),
-        rewards=matrix(rows["scaled"], names) if scaled else raw,
-        # an objective that does not apply to a row has no part in it
-        weights=np.nan_to_num(matrix(rows["weights"], names)),
-        advantages=rows["advantage"].to_numpy(dtype=float),
-        judge=rows["judge"].to_numpy(dtype=float, na_value=np.nan),
-        truncated=rows["truncated"].fillna(False).to_numpy(dtype=bool),
-        policy=np.nan_to_num(matrix(rows["policy"], names)) if has_policy else None,
-        mask=rows["mask"].to_numpy(dtype=float) if rows["mask"].notna().all() else None,
-        judge_share=(
-            rows["judge_share"].fillna(0.0).to_numpy(dtype=float)
-            if "judge_share" in rows and rows["judge_share"].notna().any()
-            else None
-        ),
-    )
 
 
 def short(name: str) -> str:
@@ -76,19 +56,9 @@ def heat(shown: Floats, step_values: Floats) -> Floats:
     """How strongly to shade each reward: 0 at the step's lowest value, 1 at its highest."""
     if not len(step_values):
         return np.zeros_like(shown)
-    low, high = np.fmin.reduce(step_values), np.fmax.reduce(step_values)  # NaN is left out
-    with np.errstate(invalid="ignore"):  # an infinite reward leaves its objective unshaded
-        spread = np.where(high - low > 1e-12, high - low, 1.0)
-        return np.clip(np.nan_to_num((shown - low) / spread), 0.0, 1.0)
-
-
-def standardised_within(raw: Floats) -> Floats:
-    """(G, K) z-scores within a group; NaN stays and takes no part in mean and deviation."""
-    known = ~np.isnan(raw)
-    count = known.sum(axis=0)
-    mean = np.where(known, raw, 0.0).sum(axis=0) / np.maximum(count, 1)
-    squares = np.where(known, (raw - mean) ** 2, 0.0).sum(axis=0)
-    return np.asarray((raw - mean) / (np.sqrt(squares / np.maximum(count - 1, 1)) + 1e-4))
+    low, high = np.nanmin(step_values, axis=0), np.nanmax(step_values, axis=0)
+    spread = np.where(high - low > 1e-12, high - low, 1.0)
+    return np.clip(np.nan_to_num((shown - low) / spread), 0.0, 1.0)
 
 
 def shaded_text(text: str, parts: Sequence[tuple[str, float]] | None) -> str:
@@ -132,7 +102,7 @@ def note(found: Finding, colors: Mapping[str, str]) -> str:
         name = esc(found.objective)
         text = text.replace(f": {name} ", f": {swatch}<b>{name}</b> ", 1)
     advice = f' <span class="wb-try">{esc(found.advice)}</span>' if found.advice else ""
-    title = f"<b>{esc(found.title)}</b>"
+    title = f"<b>{esc(found.message)}</b>"
     return f'<div class="wb-note {found.level}" role="note">{title} {text}{advice}</div>'
 
 
@@ -142,6 +112,7 @@ def group_table(
     names: Sequence[str],
     colors: Mapping[str, str],
     what_if: Floats | None,
+    config: RunConfig | None,
     standardised: bool,
     parts: Sequence[Sequence[tuple[str, float]] | None] | None = None,
 ) -> str:
@@ -153,16 +124,17 @@ def group_table(
         names: the K objectives.
         colors: their colours.
         what_if: (G,) advantages under other weights, or None.
+        config: the run's; advice that cannot matter under it is left out.
         standardised: show z-scores within the group instead of raw rewards.
         parts: pieces of each text with their entropies, to tint them by; None: leave them plain.
     """
-    group = group_of(rows, names)
+    group = group_of(rows, names, step)
     raw = matrix(rows["rewards"], names)
-    found = findings(group)
+    found = findings(group, config)
     hot = {f.row for f in found if f.row is not None}
     if standardised:
         with np.errstate(invalid="ignore"):
-            shown = standardised_within(raw)
+            shown = (raw - np.nanmean(raw, axis=0)) / (np.nanstd(raw, axis=0, ddof=1) + 1e-4)
         depth = np.clip(np.abs(np.nan_to_num(shown)) / 2, 0, 1)
     else:
         shown = raw
@@ -199,12 +171,11 @@ def group_table(
         )
     mean = group.policy if group.policy is not None else group.weights
     kind = "the Conductor's distribution" if group.policy is not None else "mean weights"
-    tokens = rows["num_tokens"].astype(float).mean()
     bottom = (
         f'<tr class="wb-mean"><td></td><td class="wb-dim">mean of the group · {kind}</td>'
         f"<td>{stack(dict(zip(names, mean.mean(axis=0), strict=True)), colors, 8, 'mean:')}</td>"
         + "".join(f'<td class="wb-num wb-dim">{num(v)}</td>' for v in _means(raw))
-        + f'<td class="wb-dim">{num(tokens)} tokens each</td><td></td>'
+        + f'<td class="wb-dim">{num(rows["num_tokens"].mean())} tokens each</td><td></td>'
         f'<td class="wb-num wb-dim">{num(np.nanmean(group.judge)) if judged else ""}</td></tr>'
     )
     emphasis = ", sampled emphasis" if drawn else ""
@@ -219,15 +190,15 @@ def group_table(
 
 def about(row: Any) -> str:
     """What else was logged of a completion: its length and how probable it was."""
-    said = [] if pd.isna(row.num_tokens) else [f"{int(row.num_tokens)} tokens"]
+    said = [f"{int(row.num_tokens)} tokens"]
     for name, value in (
         ("KL", row.kl),
         ("log-probability when sampled", row.behaviour_logp),
         ("under the reference", row.reference_logp),
     ):
-        if not pd.isna(value):
+        if value is not None and not np.isnan(value):
             said.append(f"{name} {num(value)}")
-    return ", ".join(said) or "nothing else was logged"
+    return ", ".join(said)
 
 
 def _means(values: Floats) -> list[float]:
@@ -244,7 +215,7 @@ def _what_if_cell(what_if: Floats | None, used: Floats, i: int) -> str:
     if what_if is None:
         return f'<td class="wb-num wb-dim">{num(None)}</td>'
     value = float(what_if[i])
-    flips = np.sign(value) * np.sign(used[i]) < 0
+    flips = value * used[i] < 0
     css, mark = ("wb-flip", ' <span title="the sign flips">⇅</span>') if flips else ("", "")
     data = f'data-whatif="{value:.9g}"'
     return f'<td class="wb-num {css}" {data}>{num(value, signed=True)}{mark}</td>'

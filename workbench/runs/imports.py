@@ -61,7 +61,8 @@ def import_path(
     root, path = Path(runs_dir).resolve(), Path(path).expanduser().absolute()
     if not path.exists():
         raise StoreError(f"{path} does not exist")
-    if (path / STORE_FILE).exists() or path.suffix == ".duckdb":
+    is_runs_dir = (path / STORE_FILE).exists() or any(path.glob("*/run.json"))
+    if is_runs_dir or path.suffix == ".duckdb":
         return import_store(root, path)
     if path.is_dir() and all(any(path.glob(f"{view}.*")) for view in ("runs", "rollouts")):
         return add_runs(root, *export_tables(path))
