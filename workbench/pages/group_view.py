@@ -56,9 +56,10 @@ def heat(shown: Floats, step_values: Floats) -> Floats:
     """How strongly to shade each reward: 0 at the step's lowest value, 1 at its highest."""
     if not len(step_values):
         return np.zeros_like(shown)
-    low, high = np.nanmin(step_values, axis=0), np.nanmax(step_values, axis=0)
-    spread = np.where(high - low > 1e-12, high - low, 1.0)
-    return np.clip(np.nan_to_num((shown - low) / spread), 0.0, 1.0)
+    low, high = np.fmin.reduce(step_values), np.fmax.reduce(step_values)  # NaN is left out
+    with np.errstate(invalid="ignore"):  # an infinite reward leaves its objective unshaded
+        spread = np.where(high - low > 1e-12, high - low, 1.0)
+        return np.clip(np.nan_to_num((shown - low) / spread), 0.0, 1.0)
 
 
 def shaded_text(text: str, parts: Sequence[tuple[str, float]] | None) -> str:
@@ -171,11 +172,12 @@ def group_table(
         )
     mean = group.policy if group.policy is not None else group.weights
     kind = "the Conductor's distribution" if group.policy is not None else "mean weights"
+    tokens = rows["num_tokens"].astype(float).mean()
     bottom = (
         f'<tr class="wb-mean"><td></td><td class="wb-dim">mean of the group · {kind}</td>'
         f"<td>{stack(dict(zip(names, mean.mean(axis=0), strict=True)), colors, 8, 'mean:')}</td>"
         + "".join(f'<td class="wb-num wb-dim">{num(v)}</td>' for v in _means(raw))
-        + f'<td class="wb-dim">{num(rows["num_tokens"].mean())} tokens each</td><td></td>'
+        + f'<td class="wb-dim">{num(tokens)} tokens each</td><td></td>'
         f'<td class="wb-num wb-dim">{num(np.nanmean(group.judge)) if judged else ""}</td></tr>'
     )
     emphasis = ", sampled emphasis" if drawn else ""
@@ -190,15 +192,15 @@ def group_table(
 
 def about(row: Any) -> str:
     """What else was logged of a completion: its length and how probable it was."""
-    said = [f"{int(row.num_tokens)} tokens"]
+    said = [] if pd.isna(row.num_tokens) else [f"{int(row.num_tokens)} tokens"]
     for name, value in (
         ("KL", row.kl),
         ("log-probability when sampled", row.behaviour_logp),
         ("under the reference", row.reference_logp),
     ):
-        if value is not None and not np.isnan(value):
+        if not pd.isna(value):
             said.append(f"{name} {num(value)}")
-    return ", ".join(said)
+    return ", ".join(said) or "nothing else was logged"
 
 
 def _means(values: Floats) -> list[float]:

@@ -95,12 +95,13 @@ def _fill(
     if rows is None:
         gone = empty("This prompt is not in this run", "Choose one from the list.")
         return [*values, card("", gone), "", None, "", "", None]
-    others = what_if.alternative(wb, view, run_id, names, step)
+    here = objectives_here(rows, names)
+    others = what_if.alternative(wb, view, run_id, here, step)
     inside = (step["group_id"] == rows["group_id"].iloc[0]).to_numpy()
     shaded = view.get("shade") == "1" and bool(changed & GROUP_KEYS)
     parts = group_view.shades(rows, tokenizer_of(wb, run_id)) if shaded else None
     values.append(
-        _group_card(wb, view, rows, step, steps, names, colors, others.advantages[inside], parts)
+        _group_card(wb, view, rows, step, steps, here, colors, others.advantages[inside], parts)
         if changed & GROUP_KEYS
         else skip
     )
@@ -109,7 +110,7 @@ def _fill(
     else:
         values += [skip, skip]
     conductors = what_if.conductors(wb, names)
-    values.append(what_if.panel(view, names, colors, rows, others, inside, conductors))
+    values.append(what_if.panel(view, here, colors, rows, others, inside, conductors))
     if changed & {"*", "split", "prompt"}:
         points = queries.weight_map(wb.store, run_id, view["split"], MOST_POINTS)
         title = _title("Weight map, all prompts", f"{len(points):,} prompts, last seen")
@@ -117,6 +118,12 @@ def _fill(
     else:
         values += [skip, skip]
     return values
+
+
+def objectives_here(rows: pd.DataFrame, names: list[str]) -> list[str]:
+    """The objectives that this group has rewards of: kinds may have different ones."""
+    keys = {key for rewards in rows["rewards"] for key in rewards}
+    return [name for name in names if name in keys]
 
 
 def shown_rows(wb: Workbench, view: View) -> pd.DataFrame | None:
@@ -129,7 +136,7 @@ def shown_rows(wb: Workbench, view: View) -> pd.DataFrame | None:
     rows, step, _ = _rows(wb, view, run["run_id"])
     if rows is None:
         return None
-    other = what_if.alternative(wb, view, run["run_id"], names, step)
+    other = what_if.alternative(wb, view, run["run_id"], objectives_here(rows, names), step)
     inside = (step["group_id"] == rows["group_id"].iloc[0]).to_numpy()
     return rows.assign(what_if=other.advantages[inside])
 
