@@ -62,6 +62,15 @@ def heat(shown: Floats, step_values: Floats) -> Floats:
         return np.clip(np.nan_to_num((shown - low) / spread), 0.0, 1.0)
 
 
+def standardised_within(raw: Floats) -> Floats:
+    """(G, K) z-scores within a group; NaN stays and takes no part in mean and deviation."""
+    known = ~np.isnan(raw)
+    count = known.sum(axis=0)
+    mean = np.where(known, raw, 0.0).sum(axis=0) / np.maximum(count, 1)
+    squares = np.where(known, (raw - mean) ** 2, 0.0).sum(axis=0)
+    return np.asarray((raw - mean) / (np.sqrt(squares / np.maximum(count - 1, 1)) + 1e-4))
+
+
 def shaded_text(text: str, parts: Sequence[tuple[str, float]] | None) -> str:
     """The completion, each token's text tinted by its entropy; plain where that is not known.
 
@@ -135,7 +144,7 @@ def group_table(
     hot = {f.row for f in found if f.row is not None}
     if standardised:
         with np.errstate(invalid="ignore"):
-            shown = (raw - np.nanmean(raw, axis=0)) / (np.nanstd(raw, axis=0, ddof=1) + 1e-4)
+            shown = standardised_within(raw)
         depth = np.clip(np.abs(np.nan_to_num(shown)) / 2, 0, 1)
     else:
         shown = raw
