@@ -85,3 +85,15 @@ def test_questions_of_a_run_that_says_little(wb):
         group = wb.group(name, wb.prompts(name).prompt_id[0])
         assert isinstance(group._repr_html_(), str)
     assert isinstance(wb.runs(), pd.DataFrame)
+
+
+def test_a_long_text_is_sent_when_it_is_asked_for(wb, app, tmp_path):
+    rows = [BARE | {"prompt": "p" * 50_000, "completion": c * 130_000} for c in "abcd"]
+    path = tmp_path / "long.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wb.import_(path, "long")
+    view = {"tab": "inspect", "run": "long"}
+    shown = str(app.desk.pages["inspect"].show(wb, dict(view), EVERYTHING))
+    assert len(shown) < 150_000 and "126,000 more characters" in shown
+    whole = str(app.desk.pages["inspect"].show(wb, view | {"full": "2"}, EVERYTHING))
+    assert "b" * 130_000 in whole and "a" * 130_000 not in whole

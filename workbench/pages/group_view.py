@@ -13,7 +13,7 @@ from workbench.analysis.queries import matrix
 from workbench.config import RunConfig
 from workbench.core.findings import Finding
 from workbench.core.group_findings import findings
-from workbench.pages.markup import attr, chip, esc, legend, num, stack
+from workbench.pages.markup import attr, button, chip, esc, go, legend, num, stack
 from workbench.pages.token_text import aligned
 from workbench.types import Floats
 
@@ -28,6 +28,8 @@ SHORT = {
     "preference": "pref",
 }
 ADVANTAGE_SCALE = 2.0
+LONG = 4000
+"""Characters of a text that are shown before one asks for the rest."""
 
 
 def short(name: str) -> str:
@@ -125,6 +127,7 @@ def group_table(
     config: RunConfig | None,
     standardised: bool,
     parts: Sequence[Sequence[tuple[str, float]] | None] | None = None,
+    opened: str = "",
 ) -> str:
     """The table of one group, and under it what is wrong.
 
@@ -137,6 +140,7 @@ def group_table(
         config: the run's; advice that cannot matter under it is left out.
         standardised: show z-scores within the group instead of raw rewards.
         parts: pieces of each text with their entropies, to tint them by; None: leave them plain.
+        opened: the number, from 1, of the row whose long text is shown whole.
     """
     group = group_of(rows, names, step)
     raw = matrix(rows["rewards"], names)
@@ -172,7 +176,7 @@ def group_table(
             f'<tr class="{"hot" if i in hot else ""}">'
             f'<td class="wb-num wb-dim" {attr("title", about(row))}>{i + 1}</td>'
             '<td class="wb-mono wb-text" dir="auto">'
-            f"{shaded_text(row.completion, parts[i] if parts else None)}{cut}</td>"
+            f"{_text_cell(row.completion, parts[i] if parts else None, i, opened)}{cut}</td>"
             f"<td>{stack(weights, colors, 14, f'weights of row {i + 1}:')}{action}</td>{cells}"
             f'<td class="wb-advcell" data-advantage="{group.advantages[i]:.9g}">'
             f"{advantage_bar(group.advantages[i])}</td>"
@@ -197,6 +201,15 @@ def group_table(
         f'<th scope="col" class="wb-num">judge</th></tr></thead><tbody>{"".join(lines)}{bottom}'
         f"</tbody></table></div>{''.join(note(f, colors) for f in found[:2])}"
     )
+
+
+def _text_cell(text: str, parts: Sequence[tuple[str, float]] | None, i: int, opened: str) -> str:
+    """A completion; of a long one its beginning and its end, all of it on demand."""
+    if len(text) <= LONG or opened == str(i + 1):
+        return shaded_text(text, parts)
+    rest = len(text) - LONG
+    more = button(f"… {rest:,} more characters …", go(full=str(i + 1)), title="show all of it")
+    return f"{esc(text[: LONG // 2])}{more}{esc(text[-LONG // 2 :])}"
 
 
 def about(row: Any) -> str:
@@ -232,11 +245,17 @@ def _what_if_cell(what_if: Floats | None, used: Floats, i: int) -> str:
     return f'<td class="wb-num {css}" {data}>{num(value, signed=True)}{mark}</td>'
 
 
+def shortened(text: str) -> str:
+    """The beginning and the end of a long text."""
+    rest = len(text) - LONG
+    return text if rest <= 0 else f"{text[: LONG // 2]} … {rest:,} more … {text[-LONG // 2 :]}"
+
+
 def head(row: pd.Series, size: int, names: Sequence[str], colors: Mapping[str, str]) -> str:
     """Kind, prompt, where it comes from, and the colours."""
     return (
         f'<div class="wb-head">{chip(str(row["kind"]))}'
-        f'<span class="q" dir="auto">{esc(row["prompt"])}</span>'
+        f'<span class="q" dir="auto">{esc(shortened(row["prompt"]))}</span>'
         f'<span class="wb-dim">step {int(row["step"])} · {esc(row["split"])} · group of {size} · '
         f"prompt {esc(str(row['prompt_id'])[:12])}</span></div>{legend(names, colors)}"
     )

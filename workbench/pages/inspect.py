@@ -19,7 +19,7 @@ from workbench.plots import figures
 from workbench.types import Floats
 
 LIST_KEYS = prompt_list.FILTER_KEYS | {"*"}
-GROUP_KEYS = frozenset({"*", "prompt", "step", "w", "alt", "std", "shade", "split"})
+GROUP_KEYS = frozenset({"*", "prompt", "step", "w", "alt", "std", "shade", "split", "full"})
 MOST_POINTS = 1500
 PROMPT_KEYS = frozenset({"*", "prompt", "step", "split"})
 
@@ -213,7 +213,7 @@ def _group_card(
     head = group_view.head(rows.iloc[0], len(rows), names, colors)
     table = group_view.group_table(
         rows, step, names, colors, alternative, config_of(wb, str(rows["run_id"].iloc[0])),
-        standardised=view.get("std") == "1", parts=parts,
+        standardised=view.get("std") == "1", parts=parts, opened=view.get("full", ""),
     )  # fmt: skip
     return f'<section class="wb-card"><div class="wb-tools">{tools}</div>{head}{table}</section>'
 

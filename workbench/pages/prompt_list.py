@@ -12,6 +12,9 @@ from workbench.pages.page import View
 
 FILTER_KEYS = frozenset({"q", "kind", "split", "at", "where", "sort", "page"})
 
+LISTED = 400
+"""Characters of a prompt in the list."""
+
 
 SORTS = {
     "newest": ("newest first", "step", True),
@@ -97,7 +100,7 @@ def prompt_rows(
         rows.append(
             f'<button type="button" class="wb-prompt{" sel" if chosen else ""}" '
             f"{go(prompt=str(row.prompt_id), step=str(row.step))}{state}>"
-            f'{chip(str(row.kind))}<span class="pt" dir="auto">{esc(row.prompt)}</span>'
+            f'{chip(str(row.kind))}<span class="pt" dir="auto">{esc(row.prompt[:LISTED])}</span>'
             f"<small>step {int(row.step)}</small>"
             f"{stack(weights, colors, 8, 'mean weights:')}</button>"
         )
