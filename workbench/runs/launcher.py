@@ -15,29 +15,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workbench.config import RunConfig
-from workbench.config.io import PRESETS, ConfigError, Problem, load, with_name
 from workbench.runs import rundir
 from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, LockedError, held
-from workbench.runs.preflight import problems_of
 from workbench.runs.queue import whose_turn
 from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
 from workbench.runs.spawn import Child, spawn
 from workbench.runs.status import DIED, SEE_LOG, Look
 from workbench.runs.stopping import stop_phases
-from workbench.runs.validation import (
-    check_allowed,
-    check_config,
-    check_launch,
-    check_readable,
-    check_runnable,
-    files,
-    with_absolute_paths,
-)
 from workbench.store.state import write_atomically, write_state
 
+if TYPE_CHECKING:
+    from workbench.config import RunConfig
+
+# what a configuration needs is imported where one is read: most commands only look at runs
 ENDING = ("status", "message", "pid", "eta_seconds")
 
 
@@ -100,6 +92,9 @@ class Launcher:
             ConfigError: the configuration is not allowed.
             LauncherError: its name is taken.
         """
+        from workbench.config.io import PRESETS, ConfigError, Problem, load, with_name
+        from workbench.runs.validation import check_launch, with_absolute_paths
+
         if isinstance(config, str | Path) and str(config) not in PRESETS:
             self._check_paths([("config", Path(config).absolute())])
         config = with_absolute_paths(load(config))
@@ -150,6 +145,10 @@ class Launcher:
         Raises:
             ConfigError: naming every such key.
         """
+        from workbench.config.io import ConfigError
+        from workbench.runs.preflight import problems_of
+        from workbench.runs.validation import check_allowed, check_config, files
+
         check_allowed(config, self.allowed_functions)
         self._check_paths(files(config))
         check_config(config)
@@ -158,6 +157,8 @@ class Launcher:
             raise ConfigError(problems)
 
     def _check_paths(self, paths: Iterable[tuple[str, Path]]) -> None:
+        from workbench.runs.validation import check_readable
+
         if self.allowed_paths is not None:
             check_readable(paths, [self.runs_dir, *self.allowed_paths])
 
@@ -168,6 +169,8 @@ class Launcher:
             LauncherError: it has processes, has nothing left to do, or was imported.
             ConfigError: it names code that is not allowed.
         """
+        from workbench.runs.validation import check_runnable
+
         with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
             status = self._at_rest(path, Look()).get("status")
@@ -190,13 +193,15 @@ class Launcher:
 
     def _admit(self) -> None:
         """Start queued runs, oldest first, while there are free slots. Needs the lock."""
+        from workbench.runs.validation import check_runnable
+
         look = Look(self._gone)
         states = {path: look.state(path) for path in rundir.run_dirs(self.runs_dir)}
         for path in whose_turn(states, self.limit):
             try:
                 check_runnable(path, self.allowed_functions)
                 self._spawn(path)
-            except (LauncherError, ConfigError, OSError) as error:
+            except (LauncherError, ValueError, OSError) as error:
                 # the others in the line are not to suffer from it
                 write_state(path, status="failed", message=str(error))
 
@@ -255,6 +260,8 @@ class Launcher:
 
     def rename(self, handle: str, name: str) -> str:
         """Give a run another name; returns its id. Raises ConfigError, LauncherError."""
+        from workbench.config.io import load, with_name
+
         with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
             identity = rundir.read_identity(path)
