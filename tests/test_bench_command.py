@@ -50,8 +50,8 @@ def test_a_small_grid_leaves_rows_tables_and_figures_and_is_not_run_twice(tmp_pa
     ("words", "said"),
     [
         (["--methods", "majic"], "methods: ['majic'] unknown"),
-        (["--sweep", "rho"], "sweep: 'rho' unknown"),
-        (["--sweep", "fraction", "--report"], "none of these 12 cells has finished in "),
+        (["--sensitivity", "rho"], "setting: 'rho' unknown"),
+        (["--sensitivity", "fraction", "--report"], "none of these 12 cells has finished in "),
         (["--report"], "no cell of a benchmark has finished in "),
         (["--jobs", "0", "--methods", "equal", "--tier", "language"], "jobs: 0 is not allowed"),
     ],

@@ -24,6 +24,7 @@ from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
 from workbench.runs.spawn import Child, spawn
 from workbench.runs.status import DIED, SEE_LOG, Look
 from workbench.runs.stopping import stop_phases
+from workbench.store.leftovers import DELETED
 from workbench.store.state import write_atomically, write_state
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ class Launcher:
             return []
         with self._lock(seconds):  # whoever makes or buries a run holds it: these were interrupted
             graves = [
-                rundir.bury(self.runs_dir, path) if path.name.startswith(rundir.DELETED) else path
+                rundir.bury(self.runs_dir, path) if path.name.startswith(DELETED) else path
                 for path in left
                 if path.is_dir()
             ]

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.store.leftovers import DELETED
 from workbench.store.state import read_state, write_atomically, write_state
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 # what writing and reading a configuration needs is imported there: most commands only look at runs
 
-MAKING, DELETED = ".new-", ".deleted-"
-"""Beginnings of the names of directories that are no run yet, or none any more."""
+MAKING = ".new-"
+"""Beginning of the name of a directory that is no run yet; ``DELETED``: of one that was a run."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 LATEST = 2.0**37
 """Seconds since 1970 that a calendar can still show."""
