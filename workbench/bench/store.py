@@ -28,6 +28,7 @@ from workbench.bench.store_baselines import has_trackio, spread, timed, trackio_
 from workbench.bench.synthetic_store import PROMPTS, make_batch, make_run
 from workbench.store.archive import archive
 from workbench.store.catalog import store_path
+from workbench.store.reader import Store
 from workbench.store.writer import RunWriter
 
 ROWS = 64
@@ -116,7 +117,6 @@ def opening(root: Path, repeats: int = 5) -> dict[str, float]:
     return spread(list(opened)) | {"with_runs_ms": float(np.median(listed))}
 
 
-SEARCH = "SELECT * FROM rollouts WHERE contains(lower(completion), $text) LIMIT 50"
 PARTS = ("store", "archiving", "peers")
 
 
@@ -150,14 +150,14 @@ def _measure_store(folder: Path, runs: int, segments: int) -> dict[str, Any]:
             f"making {runs} runs of {STEPS * ROWS:,} rollouts, a live one of {segments:,} segments"
         )
         built.write_text(build(root, runs, segments))
-    live, wb = built.read_text(), Workbench(root)
+    live, store = built.read_text(), Store(root)
     _say("asking")
     middle = "SELECT run_id FROM runs ORDER BY created LIMIT 1 OFFSET $1"
-    old = str(wb.store.sql(middle, [runs // 2]).run_id[0])
+    old = str(store.sql(middle, [runs // 2]).run_id[0])
     first = time.perf_counter()
     queries.facets(store, live)
     loaded = time.perf_counter() - first
-    rollouts = int(wb.sql("SELECT count(*) AS n FROM archive.rollouts").n[0])
+    rollouts = int(store.sql("SELECT count(*) AS n FROM archive.rollouts").n[0])
     return {
         "rollouts": rollouts,
         "runs": runs,

@@ -47,6 +47,7 @@ SHIPPED: dict[str, dict[str, str]] = {
         "sa_mrpo": "workbench.config.scalarizers:SaMrpo",
         "hypervolume": "workbench.config.scalarizers:Hypervolume",
         "conductor": "workbench.config.scalarizers:Conductor",
+        "custom": "workbench.config.scalarizers:Custom",
     },
     "tasks": {
         "etudes": "workbench.tasks:load_etudes",
