@@ -13,6 +13,7 @@ from workbench.api.handle import POLL_SECONDS, Run
 from workbench.api.workbench import Workbench
 from workbench.commands.base import print_json, say
 from workbench.commands.outcome import print_outcome
+from workbench.formatting import visible
 from workbench.runs.progress import line
 from workbench.runs.rundir import ENDED, RunInfo
 
@@ -97,9 +98,10 @@ def _shown() -> Iterator[Callable[[RunInfo], None]]:
             nonlocal phase
             now = (info.phase if info.status == "running" else None) or info.status
             if now != phase:  # one line a phase stays on the screen
-                progress.console.print(f"{info.name}: {now}", markup=False, highlight=False)
+                said = visible(f"{info.name}: {now}")
+                progress.console.print(said, markup=False, highlight=False)
                 phase = now
-            text = line(info).replace("[", r"\[")  # not rich's markup
+            text = visible(line(info)).replace("[", r"\[")  # not rich's markup
             progress.update(task, description=text, completed=info.step, total=info.steps or None)
 
         yield show
