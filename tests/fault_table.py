@@ -1,7 +1,7 @@
 """The table of faults: what a person sees and what is kept, as the tests found it.
 
 ``python tests/fault_table.py`` runs every fault test, prints the table as Markdown and puts it into
-README.md, between its two marks.
+tests/README.md, between its two marks.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def markdown(rows: Iterable[dict[str, str]]) -> str:
 
 
 def main() -> int:
-    """Run the tests, print the table, put it into the README."""
+    """Run the tests, print the table, put it into tests/README.md."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "rows.jsonl"
         target.touch()
@@ -84,7 +84,7 @@ def main() -> int:
     if status.returncode or missing:
         print(f"not shown: {', '.join(missing) or 'nothing'}; the README stays as it is")
         return 1
-    readme = ROOT / "README.md"
+    readme = ROOT / "tests" / "README.md"
     text = readme.read_text("utf-8")
     head, rest = text.split(START)
     readme.write_text(f"{head}{START}\n{table}\n{END}{rest.split(END)[1]}", "utf-8")

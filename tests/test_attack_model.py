@@ -1,4 +1,4 @@
-"""The threat model in the README names a test for each of its lines; the fault table is whole."""
+"""The threat model in tests/README.md names a test for each line; the fault table is whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from fault_table import END, FAULTS, START
 
 TESTS = Path(__file__).parent
-README = (TESTS.parent / "README.md").read_text("utf-8")
+README = (TESTS / "README.md").read_text("utf-8")
 NAMED = re.findall(r"^\| (.+) \| `(test_\w+\.py)::(test_\w+)` \|$", README, re.MULTILINE)
 
 

@@ -267,12 +267,6 @@ def test_every_command_takes_a_runs_directory_and_explains_itself(capsys):
         assert ("--runs-dir" in capsys.readouterr().out) == command.runs_dir
 
 
-def test_every_command_stands_in_the_readme():
-    readme = (ROOT / "README.md").read_text("utf-8")
-    missing = [name for name in COMMANDS if not re.search(rf"workbench {name}\b", readme)]
-    assert missing == []
-
-
 def test_schema_gives_every_column_a_meaning(cli):
     rows = json.loads(cli("schema", "--json").stdout)
     assert {"runs", "rollouts", "rollout_objectives", "annotations"} <= {r["view"] for r in rows}

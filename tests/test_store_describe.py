@@ -1,4 +1,4 @@
-"""What the store says of itself: every column, in the README too, and its state in one screen."""
+"""What the store says of itself: every column, in its README too, and its state in one screen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workbench.store.archive import archive
 from workbench.store.describe import schema_frame, schema_markdown, views_markdown
 from workbench.store.doctor import examine
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+README = Path(__file__).resolve().parents[1] / "workbench" / "store" / "README.md"
 
 
 def test_every_public_column_says_what_it_means():
