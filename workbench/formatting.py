@@ -30,7 +30,7 @@ def esc(value: Any) -> str:
 
 
 def num(value: Any, digits: int = 3, signed: bool = False) -> str:
-    """A number with three significant digits; an en dash where there is none."""
+    """A number with three significant digits, two below 1; an en dash where there is none."""
     if pd.isna(value):
         return NOTHING
     value = float(value)
@@ -38,7 +38,8 @@ def num(value: Any, digits: int = 3, signed: bool = False) -> str:
         return "∞" if value > 0 else "−∞"
     size = abs(value)
     if size == 0 or 1e-3 <= size < 10**digits:
-        places = max(0, digits - 1 - max(0, math.floor(math.log10(size)) if size else 0))
+        power = math.floor(math.log10(size)) if size else 0
+        places = max(0, digits - 1 - max(0, power), digits - 2 - power if power < 0 else 0)
         text = f"{size:.{places}f}"
     elif size >= 10**digits and size < 1e6:
         text = f"{size:,.0f}"

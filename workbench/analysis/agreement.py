@@ -6,10 +6,6 @@ from itertools import combinations
 
 import pandas as pd
 
-from workbench.api.workbench import Workbench
-from workbench.pages.markup import act, button, card, esc, exports, num, percent, table
-
-FEW = 10
 JUDGE = "\x00judge"
 """Key of the judge's column: no rater can be called that."""
 
@@ -87,49 +83,3 @@ def graded_alike(given: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
             value = both[a].rank().corr(both[b].rank())
             rows.append({"who": who, "n": len(both), "correlation": float(value)})
     return pd.DataFrame(rows, columns=["who", "n", "correlation"])
-
-
-def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> str:
-    """What the votes and grades so far say."""
-    votes, given = picks(marks), grades(marks)
-    if not len(votes) and not len(given):
-        text = (
-            "Votes are stored with the run. They can serve as an anchor (anchor.source: ratings) "
-            "and as rewards for the offline trainers."
-        )
-        return card("Agreement", f'<p class="wb-dim">{text}</p>')
-    rollouts = wb.sql(
-        "SELECT group_id, sample, judge, advantage FROM rollouts "
-        "WHERE run_id = $run AND list_contains($groups, group_id)",
-        {"run": run_id, "groups": sorted(set(votes["group_id"]) | set(given["group_id"]))},
-    )
-    lines = []
-    for title, frame in (
-        ("raters with each other", between_raters(votes)),
-        ("picks the judge likes best", with_scores(votes, rollouts, "judge")),
-        ("picks with the largest advantage", with_scores(votes, rollouts, "advantage")),
-    ):
-        for row in frame.itertuples():
-            few = ' <span class="wb-dim">few</span>' if row.n < FEW else ""
-            lines.append(
-                f"<tr><td>{esc(title)}</td><td><b>{esc(row.who)}</b></td>"
-                f'<td class="wb-num">{percent(row.same)}</td>'
-                f'<td class="wb-num">{num(row.n)}{few}</td></tr>'
-            )
-    for row in graded_alike(given, rollouts).itertuples():
-        few = ' <span class="wb-dim">few</span>' if row.n < FEW else ""
-        lines.append(
-            f"<tr><td>grades, as rank correlation</td><td><b>{esc(row.who)}</b></td>"
-            f'<td class="wb-num">{num(row.correlation, signed=True)}</td>'
-            f'<td class="wb-num">{num(row.n)}{few}</td></tr>'
-        )
-    head = [("", ""), ("who", ""), ("same", "wb-num"), ("groups or texts", "wb-num")]
-    body = table(head, lines) if lines else '<p class="wb-dim">No group was judged twice yet.</p>'
-    size = rollouts.groupby("group_id").size().mean()
-    chance = f"by chance a pick is the same in {percent(1 / size)}" if len(votes) else ""
-    said = [f"{len(votes)} votes", f"{len(given)} grades", chance]
-    learn = button(
-        "Learn from them", act("learn", source=f"annotations,{run_id}"),
-        title="on Launch: a run whose rewards are these votes and grades",
-    )  # fmt: skip
-    return card("Agreement", body, f"{' · '.join(filter(None, said))} {learn} {exports()}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.pages.markup import num
+from workbench.formatting import num
 from workbench.types import Floats
 
 FLAT = 1e-6

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import pandas as pd
+
 from workbench.api.workbench import Workbench
 from workbench.pages import log_view, run_actions, run_facts, run_picker, runs_view
+from workbench.pages.gradio_patches import gr
 from workbench.pages.live_cache import LIVE, Feed, recent, recent_runs
-from workbench.pages.markup import card
 from workbench.pages.page import Page, View, chart, heading, html
-from workbench.pages.quick_gradio import gr
 
 FACTS_SECONDS = 10.0
 
@@ -39,6 +40,7 @@ def build(wb: Workbench) -> Page:
         run_actions.ACTIONS,
         partial(live, feed),
         pace,
+        lambda wb, view: (pd.DataFrame(recent_runs(wb)), "runs"),
     )
 
 
@@ -52,11 +54,11 @@ def show(feed: Feed, wb: Workbench, view: View, changed: frozenset[str]) -> list
     """The table, and the chosen run below it."""
     runs = recent_runs(wb)
     if not len(runs):
-        return [card("", run_picker.no_run(wb, view)), "", None, None, None, "", None]
+        return [run_picker.no_run(wb, view), "", None, None, None, "", None]
     run = run_picker.chosen(wb, view)
     listing = runs_view.runs_table(wb, runs, view)
     if run is None:
-        return [listing, card("", run_picker.no_run(wb, view)), None, None, None, "", None]
+        return [listing, run_picker.no_run(wb, view), None, None, None, "", None]
     detail = run_actions.detail(wb, run)
     if not changed & {"*", "run"}:
         return [listing, detail, *[gr.skip()] * 5]

@@ -6,26 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.analysis import page_queries
 from workbench.api.workbench import Workbench
 from workbench.pages import run_facts
 from workbench.pages.live_cache import Curves
-from workbench.pages.markup import (
-    NOTHING,
-    ago,
-    attr,
-    button,
-    card,
-    chip,
-    duration,
-    esc,
-    exports,
-    go,
-    num,
-    table,
-)  # fmt: skip
 from workbench.pages.page import View
+from workbench.pages.render import render
 from workbench.plots import figures
 
 FEW, ROWS = 8, 50
@@ -104,7 +92,7 @@ def health_figure(curves: Curves) -> Any:
     return figure.update_layout(yaxis={"range": [-0.02, 1.05]}, xaxis=width)
 
 
-def runs_table(wb: Workbench, runs: pd.DataFrame, view: View) -> str:
+def runs_table(wb: Workbench, runs: pd.DataFrame, view: View) -> Markup:
     """One line a run; a search narrows them by name, scalarizer, status or tag."""
     tags = run_facts.tags_of(wb)
     wanted = view.get("rq", "").lower()
@@ -116,47 +104,12 @@ def runs_table(wb: Workbench, runs: pd.DataFrame, view: View) -> str:
         ]
         runs = runs[[wanted in text.lower() for text in texts]]
     shown = runs if view.get("all") == "1" else runs.head(ROWS)
-    head = [
-        ("run", ""), ("status", ""), ("progress", ""), ("left", "wb-num"), ("steps/s", "wb-num"),
-        ("judge", "wb-num"), ("scalarizer", ""), ("seed", "wb-num"), ("started", "wb-num"),
-    ]  # fmt: skip
-    lines = [
-        run_line(row, view.get("run") in (row["name"], row["run_id"]), tags.get(row["run_id"], []))
-        for row in shown.to_dict("records")
-    ]
-    tools = exports() + button("New run", go(tab="launch"), "primary")
-    if total > FEW or wanted:
-        tools = (
-            '<label class="wb-field"><span>search runs</span><input type="search" data-param="rq" '
-            f'placeholder="search runs and tags" {attr("data-value", view.get("rq", ""))}></label>'
-            + tools
-        )
-    more = button(f"show all {len(runs)}", go(all="1")) if len(shown) < len(runs) else ""
-    count = f"{len(runs)} of {total} runs" if wanted else f"{total} run{'s' if total > 1 else ''}"
-    return card(count, table(head, lines, "wb-runs") + more, tools)
-
-
-def run_line(row: dict[str, Any], chosen: bool, tags: list[tuple[str, str]]) -> str:
-    """One run of the table."""
-    step, steps = int(row["step"] or 0), int(row["steps"] or 0)
-    share = 100 * step / steps if steps else 0
-    seed = row.get("seed")
-    phase = row.get("phase")
-    doing = " · " + esc(phase) if isinstance(phase, str) and phase else ""
-    left = duration(row["eta_seconds"]) if row["status"] == "running" else NOTHING
-    return (
-        f'<tr class="{"sel" if chosen else ""}" data-step-through {go(run=str(row["name"]))}>'
-        f'<td><button type="button" class="wb-button link" {go(run=str(row["name"]))}>'
-        f"<b>{esc(row['name'])}</b></button> {run_facts.tag_chips(row['run_id'], tags, False)}</td>"
-        f'<td><i class="wb-dot {esc(row["status"])}"></i>{esc(row["status"])}'
-        f'<span class="wb-dim">{doing}</span></td>'
-        '<td class="wb-nowrap"><span class="wb-progress">'
-        f'<u style="width:{share:.0f}%"></u></span>'
-        f'<span class="wb-num">{step}/{steps}</span></td>'
-        f'<td class="wb-num">{left}</td>'
-        f'<td class="wb-num">{num(row["steps_per_second"])}</td>'
-        f'<td class="wb-num">{num(row["headline"])}</td>'
-        f"<td>{chip(str(row.get('scalarizer') or row.get('kind')))}</td>"
-        f'<td class="wb-num">{NOTHING if seed is None else esc(seed)}</td>'
-        f'<td class="wb-num wb-dim">{ago(row["created"])}</td></tr>'
+    return render(
+        "runs.html",
+        view=view,
+        runs=shown.to_dict("records"),
+        tags=tags,
+        found=len(runs),
+        total=total,
+        searchable=total > FEW or bool(wanted),
     )

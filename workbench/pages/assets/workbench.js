@@ -85,6 +85,7 @@
       link.href = URL.createObjectURL(new Blob([bytes])); link.download = file.name; link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     };
+    wb.text = (args) => server.text({ view: wb.view, args });
     wb.upload = async (input) => {                 // in parts, so that no request is large
       const file = input.files[0], size = 1 << 20;
       if (!file) return;
@@ -151,16 +152,50 @@
       if (c !== document.activeElement && c.value !== text) c.value = text;
     }
     document.querySelectorAll("details[data-section], details[data-keep]").forEach(unfold);
+    for (const button of document.querySelectorAll("[data-open]")) {
+      const html = opened.get(place(button.dataset.open));
+      if (html !== undefined) spread(button, textOf(button), html);
+    }
     for (const log of document.querySelectorAll(".wb-log[data-tail]"))
       if (log.scrollTop + log.clientHeight > log.dataset.seen - 40 || !log.dataset.seen) { log.scrollTop = log.scrollHeight; log.dataset.seen = log.scrollHeight; }
   };
   wb.settle = settle;
+
+  // Long texts: folded to a few lines, opened on demand. What a person opened stays open when its
+  // page is drawn anew; a text that was sent in part is fetched whole, as markup that Python escaped.
+  const opened = new Map();                        // what and where -> markup of the whole, "" where all is there
+  const place = (of) => JSON.stringify([of, ...["tab", "run", "prompt", "step", "gsplit", "shade", "special", "q"].map((k) => wb.view[k] ?? "")]);
+  const spread = (button, box, html) => {
+    if (html && box.dataset.whole !== html.length + "") { box.dataset.first ??= box.innerHTML; box.innerHTML = html; box.dataset.whole = html.length; }
+    box.hidden = false; box.classList.add("open"); button.classList.add("open");
+    button.dataset.label ??= button.textContent; button.textContent = "show less";
+  };
+  const fold = (button, box) => {
+    if (box.dataset.first !== undefined) { box.innerHTML = box.dataset.first; delete box.dataset.whole; }
+    if (box.classList.contains("wb-thought")) box.hidden = true;
+    box.classList.remove("open"); button.classList.remove("open");
+    if (button.dataset.label) button.textContent = button.dataset.label;
+  };
+  const textOf = (button) => button.closest("tr, .wb-vote-line, .wb-vote").querySelector(`[data-text="${CSS.escape(button.dataset.open)}"]`);
+  const openText = async (button) => {
+    const of = button.dataset.open, box = textOf(button), key = place(of);
+    if (opened.has(key)) { opened.delete(key); fold(button, box); return; }
+    let html = "";
+    if (box.dataset.part !== undefined || box.classList.contains("wb-thought")) {
+      const answer = await wb.text({ of, group: button.dataset.groupId });
+      if (answer.problem) { wb.toast(answer.problem, true); return; }
+      html = answer.html;
+    }
+    opened.set(key, html); spread(button, box, html);
+  };
 
   document.addEventListener("click", (event) => {
     const fold = event.target.closest("summary")?.parentElement;
     if (fold && foldKey(fold)) folds.set(foldKey(fold), !fold.open);
     const tab = event.target.closest("#wb-tabs [role=tab]");
     if (tab) { wb.go({ tab: tab.textContent.trim().toLowerCase() }); return; }
+    const more = event.target.closest("[data-open]");
+    if (more) { openText(more); return; }
     const copy = event.target.closest("[data-copy]");
     if (copy) { navigator.clipboard?.writeText(copy.dataset.copy || location.href); wb.toast("Copied"); return; }
     const out = event.target.closest("[data-export]");
@@ -249,7 +284,9 @@
   // Charts: figures come as Plotly JSON without colours of their own; the page's theme fills them in.
   const load = () => (plotly ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = document.querySelector("meta[name=wb-plotly]").content;
+    // below the address that the app is served from, which a proxy may have put on a sub-path
+    const root = window.gradio_config?.root ?? location.origin;
+    script.src = root.replace(/\/$/, "") + document.querySelector("meta[name=wb-plotly]").content;
     script.onload = () => resolve(window.Plotly); script.onerror = () => { plotly = null; reject(new Error("plotly.min.js did not load")); };
     document.head.append(script);
   }));
@@ -335,7 +372,7 @@
     update();
   };
   document.addEventListener("DOMContentLoaded", () => {
-    const later = ["launch", "rate"].includes(read().tab) ? 400 : 0;    // fetched while Gradio starts: no chart waits for it
+    const later = ["launch", "rate"].includes(read().tab) ? 400 : 0;    // fetched while Gradio starts, so that no chart waits for it
     setTimeout(() => load().catch((e) => console.error(e)), later);
   });
   document.addEventListener("DOMContentLoaded", () => {   // light and dark are a class on body

@@ -8,23 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.formatting import visible
-from workbench.pages.markup import (
-    act,
-    chip,
-    duration,
-    esc,
-    go,
-    num,
-    percent,
-    stack,
-)  # fmt: skip
+from workbench.formatting import num, percent, visible
+from workbench.pages.render import act, duration, go, macro, or_problem, render
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
     [
         (0.12345, "0.12"),
+        (0.0321, "0.032"),
+        (0.0032, "0.0032"),
+        (0.00996, "0.0100"),
+        (0.999, "1.00"),
         (1.0, "1.00"),
         (12.345, "12.3"),
         (123.45, "123"),
@@ -71,11 +66,11 @@ def test_shares(share, text):
 @given(st.text())
 def test_no_text_can_leave_its_place(text):
     """Whatever a model writes, no character of markup survives, and none that reorders text."""
-    shown = esc(text)
+    shown = render("text.html", text=text)
     assert not set(shown) & set("<>\"'\u202e\u2066\x00\x1b")
     assert "&" not in shown.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "").replace(
-        "&quot;", ""
-    ).replace("&#x27;", "")
+        "&#34;", ""
+    ).replace("&#39;", "")
 
 
 def test_the_browser_spells_out_the_same_characters():
@@ -96,16 +91,27 @@ def test_attributes_cannot_be_broken_out_of(key, value):
 
 
 def test_a_bar_is_as_wide_as_its_weights():
-    bar = stack({"a": 1.0, "b": 3.0}, {"a": "#111111", "b": "#222222"}, label="weights:")
+    bar = macro("stack", {"a": 1.0, "b": 3.0}, {"a": "#111111", "b": "#222222"}, label="weights:")
     assert "width:25.00%;background:#111111" in bar
     assert "width:75.00%;background:#222222" in bar
     assert 'aria-label="weights: a 1.00, b 3.00"' in bar
 
 
 def test_a_bar_leaves_out_what_has_no_weight():
-    assert stack({"a": 0.0, "b": math.nan}, {"a": "#111111", "b": "#222222"}).count("<i") == 0
+    assert (
+        macro("stack", {"a": 0.0, "b": math.nan}, {"a": "#111111", "b": "#222222"}).count("<i") == 0
+    )
 
 
 def test_a_kind_keeps_its_colour():
-    assert chip("story") == chip("story")
-    assert "<b>" not in chip("<b>")
+    assert macro("chip", "story") == macro("chip", "story")
+    assert "<b>" not in macro("chip", "<b>")
+
+
+def test_a_part_that_fails_says_why_and_the_rest_is_shown():
+    def part() -> str:
+        raise ValueError("config.yaml, line 3: <b>")
+
+    shown = or_problem("Settings", part)
+    assert "Settings cannot be shown" in shown and "config.yaml, line 3: &lt;b&gt;" in shown
+    assert or_problem("Settings", lambda: "fine") == "fine"
