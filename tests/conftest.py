@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,18 @@ import pytest
 from browser import App, Watched, chromium, start_app, watch, watched
 from pages_world import make_world
 from playwright.sync_api import Browser, BrowserContext
+
+from workbench.runs import processes
+from workbench.runs.rundir import read_process
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runs directory whose processes are gone when the test ends."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    yield tmp_path / "runs"
+    for path in (tmp_path / "runs").glob("*/process.json"):
+        processes.end_group(read_process(path.parent), path.parent, signal.SIGKILL, 5)
 
 
 @pytest.fixture(scope="session")

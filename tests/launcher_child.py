@@ -2,7 +2,8 @@
 
 well: steps, stops when asked. deaf: ignores stop file and SIGTERM, and has a deaf grandchild.
 polite: ignores the stop file, ends on SIGTERM. ranks: has a child in a session of its own.
-crash: ends without a word. fail: says failed.
+crash: ends without a word. fail: says failed. lingers: ends half a second after its last word.
+odd: fails with half an emoji in its text.
 """
 
 import os
@@ -34,15 +35,22 @@ def main() -> int:
     if mode == "fail":
         write_state(run_dir, status="failed", message="ValueError: objective 'vowels' raised")
         return 1
+    if mode == "odd":
+        text = "ValueError: \ud83d \x1b[31m"
+        print(text, flush=True)
+        write_state(run_dir, status="failed", message=text)
+        return 1
     step = read_state(run_dir)["step"]
     while step < steps:
-        if (run_dir / "stop").exists() and mode == "well":
+        if (run_dir / "stop").exists() and mode in ("well", "lingers"):
             write_state(run_dir, status="stopped", step=step)
+            time.sleep(0.5 * (mode == "lingers"))
             return 0
         step += 1
         write_state(run_dir, status="running", step=step, steps_per_second=50.0, headline=0.5)
         time.sleep(float(os.environ.get("FAKE_STEP", "0.02")))
     write_state(run_dir, status="finished", step=step)
+    time.sleep(0.5 * (mode == "lingers"))
     return 0
 
 

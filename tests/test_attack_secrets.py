@@ -17,6 +17,7 @@ import pytest
 from workbench.api.workbench import Workbench
 from workbench.config.credentials import found, resolve
 from workbench.config.io import ConfigError, load
+from workbench.runs.provenance import recipe
 from workbench.runs.spawn import AUTH, spawn
 from workbench.runs.validation import check_allowed, check_config
 from workbench.store.state import write_state
@@ -59,6 +60,47 @@ def test_a_named_variable_is_allowed_and_read_where_it_is_used(monkeypatch):
     monkeypatch.delenv("HUB")
     with pytest.raises(ValueError, match="the environment has no HUB"):
         resolve("env:HUB")
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        "objectives=[{name: a, function: 'm:f', lower: 0, upper: 1, params: {device: 'env:HOME'}}]",
+        "policy.system_prompt='env:HOME'",
+        "grpo.extra={report_to: 'env:HOME'}",
+    ],
+)
+def test_a_variable_is_read_only_where_a_secret_belongs(sets):
+    with pytest.raises(ConfigError, match="'env:HOME': a variable is read only where a secret"):
+        check_config(load("quick", [sets]))
+
+
+def test_variables_are_on_the_allow_list_where_others_can_come_in():
+    params = "params: {api_key: 'env:JUDGE_KEY'}"
+    objective = f"{{name: a, function: 'm:f', lower: 0, upper: 1, {params}}}"
+    config = load("quick", [f"objectives=[{objective}]"])
+    check_config(config)
+    check_allowed(config, None)
+    check_allowed(config, ["m:*", "env:JUDGE_*"])
+    with pytest.raises(ConfigError, match=r"params.api_key: 'env:JUDGE_KEY' may not be used"):
+        check_allowed(config, ["m:*"])
+
+
+def test_the_recipe_of_a_run_is_text_alone():
+    """Names, versions and values out of a run's files become no line and steer no terminal."""
+    identity = {
+        "versions": {"torch\nrm -rf ~": "1\x1b[2J"},
+        "git": {"commit": "a\rcurl x | sh"},
+        "data_sha256": {"path\nrm": "b"},
+    }
+    config = load("quick", ['policy.system_prompt="it\'s\\e[2J\\nhere"'])
+    made = recipe(identity, config)
+    assert [line[:2] for line in made["lines"][:-1]] == ["# "] * 3
+    assert all(c.isprintable() for line in made["lines"] for c in line)
+    said = subprocess.run(["bash", "-c", f"printf '%s' {made['command'].split('--set ')[-1]}"],
+                          capture_output=True, text=True, check=True).stdout  # fmt: skip
+    (again,) = (s for s in [said] if s.startswith("policy.system_prompt="))
+    assert load("quick", [again]).policy.system_prompt == config.policy.system_prompt
 
 
 def test_presets_and_ordinary_settings_hold_nothing_secret():

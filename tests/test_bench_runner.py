@@ -68,7 +68,7 @@ def test_a_killed_benchmark_leaves_cells_that_are_run_again(tmp_path: Path) -> N
         time.sleep(0.1)
     (orphan,) = _running(tmp_path)
     assert bench.pid is not None
-    with pytest.raises(LauncherError, match="another benchmark is running"):
+    with pytest.raises(LauncherError, match=rf"benchmark in .* is held by process {bench.pid} "):
         run_cells(two_cells(), tmp_path, 1, None, GOOD)
     os.kill(bench.pid, signal.SIGKILL)
     bench.join()

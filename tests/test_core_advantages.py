@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from workbench.core.advantages import aggregate, gdpo_advantages, grpo_advantages
+from workbench.core.advantages import (
+    aggregate,
+    gdpo_advantages,
+    group_z_scores,
+    grpo_advantages,
+)
 from workbench.core.ragged import aggregate_segments
 
 NAN = float("nan")
@@ -114,7 +119,8 @@ def test_mask_under_gdpo_whitens_over_what_is_left():
     mask = np.array([1.0, 0.0, 1.0, 1.0])
     kept = np.array([True, False, True, True])
     scalars, advantages = aggregate(REWARDS, HALF, 2, "normalize_then_sum", mask=mask)
-    left = scalars[kept]
+    np.testing.assert_array_equal(scalars, [0.5, 0.25, 1.0, 0.5])  # rewards, not z-scores
+    left = (group_z_scores(REWARDS, 2) @ [0.5, 0.5])[kept]
     np.testing.assert_allclose(
         advantages[kept], (left - left.mean()) / (left.std(ddof=1) + EPS), rtol=1e-13
     )

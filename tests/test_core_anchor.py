@@ -184,16 +184,6 @@ def test_the_first_groups_never_exceed_the_budget_of_the_run():
 # -- trust ----------------------------------------------------------------------------------------
 
 
-def test_trust_literal():
-    # G = 4: s^2 = 3/16; log odds = log 9 + sum of (0.3 f - 0.045) / s^2
-    assert trust_of([], 4) == pytest.approx(0.9)
-    odds = np.log(9) + (0.3 * (0.1 + 0.3 + 0.5) - 3 * 0.045) * 16 / 3
-    assert trust_of([0.1, 0.3, 0.5], 4) == pytest.approx(1 / (1 + np.exp(-odds)))
-    assert trust_of([0.15] * 30, 4) == pytest.approx(0.9)  # half way between the explanations
-    assert trust_of([0.0] * 12, 8) < 0.07 and trust_of([0.4] * 12, 8) > 0.999
-    assert trust_of([-1.0] * 64, 8) < 1e-9
-
-
 def test_agreement_of_a_random_order_has_the_variance_that_trust_assumes():
     draw = rng(5)
     for size in (4, 8):
@@ -210,14 +200,14 @@ def test_weights_stand_between_equal_and_learned():
     with torch.no_grad():
         conductor.conductor.bias.copy_(torch.tensor([5.0, 0.0, 0.0]))
     scene, _ = make_scene(0)
-    conductor.gains = [-0.9] * EVIDENCE
+    conductor.gains = [np.array([-0.9, 0.2, -0.9, 0.2])] * EVIDENCE
     np.testing.assert_allclose(conductor.choose(scene, rng()).weights, 1 / K)
-    conductor.gains = [0.6] * EVIDENCE
+    conductor.gains = [np.array([0.6, 0.2, 0.6, 0.2])] * EVIDENCE
     learned = conductor.choose(scene, rng())
     np.testing.assert_allclose(learned.weights, learned.policy)
-    conductor.gains = [0.1, 0.0, 0.2]
-    t = trust_of(conductor.gains, G)
-    assert 0.5 < t < 0.9
+    conductor.gains = [np.array([f, 0.2, f, 0.2]) for f in (0.3, 0.2, 0.4)]
+    t = trust_of(np.array(conductor.gains))
+    assert 0.3 < t < 0.9
     np.testing.assert_allclose(
         conductor.choose(scene, rng()).weights, (1 - t) / K + t * learned.policy, rtol=1e-6
     )

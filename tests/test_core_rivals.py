@@ -5,7 +5,7 @@ import pytest
 from scenes import make_scene, rng
 
 from workbench.config import scalarizers as configs
-from workbench.core.advantages import aggregate
+from workbench.core.advantages import aggregate, group_z_scores
 from workbench.core.scalarizers import ScalarizerInput, build_scalarizer
 
 NAMES = ("a", "b", "c")
@@ -18,12 +18,12 @@ def test_dvao_is_grpo_with_another_denominator():
     base = np.array([0.5, 0.3, 0.2])
     dvao = build_scalarizer(configs.Dvao(weights={"a": 5.0, "b": 3.0, "c": 2.0}), NAMES)
     weights = dvao.choose(scene, rng()).weights
-    scalars, _ = aggregate(scene.rewards, weights, 4, "normalize_then_sum")
+    sums = (group_z_scores(scene.rewards, 4) * weights).sum(axis=1)
     for rows in (slice(0, 4), slice(4, 8)):
         r = scene.rewards[rows]
         sigma = r.std(axis=0, ddof=1)
         expected = ((r - r.mean(axis=0)) @ base) / (sigma @ base)
-        np.testing.assert_allclose(scalars[rows], expected, atol=2e-3)  # epsilon 1e-4 on sigma 0.3
+        np.testing.assert_allclose(sums[rows], expected, atol=2e-3)  # epsilon 1e-4 on sigma 0.3
         np.testing.assert_allclose(weights[rows], np.tile(base * sigma / (sigma @ base), (4, 1)))
 
 

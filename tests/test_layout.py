@@ -50,10 +50,6 @@ KNOWN: set[tuple[str, str]] = {
     ("workbench.analysis.page_queries", "workbench.api.workbench"),
     ("workbench.analysis.sweeps", "workbench.api.workbench"),
     ("workbench.analysis.votes", "workbench.api.workbench"),
-    ("workbench.objectives", "workbench.tasks.etudes"),
-    ("workbench.objectives.http", "workbench.runs.processes"),
-    ("workbench.objectives.paid", "workbench.runs.processes"),
-    ("workbench.runs.sweep_driver", "workbench.api.workbench"),
     ("workbench.store.reader", "workbench.analysis.group_list"),
 }
 """Arrows that still break a rule; the list may only become shorter."""

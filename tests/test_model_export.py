@@ -28,7 +28,7 @@ def wb(tmp_path) -> Workbench:
 
 def test_the_best_checkpoint_is_the_one_exported(wb):
     folder = wb.export_model("maestro")
-    assert folder == wb.runs_dir / "exports" / "maestro-step-2"
+    assert folder == wb.runs_dir / "exports" / f"{wb.resolve('maestro')}-step-2"
     assert sorted(p.name for p in folder.iterdir()) == sorted([*FILES, "README.md"])
     assert (folder / "model.safetensors").read_text() == "model.safetensors of 2"
 
@@ -47,6 +47,20 @@ def test_a_second_export_replaces_the_first(wb):
     assert wb.export_model("maestro", 4) == folder
     assert not (folder / "stale").exists()
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_run_that_takes_the_name_of_another_does_not_take_its_exports(wb):
+    first = wb.export_model("maestro", 4)
+    run = wb.rename("maestro", "old")
+    wb.rename("equal", "maestro")
+    other = wb.launcher.path("maestro") / "checkpoints" / "step-000004"
+    other.mkdir(parents=True)
+    (other / "model.safetensors").write_text("of the other")
+    with RunWriter(other.parent.parent) as writer:
+        writer.checkpoint(4, other, {"score": 1.0})
+    second = wb.export_model("maestro", 4)
+    assert second != first == wb.runs_dir / "exports" / f"{run}-step-4"
+    assert (first / "model.safetensors").read_text() == "model.safetensors of 4"
 
 
 @pytest.mark.parametrize("wanted", ["3", "../4", "-1", "first"])

@@ -12,6 +12,7 @@ import pytest
 from stub_server import stub_server
 
 from workbench.config import ObjectiveConfig, TaskConfig
+from workbench.config.environment import MARK
 from workbench.config.io import ConfigError, load
 from workbench.config.judge import LlmConfig
 from workbench.objectives import http, resolve
@@ -124,7 +125,7 @@ def test_a_key_is_sent_and_said_nowhere(monkeypatch: Any, capsys: Any) -> None:
 
 def test_a_run_that_is_to_stop_does_not_wait(monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.undo()  # real pauses
-    monkeypatch.setenv(http.MARK, str(tmp_path))
+    monkeypatch.setenv(MARK, str(tmp_path))
     with stub_server(lengths, plan=[500] * 99) as stub:
         threading.Timer(0.3, (tmp_path / "stop").touch).start()
         began = time.monotonic()

@@ -13,8 +13,8 @@ from workbench.config.offline import OfflineConfig, RewardConfig, SourceConfig
 from workbench.store.annotations import annotate
 from workbench.store.reader import Store
 from workbench.store.writer import RunWriter
+from workbench.tasks.offline_file import file_rows
 from workbench.train import offline_rows as rows
-from workbench.train.offline_file import file_rows
 from workbench.train.saved_conductor import Guide
 from workbench.types import RolloutBatch
 

@@ -58,7 +58,7 @@ def test_a_sweep_is_started_around_the_form(wb: Workbench, monkeypatch: Any) -> 
     told = launch.sweep(wb, view, {"values": values})
     assert told == "Started sweep mine: 10 runs, 2 at once" and view == {"tab": "runs"}
     plan = wb.sweep("mine").plan
-    assert (plan.seeds, plan.random, plan.early_stop) == ((3, 4), 5, True)
+    assert (plan.seeds, plan.random, plan.pruner) == ((3, 4), 5, "median")
     config = plan.config({"scalarizer.emphasis": "0.3", "grpo.beta": 0.05}, 3, 0)
     assert (config.steps, config.scalarizer.emphasis, config.name) == (7, 0.3, "mine-000")
     assert commands[0][-4:-2] == ["--continue", "mine"]

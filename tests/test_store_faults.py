@@ -22,7 +22,7 @@ from workbench.store.archive import archive
 from workbench.store.catalog import store_path
 from workbench.store.doctor import examine
 from workbench.store.encode import encode_rollouts
-from workbench.store.errors import StoreError, StoreVersionError
+from workbench.store.errors import StoreError, StoreVersionError, StoreWarning
 from workbench.store.quarantine import quarantined
 from workbench.store.reader import Store
 from workbench.store.segments import write_segment
@@ -43,6 +43,8 @@ def steps_seen(runs_dir):
     assert set(rows.n) <= {8}
     return rows.step.tolist()
 
+
+pytestmark = pytest.mark.filterwarnings("ignore::workbench.store.errors.StoreWarning")
 
 DAMAGE = {
     "empty": lambda data: b"",
@@ -139,9 +141,10 @@ def test_half_written_segments_of_a_killed_writer_are_never_seen(tmp_path):
     (whole, *_) = publish_steps(run_dir, range(1))
     left = whole.with_name(f".{whole.name}.ab12.tmp")
     left.write_bytes(whole.read_bytes()[:100])
-    os.utime(left, (0, 0))
     assert steps_seen(tmp_path) == [0]
-    assert any("unfinished" in p for p in examine(tmp_path).problems)
+    assert any(str(left) in p and "never finished" in p for p in examine(tmp_path).problems)
+    mended = examine(tmp_path, mend=True)
+    assert mended.healthy and not left.exists() and whole.exists()
 
 
 def _train_on_a_small_disk(run_dir, result):
@@ -213,14 +216,17 @@ def test_rows_that_could_never_be_written_are_counted(tmp_path, monkeypatch):
     assert any("8 rows could not be written" in p for p in writer.problems)
 
 
-def test_a_damaged_segment_that_cannot_be_moved_is_named(tmp_path):
+def test_a_damaged_segment_that_cannot_be_moved_is_left_out_and_named(tmp_path):
     run_dir = make_run(tmp_path)
     files = publish_steps(run_dir, range(2))
     files[0].write_bytes(b"")
     (run_dir / "quarantine").write_text("")
-    store = Store(tmp_path)
-    with pytest.raises(StoreError, match=f"{files[0].name} is damaged.*cannot be moved"):
-        store.sql("FROM rollouts")
+    with pytest.warns(StoreWarning, match=f"{files[0].name} is damaged .*cannot be moved"):
+        assert steps_seen(tmp_path) == [1]
+    assert steps_seen(tmp_path) == [1] and files[0].exists()
+    assert len(Store(tmp_path).notices) == 1
+    report = archive(tmp_path, RUN)
+    assert report.rows == 8 and files[0].exists()
     assert not examine(tmp_path).healthy
 
 

@@ -12,7 +12,7 @@ import pytest
 from store_batches import NAMES, RUN, fill, make_batch, make_run
 
 from workbench.analysis.group_list import GroupFilter
-from workbench.store import contexts as contexts_module
+from workbench.store import cache as cache_module
 from workbench.store import session as session_module
 from workbench.store.archive import archive
 from workbench.store.errors import QueryError, StoreBusyError, StoreError
@@ -191,7 +191,7 @@ def test_contexts_are_the_newest_attempts_and_never_fill_the_memory(tmp_path, mo
     assert np.stack(store.contexts(RUN).context).tolist() == np.ones((8, 3)).tolist()
     assert len(store.contexts(RUN, "probe")) == len(store.contexts("nobody")) == 0
     assert store.query("SELECT count(*) AS n FROM contexts").rows.n[0] == 8
-    monkeypatch.setattr(contexts_module, "MEMORY_BYTES", 10)
+    monkeypatch.setattr(cache_module, "MEMORY_BYTES", 10)
     with pytest.raises(StoreError, match="Store.contexts"):
         store.query("FROM contexts")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,11 +14,20 @@ import pytest
 
 from workbench import Workbench
 from workbench.__main__ import main
-from workbench.config.io import ConfigError
+from workbench.config.io import ConfigError, load
 from workbench.pages import sweep_view
+from workbench.runs import rundir, sweep_driver
+from workbench.runs.locks import LockedError, held
 from workbench.runs.rundir import ENDED
 from workbench.runs.sweep_driver import Driver
-from workbench.runs.sweep_plan import Axis, SweepError, SweepPlan, split_values
+from workbench.runs.sweep_plan import (
+    PRUNERS,
+    SAMPLERS,
+    Axis,
+    SweepError,
+    SweepPlan,
+    split_values,
+)
 
 CHILD = (sys.executable, str(Path(__file__).with_name("sweep_child.py")))
 BASE = {"steps": 12, "scalarizer": {"name": "conductor"}, "objectives": ["format", "length"]}
@@ -34,7 +45,7 @@ def plan(*sets: str, **more: Any) -> SweepPlan:
 
 def run(wb: Workbench, made: SweepPlan, **more: Any) -> Any:
     made.save(wb.runs_dir)
-    return Driver(wb, made, lambda text: None, **more).run()
+    return Driver(wb.launcher, made, lambda text: None, **more).run()
 
 
 def test_values_are_split_outside_of_brackets() -> None:
@@ -78,6 +89,10 @@ def test_a_grid_is_counted_and_made_into_configurations() -> None:
         (["steps=4,5"], {"jobs": 0}, "--jobs 0: must be at least 1"),
         (["steps=4,5"], {"metric": "loss"}, "'headline', or SPLIT/NAME"),
         (["steps=4,5"], {"random": 20_000}, "20,000 trials; at most 10,000"),
+        (["steps=4,5"], {"sampler": "cma"}, "--sampler 'cma': allowed are grid, random, tpe"),
+        (["steps=4,5"], {"sampler": "tpe"}, "with --random N one of random, tpe draws"),
+        (["steps=4,5"], {"random": 2, "sampler": "grid"}, "--sampler grid: a grid tries"),
+        (["steps=4,5"], {"pruner": "x"}, "allowed are none, median, halving, hyperband"),
     ],
 )
 def test_a_sweep_that_cannot_be_meant_is_refused(sets: Any, more: Any, message: str) -> None:
@@ -175,7 +190,7 @@ def test_a_driver_that_was_told_to_stop_is_continued(wb: Workbench, monkeypatch:
     with pytest.raises(SweepError, match="exists; choose another name, or --continue"):
         made.save(wb.runs_dir)
     monkeypatch.setenv("FAKE_STEP", "0.01")
-    again = Driver(wb, SweepPlan.read(wb.runs_dir, "s"), lambda text: None).run()
+    again = Driver(wb.launcher, SweepPlan.read(wb.runs_dir, "s"), lambda text: None).run()
     assert [t.run_id for t in again[:2]] == [t.run_id for t in trials]
     assert [t.status for t in again] == ["finished"] * 3
     assert {t.values["scalarizer.emphasis"] for t in again} == {"0.3", "0.4", "0.5"}
@@ -214,3 +229,72 @@ def test_python_starts_a_sweep_in_a_process_of_its_own(wb: Workbench, monkeypatc
     found = wb.start_sweep(BASE, ["scalarizer.emphasis=0.2,0.4"], name="s", seeds=[0, 1])
     assert started[0][1:6] == ["-m", "workbench", "sweep", "--continue", "s"]
     assert found.plan.count == 4 and found.trials.empty and found.best.empty
+
+
+def test_every_sampler_and_pruner_that_a_plan_may_name_exists() -> None:
+    assert tuple(sweep_driver.SAMPLERS) == SAMPLERS and tuple(sweep_driver.PRUNERS) == PRUNERS
+    for make in sweep_driver.PRUNERS.values():
+        make(1)
+
+
+def test_tpe_draws_near_what_did_well(wb: Workbench) -> None:
+    """Of 30 draws of one number in 0..1, worth 1 - |x - 0.4|, the later ones lie nearer to 0.4."""
+    made = plan("scalarizer.emphasis=0.0..1.0", random=60, sampler="tpe")
+    made.save(wb.runs_dir)
+    driver = Driver(wb.launcher, made, lambda text: None)
+    apart = []
+    for trial in itertools.islice(driver._next_trials(), 30):
+        apart.append(abs(trial.values["scalarizer.emphasis"] - 0.4))
+        trial.value, trial.status = 1 - apart[-1], "finished"
+        driver._tell(trial)
+    assert sum(apart[-10:]) < sum(apart[:10]) / 2
+
+
+def test_a_driver_killed_before_or_after_a_start_notes_what_the_run_was_trained_with(
+    wb: Workbench, monkeypatch: Any
+) -> None:
+    """Of two draws the first was noted and never started, the second started and never noted."""
+    made = plan("scalarizer.emphasis=0.01..0.79:log", random=3, jobs=1)
+    folder = made.save(wb.runs_dir)
+    config = made.config({"scalarizer.emphasis": 0.25}, 0, 1)
+    run_id = wb.start(config, token="sweep s 1")
+    noted = [{"number": n, "values": {"scalarizer.emphasis": 0.5}, "seed": 0} for n in (0, 1)]
+    (folder / "trials.json").write_text(json.dumps(noted))
+    first, second, third = Driver(wb.launcher, made, lambda text: None).run()
+    assert (second.run_id, second.values) == (run_id, {"scalarizer.emphasis": 0.25})
+    for trial in (first, second, third):
+        really = rundir.read_config(wb.launcher.path(trial.run_id)).scalarizer.emphasis
+        assert trial.values["scalarizer.emphasis"] == really
+    assert first.values["scalarizer.emphasis"] == 0.5
+    assert {t.status for t in (first, second, third)} == {"finished"}
+    assert len(list(rundir.run_dirs(wb.runs_dir))) == 3
+
+
+def test_values_are_read_back_from_a_configuration() -> None:
+    made = plan("scalarizer.emphasis=0.1,0.30", "objectives=[format],[format, length]", "steps=4,9")
+    values = {"scalarizer.emphasis": "0.30", "objectives": "[format, length]", "steps": "9"}
+    assert made.values_of(made.config(values, 3, 0)) == values
+    with pytest.raises(SweepError, match=r"has scalarizer.emphasis 0.5: sweep 's' has 0.1, 0.30"):
+        made.values_of(load(BASE))
+
+
+def test_a_second_driver_of_a_sweep_is_refused_by_name(wb: Workbench) -> None:
+    made = plan("scalarizer.emphasis=0.3,0.4")
+    folder = made.save(wb.runs_dir)
+    with (
+        held(folder / sweep_driver.LOCK),
+        pytest.raises(LockedError, match=rf"sweep 's' is held by process {os.getpid()} \("),
+    ):
+        Driver(wb.launcher, made, lambda text: None).run()
+    assert list(rundir.run_dirs(wb.runs_dir)) == []
+
+
+def test_a_trial_that_was_deleted_has_failed(wb: Workbench, monkeypatch: Any) -> None:
+    monkeypatch.setenv("FAKE_STEP", "0.2")
+    made = plan("scalarizer.emphasis=0.3,0.4")
+    began = time.monotonic()
+    gone, other = run(wb, made, wants_stop=lambda: time.monotonic() - began > 0.5)
+    wb.delete(gone.run_id)
+    monkeypatch.setenv("FAKE_STEP", "0.01")
+    again = Driver(wb.launcher, made, lambda text: None).run()
+    assert [t.status for t in again] == ["failed", "finished"]

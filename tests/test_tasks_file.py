@@ -1,8 +1,10 @@
+import gzip
 import json
 import subprocess
 import sys
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from workbench.config import TaskConfig
@@ -12,6 +14,7 @@ from workbench.runs.provenance import data_sha256
 from workbench.runs.validation import check_config, with_absolute_paths
 from workbench.tasks import load_task
 from workbench.tasks.file import preview
+from workbench.tasks.sources import read_rows
 
 
 def jsonl(path, rows):
@@ -157,11 +160,11 @@ def test_ids_given_twice_are_refused(tmp_path):
     ("name", "content", "message"),
     [
         ("p.jsonl", '{"prompt": "a"}\n{"prompt"\n', "p.jsonl, row 2: not valid JSON"),
-        ("p.jsonl", "[1]\n", r"p.jsonl, row 1: \[1\] is not an object"),
+        ("p.jsonl", "[1]\n", r"p.jsonl, row 1: a number \(1\) is not an object"),
         ("p.jsonl", "", "no rows"),
         ("p.csv", "", "p.csv: no rows"),
-        ("p.txt", "a", r"type '.txt' unknown; allowed are \['.jsonl'"),
-        ("p.jsonl", '{"prompt": "a"}\n', "has 1 prompts.*at least 3"),
+        ("p.txt", "a", r"type '.txt' unknown; allowed are .jsonl"),
+        ("p.jsonl", '{"prompt": "a"}\n', "has 1 different prompts.*at least 3"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, message):
@@ -211,10 +214,11 @@ def test_a_row_of_a_saved_data_set_is_named(saved):
     [
         ("splits@valid", r"has no split 'valid'; write one of \['splits@train', 'splits@test'\]"),
         ("single@test", "a single data set has no split 'test'"),
-        ("", r"no directory of save_to_disk \(it has no state.json\); allowed is a file"),
+        ("empty", r"no directory of rows; allowed is a file"),
     ],
 )
 def test_a_directory_that_is_none_is_refused(saved, source, message):
+    (saved / "empty").mkdir(exist_ok=True)
     with pytest.raises(ValueError, match=message):
         load(saved / source)
 
@@ -280,3 +284,207 @@ def test_preview_shows_rows_as_they_are_and_reads_no_further(tmp_path):
     assert list(shown.columns) == ["q", "n"] and list(shown["q"]) == ["a", "b"]
     with pytest.raises(ValueError, match="row 3"):
         preview(path, 3)
+
+
+# -- any file that people have ---------------------------------------------------------------------
+
+
+def read(path):
+    return [row for _, row in read_rows(path)]
+
+
+ROWS = [{"prompt": "say é", "n": "007"}, {"prompt": "two\nlines", "n": None}]
+
+
+def packed(path, suffix):
+    data = path.read_bytes()
+    target = path.with_name(path.name + suffix)
+    if suffix == ".gz":
+        target.write_bytes(gzip.compress(data))
+    else:
+        with pa.output_stream(str(target), compression="zstd") as file:
+            file.write(data)
+    return target
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "parquet"])
+def test_the_same_rows_come_out_of_every_form(tmp_path, kind, suffix):
+    frame, path = pd.DataFrame(ROWS), tmp_path / f"Rows.{kind.upper()}"
+    if kind == "parquet":
+        frame.to_parquet(path)
+    elif kind in ("csv", "tsv"):
+        frame.to_csv(path, index=False, sep="," if kind == "csv" else "\t")
+    elif kind == "json":
+        path.write_text(json.dumps(ROWS))
+    else:
+        jsonl(path, ROWS)
+    assert read(packed(path, suffix) if suffix else path) == ROWS
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_content_tells_an_array_from_one_object_a_line(tmp_path, name, indent):
+    array, objects = tmp_path / name, tmp_path / f"o-{name}"
+    array.write_text(json.dumps(ROWS, indent=indent))
+    objects.write_text("\n".join(json.dumps(row, indent=indent) for row in ROWS))
+    assert read(array) == read(objects) == ROWS
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_encodings_that_a_file_tells_are_read(tmp_path, encoding, kind):
+    path = tmp_path / f"p.{kind}"
+    text = '{"prompt": "é"}\n' if kind == "jsonl" else "prompt\né\n"
+    path.write_bytes(text.encode(encoding))
+    assert read(path) == [{"prompt": "é"}]
+
+
+def test_text_of_a_csv_stays_as_it_was_written(tmp_path):
+    values = ["NA", "None", "null", "007", "3.10", "true", "1e5", " x "]
+    path = tmp_path / "p.csv"
+    pd.DataFrame({"prompt": range(1000, 1008), "reference": values}).to_csv(path, index=False)
+    assert [row["reference"] for row in read(path)] == values
+    assert {e.prompt for e in everything(load(path))} == {str(n) for n in range(1000, 1008)}
+
+
+def test_a_csv_with_semicolons_and_a_cell_of_a_megabyte(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("prompt;reference\n" + "x" * 1_000_000 + ";1,5\n")
+    assert read(path) == [{"prompt": "x" * 1_000_000, "reference": "1,5"}]
+
+
+BIG = json.dumps([{"prompt": f"q{i} " + "x" * 200} for i in range(2000)])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.jsonl", b'{"prompt": "a"}\n{"prompt": "\xe9"}\n', "row 2: byte 0xe9 is not UTF-8"),
+        ("p.csv", b"prompt\nA\n\xe9\n", "line 3: byte 0xe9 is not UTF-8"),
+        ("p.jsonl", BIG[:-5].encode(), "p.jsonl: not valid JSON"),
+        ("p.jsonl", b'"' + b"y" * 500_000 + b'"\n', "row 1: a text .* is not an object"),
+        ("p.jsonl", b"[" * 200_000, "nested too deeply"),
+        ("p.csv", b"a,b\n1,2,3\n", "row 1: 3 values, but 2 columns"),
+        ("p.csv", b'a,b\n"1,2\n', "row 1: not valid CSV"),
+        ("p.csv", b"a,a\n1,2\n", "column 'a' stands twice"),
+        ("p.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 9999)[:-20], "cannot be unpacked"),
+        ("p.parquet", b"PAR1 and so on", "not valid Parquet"),
+    ],
+)
+def test_a_damaged_file_is_told_in_three_short_lines(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as told:
+        read(tmp_path / name)
+    assert len(str(told.value)) < 300 and str(told.value).count("\n") < 3
+    assert name in str(told.value)
+
+
+def test_half_a_character_pair_becomes_a_question_mark(tmp_path):
+    path = jsonl(tmp_path / "p.jsonl", [{"prompt": "q \ud83d", "x": ["\udc00", "\U0001f600"]}])
+    assert read(path) == [{"prompt": "q ?", "x": ["?", "\U0001f600"]}]
+
+
+def test_a_folder_of_files_is_a_data_set_with_splits(tmp_path):
+    (tmp_path / "d" / "data").mkdir(parents=True)
+    for i in range(2):
+        name = f"train-0000{i}-of-00002.parquet"
+        pd.DataFrame([{"prompt": f"q{i}"}]).to_parquet(tmp_path / "d" / "data" / name)
+    jsonl(tmp_path / "d" / "data" / "test.jsonl", [{"prompt": "t"}])
+    assert read(tmp_path / "d") == [{"prompt": "q0"}, {"prompt": "q1"}]
+    assert read(f"{tmp_path / 'd'}@test") == [{"prompt": "t"}]
+    with pytest.raises(ValueError, match=r"no split 'dev'; write one of \['d@test', 'd@train'\]"):
+        read(f"{tmp_path / 'd'}@dev")
+
+
+def test_a_template_composes_the_prompt_of_columns(tmp_path):
+    rows = [
+        {"STORY": f"s{i}", "OPTION-A": "a", "n\nR": i, "turns": ["x", "y"], "label": "L"}
+        for i in range(9)
+    ]
+    path = jsonl(tmp_path / "p.jsonl", rows)
+    template = "{STORY} {{A}} {OPTION-A} {n\nR} {turns[1]}\n{turns}"
+    task = load(path, template=template, columns={"reference": "label"})
+    first = next(e for e in everything(task) if e.prompt.startswith("s0 "))
+    assert first.prompt == "s0 {A} a 0 y\nx\ny" and first.reference == "L"
+    assert first.extra == {name: v for name, v in rows[0].items() if name != "label"}
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{nothing}", r"row 1: column 'nothing' of task.template is missing; there are \['n'"),
+        ("{n.__class__}", "column 'n.__class__' of task.template is missing"),
+        ("{n[5]}", r"row 1: column 'n' has no item \[5\]"),
+        ("plain", "names no column"),
+        ("{n", "task.template"),
+        ("{n!r}", "write a column in braces"),
+    ],
+)
+def test_a_template_that_does_not_fit_is_refused(tmp_path, template, message):
+    path = jsonl(tmp_path / "p.jsonl", [{"n": ["a"], "x": 1}] * 4)
+    with pytest.raises(ValueError, match=message):
+        load(path, template=template)
+
+
+def test_duplicates_are_refused_with_their_number_or_kept(tmp_path):
+    rows = [*numbered(20), {"prompt": "say 3", "reference": "b"}, {"prompt": "say 3"}]
+    path = jsonl(tmp_path / "p.jsonl", rows)
+    with pytest.raises(ValueError, match="row 21.*row 4, and 1 more.*keep_first or keep_all"):
+        load(path)
+    first = load(path, duplicates="keep_first")
+    assert len(everything(first)) == 20 and "2 rows left out" in first.notes[0]
+    both = load(path, duplicates="keep_all")
+    same = [e for e in everything(both) if e.prompt == "say 3"]
+    assert {e.reference for e in same} == {"3", "b", None}
+    assert len({e.prompt_id for e in everything(both)}) == 22
+    sides = [{e.prompt for e in getattr(both, s)} for s in ("train", "calibration", "report")]
+    assert sum("say 3" in side for side in sides) == 1
+
+
+def test_a_share_or_a_number_is_held_out(tmp_path):
+    path = jsonl(tmp_path / "p.jsonl", numbered(200))
+    number, share = load(path, held_out=50), load(path, held_out=0.5)
+    assert len(number.calibration) + len(number.report) == 50 and len(number.train) == 150
+    assert 70 <= len(share.train) <= 130
+    assert "95 % intervals will be wide" in number.notes[0]
+    with pytest.raises(ValueError, match="200 different prompts.*at least 201"):
+        load(path, held_out=200)
+
+
+@pytest.mark.parametrize("name", ["images", "image", "self", "completion", "log_extra"])
+def test_columns_that_would_kill_or_mislead_the_run_are_refused(tmp_path, name):
+    path = jsonl(tmp_path / "p.jsonl", [row | {name: "x"} for row in numbered(5)])
+    with pytest.raises(ValueError, match=f"row 1: column '{name}' has a name.*task.columns"):
+        load(path)
+    config = load_config({"task": {"name": "file", "path": path}})
+    with pytest.raises(ConfigError, match=f"task.path: .*column '{name}'"):
+        check_config(config)
+
+
+def test_nothing_to_train_on_is_refused(tmp_path):
+    same = [{"prompt": "one", "prompt_id": str(i)} for i in range(10)]
+    with pytest.raises(ValueError, match="1 different prompts.*at least 3"):
+        load(jsonl(tmp_path / "p.jsonl", same))
+    mixed = [*numbered(9), {"prompt": [{"role": "user", "content": "x"}]}]
+    with pytest.raises(ValueError, match="row 10: .*chat messages, but text in m.jsonl, row 2"):
+        load(jsonl(tmp_path / "m.jsonl", mixed))
+
+
+def test_forms_of_trl_become_prompts(tmp_path):
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
+    chats = [{"messages": [{"role": "user", "content": f"{i}"}, turns[1]]} for i in range(5)]
+    chat = load(jsonl(tmp_path / "m.jsonl", chats))
+    assert {e.reference for e in everything(chat)} == {"yes"}
+    assert {len(e.prompt) for e in everything(chat)} == {1}
+    pairs = [
+        {
+            "chosen": f"\n\nHuman: {i}?\n\nAssistant: go",
+            "rejected": f"\n\nHuman: {i}?\n\nAssistant: so",
+        }
+        for i in range(5)
+    ]
+    pair = load(jsonl(tmp_path / "c.jsonl", pairs))
+    assert {e.prompt for e in everything(pair)} == {
+        f"\n\nHuman: {i}?\n\nAssistant:" for i in range(5)
+    }

@@ -12,9 +12,19 @@ import torch
 from safetensors import safe_open
 from tiny_runs import EXAMPLES, Recorder, tiny_trainer
 from transformers import TrainerCallback
+from transformers.trainer_pt_utils import safe_globals
 
+from workbench.runs.checkpoints import (
+    damage_of,
+    find,
+    list_checkpoints,
+    newest_whole,
+    read_trainer,
+    step_of,
+)
 from workbench.train import checkpoint as checkpoints
 from workbench.train.monitor import RunMonitor
+from workbench.train.rewards import ObjectiveReward
 from workbench.train.rollout import RolloutGenerator
 
 CONDUCTOR = {"name": "conductor", "update_every": 2, "learning_rate": 0.05}
@@ -111,16 +121,16 @@ def test_a_synced_reference_comes_back(tmp_path: Path) -> None:
 def monitor_of(trainer: Any, probes: tuple = (), judge: Any = None) -> RunMonitor:
     roller = RolloutGenerator(
         trainer.model,
-        trainer.processing_class,
+        trainer.rendering,
         trainer.eos_token_ids,
         trainer.rewards,
         trainer.weighing,
         trainer.reference,
-        judge,
+        judge and ObjectiveReward.trusted(judge, "task.judge"),
         "",
-        None,
         16,
-        {},
+        trainer.memory.judge_calls,
+        trainer.state,
     )
     return RunMonitor(trainer, roller, probes, lambda: None, lambda text: None)
 
@@ -128,9 +138,9 @@ def monitor_of(trainer: Any, probes: tuple = (), judge: Any = None) -> RunMonito
 def test_probes_do_not_change_the_training_and_are_judged_apart(tmp_path: Path) -> None:
     judged: list[str] = []
 
-    def judge(example: Any, completion: str) -> float:
-        judged.append(example.prompt_id)
-        return 0.5
+    def judge(completions: Any, prompt_id: Any, **columns: Any) -> list[float]:
+        judged.extend(prompt_id)
+        return [0.5] * len(completions)
 
     def batches(*probes: Any) -> Recorder:
         recorder = Recorder()
@@ -155,17 +165,20 @@ def test_probes_do_not_change_the_training_and_are_judged_apart(tmp_path: Path) 
     assert states[-1]["headline"] == 0.5 and states[-1]["step"] == 3
 
 
-def test_checkpoints_hold_safetensors_and_json_alone(tmp_path: Path) -> None:
+def test_checkpoints_hold_nothing_that_could_run(tmp_path: Path) -> None:
     run(tmp_path, "saved", SaveAt(2, stop=True), scalarizer=CONDUCTOR)
     saved = tmp_path / "saved" / "step-000002"
     for file in saved.iterdir():
         if file.suffix == ".safetensors":
             with safe_open(file, "np") as tensors:
                 assert list(tensors.keys())
+        elif file.suffix in (".pt", ".pth"):  # transformers' own, read with weights_only
+            with safe_globals():
+                assert torch.load(file, weights_only=True)
         else:
-            assert file.suffix == ".json", file.name
+            assert file.suffix in (".json", ".jinja"), file.name
             json.loads(file.read_text())
-    assert checkpoints.read_trainer(saved)["step"] == 2
+    assert read_trainer(saved)["step"] == 2
     assert set(checkpoints.load_conductor(saved)) >= {"weight", "bias", "log_temperature"}
 
 
@@ -183,8 +196,8 @@ def test_retention_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     )
     trainer.add_callback(Scored())
     trainer.train()
-    kept = checkpoints.list_checkpoints(tmp_path / "checkpoints")
-    assert [checkpoints.step_of(p) for p in kept] == [2, 5, 6]
+    kept = list_checkpoints(tmp_path / "checkpoints")
+    assert [step_of(p) for p in kept] == [2, 5, 6]
     removed = [step for step, _, values in recorder.saved if values.get("removed")]
     assert removed == [1, 3, 4]
     assert [s for s, _, v in recorder.saved if v.get("score") == 0.9] == [2]
@@ -193,9 +206,9 @@ def test_retention_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
 def test_an_unfinished_checkpoint_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / ".step-000004").mkdir()
     (tmp_path / "step-000005").mkdir()  # no trainer.json
-    assert checkpoints.list_checkpoints(tmp_path) == []
+    assert list_checkpoints(tmp_path) == []
     with pytest.raises(FileNotFoundError, match="not a checkpoint"):
-        checkpoints.read_trainer(tmp_path / "step-000005")
+        read_trainer(tmp_path / "step-000005")
 
 
 def test_a_disk_that_refuses_once_costs_one_checkpoint(
@@ -215,3 +228,65 @@ def test_a_disk_that_refuses_once_costs_one_checkpoint(
     assert [step for step, *_ in recorder.saved] == [3]
     with pytest.raises(OSError, match="No space"):
         run(tmp_path, "lost", SaveAt(1, stop=True))  # the last chance is not passed over
+
+
+def test_a_checkpoint_is_visible_only_after_every_row_that_it_covers(tmp_path: Path) -> None:
+    seen: list[tuple[int, list[int]]] = []
+
+    class Slow(Recorder):
+        def flush(self) -> bool:
+            there = [step_of(p) for p in list_checkpoints(tmp_path / "checkpoints")]
+            seen.append((len(self.batches), there))
+            return len(seen) < 3
+
+    recorder = Slow()
+    trainer = tiny_trainer(tmp_path, recorder, steps=3)
+    trainer.add_callback(SaveAt(1, 2, 3))
+    with pytest.raises(OSError, match="the rows before it could not be written"):
+        trainer.train()  # the last one must be written, so its failure ends the run
+    # flushed with the rows of the steps before in hand, and before its own name is there
+    assert seen == [(1, []), (2, [1]), (3, [1, 2])]
+    assert [step_of(p) for p in list_checkpoints(tmp_path / "checkpoints")] == [1, 2]
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path: Path) -> None:
+    run(tmp_path, "saved", SaveAt(1, 2, 3))
+    saved = tmp_path / "saved"
+    one, two, three = list_checkpoints(saved)[:3]
+    assert newest_whole(saved) == (list_checkpoints(saved)[-1], [])
+    for path in list_checkpoints(saved)[3:]:
+        (path / "trainer.json").unlink()
+    flipped = bytearray((three / "optimizer.pt").read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    (three / "optimizer.pt").write_bytes(flipped)
+    (two / "model.safetensors").unlink()
+    assert newest_whole(saved) == (
+        one,
+        [(three, "optimizer.pt is damaged"), (two, "model.safetensors is missing")],
+    )
+    (one / "trainer.json").write_text("{")
+    assert damage_of(one) == "trainer.json is damaged" and newest_whole(saved)[0] is None
+
+
+def test_one_resolver_knows_best_last_and_steps(tmp_path: Path) -> None:
+    for step, score in ((5, 0.2), (10, 0.9), (15, None)):
+        path = tmp_path / "checkpoints" / f"step-{step:06d}"
+        path.mkdir(parents=True)
+        (path / "trainer.json").write_text(json.dumps({"score": score}))
+    found = {name: find(tmp_path, name) for name in ("base", "last", "best", "5", 10)}
+    steps = {name: path and step_of(path) for name, path in found.items()}
+    assert steps == {"base": None, "last": 15, "best": 10, "5": 5, 10: 10}
+    with pytest.raises(FileNotFoundError, match="no checkpoint '7' in .*; there are: 5, 10, 15"):
+        find(tmp_path, 7)
+
+
+def test_what_the_watching_decides_by_goes_with_the_checkpoint(tmp_path: Path) -> None:
+    first, recorder = run(tmp_path, "saved", SaveAt(2, stop=True))
+    first.memory.add({"audit_error": 0.0, "judge": 1.0, "weight/short": 0.5})
+    first.memory.told, first.memory.judge_calls = {"collapse"}, {"probe": 12}
+    path = checkpoints.save(first)
+    other = tiny_trainer(tmp_path / "other", Recorder(), steps=6)
+    calls = other.memory.judge_calls
+    other.memory.load(read_trainer(path)["memory"])
+    assert other.memory.history == [{"audit_error": 0.0}] and other.memory.told == {"collapse"}
+    assert calls == {"probe": 12}  # the same dict that the roller counts in

@@ -34,7 +34,9 @@ def trained(tmp_path: Path, **changes: Any) -> tuple[Any, Recorder]:
 
 def recomputed(batch: RolloutBatch, config: Any) -> np.ndarray:
     weighted = batch.rewards if batch.scaled is None else batch.scaled
-    penalty = config.grpo.beta * batch.kl if config.grpo.kl_in_reward else None
+    penalty = None
+    if config.grpo.kl_in_reward:  # k1: log pi - log pi_ref of the whole completion
+        penalty = config.grpo.beta * (batch.behaviour_logp - batch.reference_logp)
     return aggregate(
         weighted,
         batch.weights,
@@ -158,9 +160,9 @@ def test_only_requested_groups_are_judged(tmp_path: Path) -> None:
     anchor = trainer.anchors.source
     assert anchor is not None
 
-    def counted(examples: Any, completions: Any, rewards: Any) -> Any:
-        asked.extend(e.prompt_id for e in examples)
-        return anchor(examples, completions, rewards)
+    def counted(rows: Any, rewards: Any) -> Any:
+        asked.extend(rows.columns["prompt_id"])
+        return anchor(rows, rewards)
 
     trainer.anchors = replace(trainer.anchors, source=counted)
     trainer.train()

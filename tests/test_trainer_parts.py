@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,24 +12,27 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import tiny_model, tiny_tokenizer
-from tiny_runs import EXAMPLES, tiny_config
+from tiny_runs import tiny_config
 
+from workbench.config import TaskConfig
+from workbench.objectives.signature import RewardRows
+from workbench.runs.checkpoints import find
 from workbench.train import build
 from workbench.train.anchors import Anchors, anchor_source
-from workbench.train.evaluate import find_checkpoint, summarise, table
+from workbench.train.evaluate import summarise, table
+from workbench.train.fitting import fitted
 from workbench.train.reference import Reference, frozen_copy
 from workbench.train.rollout import isolated_rng, spread
 from workbench.train.sampler import PromptOrder
 from workbench.train.step_metrics import scalar_metrics, simplex_entropy
 from workbench.train.text import (
-    completion_text,
     encode_answers,
     encode_prompts,
     example_columns,
     with_system_prompt,
 )
 from workbench.train.weighting import Weighing
-from workbench.types import Example, RolloutBatch
+from workbench.types import Example, RolloutBatch, Task
 
 CHAT = [{"role": "user", "content": "w5 w6"}]
 
@@ -78,7 +82,6 @@ def test_texts_and_conversations_become_tokens() -> None:
     with pytest.raises(ValueError, match="no chat template"):
         encode_prompts(plain, [CHAT])
     assert encode_answers(plain, ["w4", None, "", "w4"]) == [[7], None, None, [7]]
-    assert completion_text([{"role": "assistant", "content": "w9"}]) == "w9"
 
 
 def test_the_system_prompt_joins_conversations_without_one() -> None:
@@ -108,27 +111,28 @@ def test_entropy_of_weights_is_in_units_of_log_k() -> None:
 def test_trls_reward_numbers_of_the_weighted_sum() -> None:
     scalars = np.array([1.0, 1.0, 0.0, 2.0, np.nan, 3.0])
     # groups of two: flat; std 1.41; one row only, which has no deviation
-    per_group = scalar_metrics(scalars, 2, whole_batch=False)
+    per_group = scalar_metrics(scalars, scalars, 2, "group")
     assert per_group["reward"] == pytest.approx(7 / 5)
     assert per_group["reward_std"] == pytest.approx(np.std([1, 1, 0, 2, 3], ddof=1))
     assert per_group["frac_reward_zero_std"] == pytest.approx(2 / 3)
-    assert scalar_metrics(scalars, 2, whole_batch=True)["frac_reward_zero_std"] == 0.0
+    assert scalar_metrics(scalars, scalars, 2, "batch")["frac_reward_zero_std"] == 0.0
 
 
 def test_anchors_are_asked_for_whole_groups_only() -> None:
     asked: list[list[str]] = []
 
-    def source(examples: Any, completions: Any, rewards: Any) -> np.ndarray:
-        asked.append([e.prompt_id for e in examples])
+    def source(rows: Any, rewards: Any) -> np.ndarray:
+        asked.append(rows.columns["prompt_id"])
         return np.array([0.0, np.nan, rewards[2, 0]])
 
-    examples = [Example("p", str(i)) for i in range(12)]
-    batch = (3, examples, ["c"] * 12, np.arange(12.0)[:, None])
+    names = [str(i) for i in range(12)]
+    rows = RewardRows(["p"] * 12, ["c"] * 12, [[1]] * 12, {"prompt_id": names})
+    batch = (3, rows, np.arange(12.0)[:, None])
     anchors = Anchors(source).ask(np.array([1, 3]), *batch)
     assert asked == [["3", "4", "5"], ["9", "10", "11"]]
     np.testing.assert_array_equal(anchors[3], [0.0, np.nan, 11.0])
     assert Anchors(None).ask(np.array([], dtype=int), *batch) == {}
-    with pytest.raises(ValueError, match="nobody can be asked"):
+    with pytest.raises(ValueError, match="there is no source"):
         Anchors(None).ask(np.array([0]), *batch)
     for wrong in ([0.0, np.inf, 1.0], [0.0]):
         with pytest.raises(ValueError, match="must give 3 finite scores"):
@@ -143,7 +147,9 @@ def test_an_anchor_has_a_source_or_is_refused(tmp_path: Path) -> None:
 
     rewards = np.array([[1.0, 5.0], [2.0, 6.0]])
     by_objective = anchor_source(config("objective:low_words"), None)
-    assert by_objective is not None and by_objective([], [], rewards).tolist() == [5.0, 6.0]
+    assert by_objective is not None and by_objective(
+        RewardRows([], [], [], {}), rewards
+    ).tolist() == [5.0, 6.0]
     with pytest.raises(ValueError, match="the task has no judge"):
         anchor_source(config("judge"), None)
     with pytest.raises(ValueError, match="'tiny_runs:nobody' cannot be imported"):
@@ -235,13 +241,43 @@ def test_means_of_an_evaluation_by_kind() -> None:
 
 
 def test_a_missing_checkpoint_lists_what_there_is(tmp_path: Path) -> None:
-    assert find_checkpoint(tmp_path, "base") is None
-    with pytest.raises(FileNotFoundError, match="there are none"):
-        find_checkpoint(tmp_path, "last")
+    assert find(tmp_path, "base") is None
+    with pytest.raises(FileNotFoundError, match="there are: none"):
+        find(tmp_path, "last")
+
+
+def task_of(*texts: str) -> Task:
+    examples = tuple(Example(prompt=t, prompt_id=f"p{i}") for i, t in enumerate(texts))
+    return Task("file", examples, examples[:1], examples[:1])
+
+
+LONG = " ".join(["w3"] * 9)
+
+
+def fit(tmp_path: Path, completion: int, task: Task, **settings: Any) -> Task:
+    config = tiny_config(tmp_path, grpo={"max_completion_length": completion})
+    file = {"name": "file", "path": "x.jsonl", **settings}
+    config = replace(config, task=TaskConfig(**file))
+    return fitted(config, tiny_model(), tiny_tokenizer(), task)
 
 
 def test_prompts_must_leave_room_for_a_completion(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, grpo={"max_completion_length": 126})
-    # p1 and its like have three words, 3 + 126 > 128 positions
-    with pytest.raises(ValueError, match=r"126 tokens do not fit behind the \d tokens of prompt"):
-        build.check_lengths(config, tiny_model(), tiny_tokenizer(), EXAMPLES)
+    # 128 positions - 122 for the completion leave 6; LONG has 9 words
+    with pytest.raises(ValueError, match="122 tokens do not fit behind the 9 tokens of .*'p1'"):
+        fit(tmp_path, 122, task_of("w1 w2", LONG))
+    left = fit(tmp_path, 122, task_of("w1 w2", LONG), too_long="leave_out")
+    assert [e.prompt for e in left.train] == ["w1 w2"]
+    assert left.notes == ("1 of 4 prompts left out: longer than 6 tokens",)
+    cut = fit(tmp_path, 122, task_of("w1 w2", LONG), too_long="cut")
+    assert [e.prompt for e in cut.train] == ["w1 w2", " ".join(["w3"] * 6)]
+    with pytest.raises(ValueError, match="leave_out leaves no prompt to train on"):
+        fit(tmp_path, 122, task_of(LONG), too_long="leave_out")
+
+
+def test_a_tokenizer_that_does_not_cover_the_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"does not cover this text: 9 of 10 tokens"):
+        fit(tmp_path, 8, task_of("les sanglots longs", "w1"))
+    told = fit(tmp_path, 8, task_of("w1 w2 w3 quoi", "w1"))
+    assert told.notes == (
+        "3 of 13 tokens of the prompts (23%) are unknown to the policy's tokenizer",
+    )

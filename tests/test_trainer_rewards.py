@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from workbench.objectives import Objective
+from workbench.objectives.signature import RewardRows, as_reward
 from workbench.train.rewards import ObjectiveReward, RewardError, all_needs, reward_matrix
 from workbench.train.scoring import Scores
 
@@ -31,8 +32,7 @@ def test_values_pass_and_none_becomes_nan() -> None:
         return [None, len(completions[1]) * len(kind[1]), np.float32(len(completions[2]))]
 
     reward = made("lengths", lengths)
-    reward.scores = SCORES
-    values = reward(PROMPTS, COMPLETIONS, IDS, kind=["x", "yy", "z"])
+    values = reward(PROMPTS, COMPLETIONS, IDS, kind=["x", "yy", "z"], scores=SCORES)
     assert math.isnan(values[0]) and values[1:] == [4.0, 3.0]
 
 
@@ -56,9 +56,8 @@ def test_an_objective_that_raises_names_itself_the_row_and_its_texts() -> None:
         ]
 
     reward = made("divides", divides)
-    reward.scores = SCORES
     with pytest.raises(RewardError) as caught:
-        reward(PROMPTS, COMPLETIONS, IDS, kind=["x", "y", "z"])
+        reward(PROMPTS, COMPLETIONS, IDS, kind=["x", "y", "z"], scores=SCORES)
     text = str(caught.value)
     assert "'divides' raised ZeroDivisionError" in text
     assert "row: 1 of 3" in text and "'p1'" in text and "'bb'" in text
@@ -95,7 +94,55 @@ def test_matrix_has_one_column_per_objective_in_float32_steps() -> None:
         made("third", lambda **kwargs: [1 / 3] * 3, frozenset({"entropy"})),
         made("absent", lambda **kwargs: [None] * 3, frozenset({"answer"})),
     ]
-    matrix = reward_matrix(rewards, SCORES, PROMPTS, COMPLETIONS, IDS, {})
+    matrix = reward_matrix(rewards, RewardRows(PROMPTS, COMPLETIONS, IDS, {}, {"scores": SCORES}))
     assert matrix.shape == (3, 2) and matrix.dtype == np.float64
     assert matrix[0, 0] == np.float32(1 / 3) and np.isnan(matrix[:, 1]).all()
     assert all_needs(rewards) == {"entropy", "answer"}
+
+
+def test_a_function_may_leave_out_what_it_does_not_read() -> None:
+    assert made("texts", lambda completions: [len(c) for c in completions])(
+        PROMPTS, COMPLETIONS, IDS
+    ) == [1.0, 2.0, 3.0]
+
+
+def test_the_old_form_of_a_judge_is_called_row_by_row_and_said_to_be_old() -> None:
+    def judge(example, text):  # type: ignore[no-untyped-def]
+        return len(text) + len(example.reference) + example.extra["level"] + (example.kind == "k")
+
+    with pytest.warns(DeprecationWarning, match="task.judge: judge.example, text. is the old form"):
+        function = as_reward(judge, "task.judge")
+    found = function(
+        prompts=["p", "q"],
+        completions=["a", [{"role": "assistant", "content": "bb"}]],
+        completion_ids=[[1], [2]],
+        reference=["r", "rr"],
+        kind=["k", "l"],
+        prompt_id=["0", "1"],
+        level=[10, 20],
+        trainer_state=None,
+    )
+    assert found == [1 + 1 + 10 + 1, 2 + 2 + 20]
+
+
+def test_another_signature_is_refused_before_anything_is_called() -> None:
+    def f(a, b, c):  # type: ignore[no-untyped-def]
+        raise AssertionError("called")
+
+    with pytest.raises(ValueError, match="anchor: f.a, b, c. has another signature; allowed is f"):
+        as_reward(f, "anchor")
+    with pytest.raises(ValueError, match="anchor: 3 is not callable"):
+        as_reward(3, "anchor")  # type: ignore[arg-type]
+
+
+def test_log_metric_and_trainer_state_are_keywords_like_any_other() -> None:
+    measured: dict[str, float] = {}
+
+    def follows(completions, trainer_state, log_metric, **columns):  # type: ignore[no-untyped-def]
+        log_metric("seen", len(completions))
+        return [trainer_state] * len(completions)
+
+    rows = RewardRows(
+        PROMPTS, COMPLETIONS, IDS, {}, {"trainer_state": 7, "log_metric": measured.__setitem__}
+    )
+    assert made("follows", follows).of(rows) == [7.0] * 3 and measured == {"seen": 3}

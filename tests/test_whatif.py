@@ -221,7 +221,7 @@ def test_scaled_rewards_and_the_kl_penalty_are_read(aggregation):
     scalars, advantages = (np.concatenate(p) for p in zip(*parts, strict=True))
     scaled = [dict(zip(NAMES, row, strict=True)) for row in (2 * rows.rewards).tolist()]
     logged_frame = frame(rows, scaled=scaled, scalar=scalars, advantage=advantages)
-    got = rows_from_frame(logged_frame, NAMES, True, aggregation)
+    got = rows_from_frame(logged_frame, NAMES, True)
     np.testing.assert_allclose(got.penalty, penalty, atol=1e-12)
     np.testing.assert_array_equal(got.raw, rows.rewards)
     assert audit_error(got, aggregation) < 1e-9

@@ -47,6 +47,9 @@ class Recorder:
     def state(self, **changes: Any) -> None:
         self.states.append(changes)
 
+    def flush(self) -> bool:
+        return True
+
 
 def short(prompts, completions, completion_ids, **columns):  # type: ignore[no-untyped-def]
     """Fewer tokens are better, in [-1, 0]."""
@@ -119,7 +122,7 @@ def tiny_trainer(
         tmp_path / "checkpoints",
         anchor=anchor_source(
             config,
-            lambda example, text: float("w1" in text),
+            lambda completions, **columns: [float("w1" in text) for text in completions],
             tmp_path / "runs",
             [e.prompt_id for e in EXAMPLES],
         ),

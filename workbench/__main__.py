@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from workbench.bench import cli as bench
 from workbench.commands import (
@@ -88,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     named = next((word for word in words if word in COMMANDS), None)
     args = build_parser(named).parse_args(words)
+    args.own_process = argv is None  # not called by a test or a notebook
+    warnings.showwarning = _show_warning
     try:
         return COMMANDS[args.command].run(args)
     except BrokenPipeError:  # `workbench list | head`: nobody reads on
@@ -101,6 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("WORKBENCH_DEBUG"):
             raise
         return _refused(args.command, error, 1)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """What an answer lacks (``StoreWarning``), and every other warning, as one line."""
+    print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _refused(command: str, error: BaseException, status: int) -> int:

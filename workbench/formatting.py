@@ -6,6 +6,7 @@ Pages and notebook displays share these, so that a value reads the same in both.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -53,3 +54,16 @@ def num(value: Any, digits: int = 3, signed: bool = False) -> str:
 def percent(value: float | None) -> str:
     """A share as a percentage without decimals."""
     return NOTHING if value is None or math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def clipped(text: str, width: int = 80) -> str:
+    """Text on one line, at most so many characters of it."""
+    flat = " ".join(visible(text[: 4 * width]).splitlines())
+    return flat if len(flat) <= width and len(text) <= 4 * width else flat[: width - 1] + "…"
+
+
+def listed(names: Iterable[Any], most: int = 12) -> str:
+    """Names for a message: ``['a', 'b'] and 5 more``, each cut where it is long."""
+    known = [repr(clipped(str(name), 40)) for name in names]
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return f"[{', '.join(known[:most])}]{more}"

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Message = Mapping[str, str]
-"""One turn of a chat: ``{"role": "user", "content": "..."}``."""
+Message = Mapping[str, Any]
+"""One turn of a chat: ``{"role": "user", "content": "..."}``, with whatever else a chat template
+reads (``name``, ``tool_calls``, ``tool_call_id``, ...)."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ class Example:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-Judge = Callable[[Example, str], float]
-"""Scores one completion in [0, 1]; never visible to training but through an anchor."""
+Judge = Callable[..., Sequence[float | None]]
+"""Scores N completions in [0, 1], with the signature of any reward function
+(``objectives.signature``); never visible to training but through an anchor."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Task:
     ``train``: what the policy trains on, anchors included. ``calibration``: probe prompts and
     everything that is tuned. ``report``: read by evaluations alone. ``answer_lead`` is the text
     between a completion and the reference answer where the perplexity objective scores the latter,
-    e.g. ``"answer :"``; it is read by the model, but not scored.
+    e.g. ``"answer :"``; it is read by the model, but not scored. ``notes`` say what was left out of
+    the rows and what to know of them, a sentence each.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Task:
     report: tuple[Example, ...]
     judge: Judge | None = None
     answer_lead: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,14 @@ class RolloutBatch:
     was weighted (after sign, condition, scaling and centring), None when that changed nothing.
     ``scalars`` is the weighted sum before statistics, KL penalty included where it enters the
     reward. ``advantages`` is exactly what trained the policy.
-    ``mask`` are the factors some scalarizers put on rows (see ``core.advantages.aggregate``).
-    ``judge`` is NaN where nobody asked the judge. Log-probabilities are sums over the completion's
-    tokens, in nats; ``kl`` is the mean per token of the k3 estimate against the reference.
+    ``mask`` are factors on rows (see ``core.advantages.aggregate``): those of some scalarizers, and
+    0 for rows that enter no loss. ``loss_tokens`` counts the tokens of each row that do.
+    ``judge`` is NaN where the judge was not asked; ``judge_share`` says how far the judge's score
+    itself trained a row, instead of the weights. Log-probabilities are sums over the completion's
+    tokens, in nats; ``behaviour_logp`` is that of the distribution that tokens were drawn from,
+    after everything that cut or bent it. ``kl`` is the mean per token of the k3 estimate against
+    the reference. ``prompt_token_ids`` are the tokens that were sampled from. ``logged`` holds what
+    reward functions measured with ``log_metric``.
     """
 
     step: int
@@ -100,6 +109,10 @@ class RolloutBatch:
     reference_logp: Floats | None = None
     judge: Floats | None = None
     mask: Floats | None = None
+    loss_tokens: Ints | None = None
+    prompt_token_ids: Sequence[Sequence[int]] | None = None
+    judge_share: Floats | None = None
     token_ids: Sequence[Sequence[int]] | None = None
     token_entropies: Sequence[Sequence[float]] | None = None
     contexts: NDArray[np.float16] | None = None
+    logged: Mapping[str, float] = field(default_factory=dict)

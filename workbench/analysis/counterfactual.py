@@ -81,9 +81,7 @@ def whatif_run(
         frame = frame[frame["context"].notna()]
     lower, upper = bounds(config)
     found = whatif(
-        rows_from_frame(
-            frame, config.objective_names, config.grpo.kl_in_reward, config.aggregation
-        ),
+        rows_from_frame(frame, config.objective_names, config.grpo.kl_in_reward),
         None if scalarizer is None else _settings(config, scalarizer),
         weights,
         state,

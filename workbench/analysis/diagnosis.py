@@ -26,7 +26,8 @@ class Group:
 
     ``rewards`` are those that were weighted (after sign, condition and scaling), ``weights`` and
     ``policy`` are (G, K) or None, the rest is (G,); ``judge`` is NaN where nobody asked, ``mask``
-    holds factors on the rows' signal, None where all rows are whole.
+    holds factors on the rows' signal, None where all rows are whole; ``judge_share`` says how far
+    the judge's score itself made the advantages, None where it did not.
     """
 
     objectives: Sequence[str]
@@ -37,6 +38,7 @@ class Group:
     truncated: np.ndarray
     policy: Floats | None = None
     mask: Floats | None = None
+    judge_share: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def findings(group: Group) -> list[Finding]:
     """Everything worth saying about a group, worst first; never empty."""
     found = [
         *_flat(group),
+        *_by_the_judge(group),
         *_against_judge(group),
         *_yardsticks(group),
         *_collapse(group),
@@ -92,7 +95,7 @@ def _flat(group: Group) -> list[Finding]:
             )
         ]
     varying = [n for n, s in zip(group.objectives, spreads, strict=True) if s > FLAT]
-    weight = group.weights[:, spreads > FLAT].sum(axis=1).mean()
+    weight = np.abs(group.weights[:, spreads > FLAT]).sum(axis=1).mean()
     if weight < 1e-3:
         return [
             Finding(
@@ -205,6 +208,22 @@ def _truncated(group: Group) -> list[Finding]:
             f"{count} of {of} completions hit the token limit.",
             "What a cut-off text earns says little about the text the policy meant.",
             "Raise grpo.max_completion_length.",
+        )
+    ]
+
+
+def _by_the_judge(group: Group) -> list[Finding]:
+    """Judged groups of a kernel head: the score itself trains them, as far as it is trusted."""
+    if group.judge_share is None or not (group.judge_share > FLAT).any():
+        return []
+    share = float(np.nanmax(group.judge_share))
+    return [
+        Finding(
+            "note",
+            f"{100 * share:.0f} % of these advantages are the judge's own score.",
+            "The group was judged, so the score trains it directly; the weights make the rest, and "
+            "train the groups that were not judged.",
+            "anchor.judge_rows: false trains judged groups by weights alone.",
         )
     ]
 

@@ -149,15 +149,15 @@ def _prose_cell(value: Any) -> str:
 
 
 def stack(weights: Mapping[str, float], colors: Mapping[str, str]) -> str:
-    """A bar split by weight, and in words what leads: colours alone would not be read by all."""
+    """A bar split by the size of weights, and in words what leads, with its sign."""
     known = {name: w for name, w in weights.items() if not math.isnan(w)}
     if not known:
         return num(None)
     parts = "".join(
-        f'<i style="flex:{max(w, 0):.4f};background:{colors[n]}" title="{esc(n)} {num(w)}"></i>'
+        f'<i style="flex:{abs(w):.4f};background:{colors[n]}" title="{esc(n)} {num(w)}"></i>'
         for n, w in known.items()
     )
-    lead = max(known, key=lambda n: known[n])
+    lead = max(known, key=lambda n: abs(known[n]))
     bar = f'<div style="display:flex;width:130px;height:11px">{parts}</div>'
     return f"{bar}<small>{esc(lead)} {num(known[lead])}</small>"
 

@@ -115,24 +115,25 @@ OF_RUNS: Mapping[str, Callable[..., go.Figure]] = {
 """Pictures of one run (``compare`` and ``pareto``: of several)."""
 
 
-def of_data() -> dict[str, Callable[..., go.Figure]]:
-    """Pictures of a DataFrame, by name: those of the pages, of one group, of the benchmark."""
-    from workbench.plots import benchmark as charts
+def of_runs() -> dict[str, Callable[..., go.Figure]]:
+    """Figures of a run by name: those above, and those of other packages that draw a run."""
+    return {n: f for n, f in figures.FIGURES.usable().items() if _is_of_run(f)} | dict(OF_RUNS)
 
-    benchmark = {
-        "methods": charts.methods,
-        "families": charts.families,
-        "sweep": charts.sweep,
-        "worlds": charts.worlds,
-    }
-    return {**figures.FIGURES, **group_figures.FIGURES, **benchmark}
+
+def of_data() -> dict[str, Callable[..., go.Figure]]:
+    """Figures of a DataFrame by name: of the pages, of one group, of the benchmark, of others."""
+    return {n: f for n, f in figures.FIGURES.usable().items() if not _is_of_run(f)}
+
+
+def _is_of_run(figure: Callable[..., go.Figure]) -> bool:
+    return getattr(figure, "of", "data") == "run"  # optional, see config.registry
 
 
 def catalogue() -> pd.DataFrame:
     """Every picture: name, of (``run`` or ``data``), meaning."""
     rows = [
         {"name": name, "of": of, "meaning": (function.__doc__ or "").strip().partition("\n")[0]}
-        for of, known in (("run", OF_RUNS), ("data", of_data()))
+        for of, known in (("run", of_runs()), ("data", of_data()))
         for name, function in known.items()
     ]
     return pd.DataFrame(rows)
@@ -154,7 +155,7 @@ def draw(
     Raises:
         ValueError: no picture has that name, or neither a run nor data is given.
     """
-    known = OF_RUNS if data is None else of_data()
+    known = of_runs() if data is None else of_data()
     if name not in known:
         raise ValueError(
             f"no figure {name!r} of {'a run' if data is None else 'data'}; there are "

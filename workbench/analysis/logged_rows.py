@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.core.ragged import segment_z_scores
 from workbench.types import Floats, Ints
 
 
@@ -24,7 +23,8 @@ class LoggedRows:
     ``rewards`` is what was weighted (after sign, condition and scaling), ``raw`` what batch
     statistics such as SAW's are about; None where scaling changed nothing. ``groups`` and
     ``batches`` are indices from 0: completions of one prompt at one step, and policy steps, which
-    must ascend in time. ``penalty`` is what KL took from the scalar, where it did.
+    must ascend in time. ``penalty`` is what KL took from the scalar, where it did; ``judge`` and
+    ``judge_share`` the scores that trained rows themselves, and how far.
     """
 
     objectives: tuple[str, ...]
@@ -38,6 +38,8 @@ class LoggedRows:
     contexts: Floats | None = None
     penalty: Floats | None = None
     mask: Floats | None = None
+    judge: Floats | None = None
+    judge_share: Floats | None = None
 
     def __post_init__(self) -> None:
         n, k = len(self.rewards), len(self.objectives)
@@ -50,6 +52,8 @@ class LoggedRows:
             "batches": (self.batches, (n,)),
             "penalty": (self.penalty, (n,)),
             "mask": (self.mask, (n,)),
+            "judge": (self.judge, (n,)),
+            "judge_share": (self.judge_share, (n,)),
         }
         for name, (array, shape) in shapes.items():
             if array is not None and np.shape(array) != shape:
@@ -65,18 +69,17 @@ def rows_from_frame(
     frame: pd.DataFrame,
     objectives: Sequence[str],
     kl_in_reward: bool = False,
-    aggregation: str = "sum_then_normalize",
 ) -> LoggedRows:
     """Rows from a DataFrame of the ``rollouts`` view (``context`` joined where there are any).
 
     Reads ``rewards``, ``weights``, ``advantage``, ``group_id``, ``step`` and, where present,
-    ``run_id``, ``split``, ``kind``, ``scaled``, ``scalar``, ``mask``, ``context``.
+    ``run_id``, ``split``, ``kind``, ``scaled``, ``scalar``, ``mask``,
+    ``judge``, ``judge_share``, ``context``.
 
     Args:
         frame: one row a completion; reward columns hold mappings by objective.
         objectives: names of the K objectives, in order.
         kl_in_reward: find what KL subtracted: the weighted sum less the logged ``scalar``.
-        aggregation: the run's; says what that sum was of, rewards or z-scores.
 
     Raises:
         ValueError: When a column is missing.
@@ -98,11 +101,7 @@ def rows_from_frame(
     penalty = None
     if kl_in_reward:
         scalar = kept["scalar"].to_numpy(np.float64)
-        decoupled = aggregation == "normalize_then_sum"
-        parts = (
-            segment_z_scores(scaled, np.asarray(groups, dtype=np.int64)) if decoupled else scaled
-        )
-        penalty = np.where(np.isnan(parts), 0.0, parts * weights).sum(axis=1) - scalar
+        penalty = np.where(np.isnan(scaled), 0.0, scaled * weights).sum(axis=1) - scalar
     return LoggedRows(
         objectives=names,
         rewards=scaled,
@@ -115,6 +114,8 @@ def rows_from_frame(
         contexts=_contexts(kept),
         penalty=penalty,
         mask=_mask(kept),
+        judge=_known(kept, "judge"),
+        judge_share=_known(kept, "judge_share"),
     )
 
 
@@ -127,6 +128,13 @@ def _contexts(frame: pd.DataFrame) -> Floats | None:
     if "context" not in frame or frame["context"].isna().any():
         return None
     return np.stack(frame["context"].to_list()).astype(np.float64)
+
+
+def _known(frame: pd.DataFrame, name: str) -> Floats | None:
+    """A column with NaN where nothing is known; None when it has nothing at all."""
+    if name not in frame or frame[name].isna().all():
+        return None
+    return frame[name].to_numpy(np.float64, na_value=np.nan)
 
 
 def _mask(frame: pd.DataFrame) -> Floats | None:

@@ -240,7 +240,7 @@ def step_health(wb: Workbench, run_id: str, since: int = -1) -> pd.DataFrame:
         """WITH rows AS (
             SELECT step, group_id, advantage, coalesce(mask, 1) AS mask, truncated, num_tokens, kl,
                    list_sum(list_transform(map_values(coalesce(policy, weights)),
-                       lambda p: CASE WHEN p > 0 THEN -p * ln(p) ELSE 0 END))
+                       lambda p: CASE WHEN p <> 0 THEN -abs(p) * ln(abs(p)) ELSE 0 END))
                    / nullif(ln(cardinality(weights)), 0) AS entropy
             FROM rollouts WHERE run_id = $run AND split = 'train' AND step > $since),
         groups AS (SELECT step, group_id, max(abs(advantage)) AS push, max(mask) AS kept

@@ -89,11 +89,20 @@ class Questions:
 
         return schema_frame()
 
-    def doctor(self) -> Health:
-        """The state of the store: what lies where, what is wrong, what to do about it."""
+    @property
+    def notices(self) -> list[str]:
+        """What is missing from answers and why, one line each; empty where nothing is."""
+        return self.store.notices
+
+    def doctor(self, mend: bool = False) -> Health:
+        """The state of the store: what lies where, what is wrong, what to do about it.
+
+        Args:
+            mend: first clear what killed processes left, and put back segments that are whole.
+        """
         from workbench.store.doctor import examine
 
-        return examine(self.runs_dir)
+        return examine(self.runs_dir, mend)
 
     def export(self, runs: Runs, target: str | Path, format: Format = "parquet") -> list[Path]:
         """Write runs to a new folder with one file a view, or to one DuckDB file.

@@ -170,7 +170,8 @@ class Sweeps:
             sets: ``key=a,b,c``, ``key=low..high[:log]`` or ``key=value``.
             name: Of the sweep.
             seeds: Each configuration runs once for each.
-            **more: ``random``, ``jobs``, ``early_stop``, ``metric``, ``minimize``, ``processes``.
+            **more: ``random``, ``sampler``, ``pruner``, ``jobs``, ``metric``, ``minimize``,
+                ``processes``; see ``SweepPlan``.
 
         Raises:
             SweepError: The sweep cannot be made, or its name is taken.

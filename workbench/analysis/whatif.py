@@ -23,12 +23,6 @@ from workbench.types import Floats, Ints
 
 __all__ = ["LoggedRows", "WhatIf", "audit_error", "rows_from_frame", "whatif"]
 
-PER_ROW = ("static", "single", "oracle")
-"""Scalarizers whose weights depend on nothing but the row: one call for all of them."""
-
-PER_GROUP = ("dvao", "gd2po")
-"""Scalarizers that look at one group at a time: one call for each size of group."""
-
 
 @dataclass(frozen=True)
 class WhatIf:
@@ -104,6 +98,9 @@ def whatif(
 ) -> WhatIf:
     """Recompute the advantages of logged rows under another weighting; give exactly one of three.
 
+    Where a judge's score itself trained a row, fixed weights leave that share of it; another
+    scalarizer or Conductor is asked what its weights alone would have done.
+
     Scalarizers with a memory (CTWA, hypervolume) see the policy steps in their order and learn as
     they go; batch statistics (SAW) are those of each policy step.
 
@@ -124,6 +121,7 @@ def whatif(
     if sum(given is not None for given in (scalarizer, weights, conductor)) != 1:
         raise ValueError("whatif: give exactly one of scalarizer, weights, conductor")
     mask: Floats | None = None
+    share: Floats | None = None
     if conductor is not None:
         if rows.contexts is None:
             raise ValueError(
@@ -136,7 +134,7 @@ def whatif(
             rows, scalarizer, aggregation, scale_rewards, lower, upper, seed
         )
     else:
-        chosen, mask = _given(weights, rows), rows.mask
+        chosen, mask, share = _given(weights, rows), rows.mask, rows.judge_share
     if chosen.shape != rows.rewards.shape:
         raise ValueError(f"weights: shape {chosen.shape} is not (N, K) = {rows.rewards.shape}")
     scalars, advantages = aggregate_segments(
@@ -148,6 +146,8 @@ def whatif(
         scale_rewards,
         rows.penalty,
         mask,
+        rows.judge,
+        share,
     )
     return WhatIf(rows, chosen, scalars, advantages)
 
@@ -165,6 +165,8 @@ def audit_error(
         scale_rewards,
         rows.penalty,
         rows.mask,
+        rows.judge,
+        rows.judge_share,
     )[1]
     return float(np.abs(used - rows.advantages).max())
 
@@ -206,10 +208,11 @@ def _by_scalarizer(
         scene = ScalarizerInput(*parts, num_generations=size, step=step)
         return scene, judge.choose(scene, rng)
 
-    if config.name in PER_ROW:
+    if config.looks_at == "row":  # one call for all of them
         return choose(slice(None), 1, 0)[1].weights, None
     weights, mask, masked = np.empty((n, k)), np.ones(n), False
-    batches = np.zeros(n, np.int64) if config.name in PER_GROUP else rows.batches
+    # one call for each size of group, or one for each step
+    batches = np.zeros(n, np.int64) if config.looks_at == "group" else rows.batches
     for step, (where, size) in enumerate(_batches(rows.groups, batches)):
         scene, choice = choose(where, size, step)
         weights[where] = choice.weights

@@ -23,7 +23,7 @@ FOLDER = "exports"
 
 
 def export_model(wb: Workbench, run: str, checkpoint: str | int = "best") -> Path:
-    """Copy a checkpoint's policy, tokenizer and Conductor into ``<runs>/exports/<name>-step-N``.
+    """Copy a checkpoint's policy, tokenizer and Conductor into ``<runs>/exports/<run id>-step-N``.
 
     Loads with ``AutoModelForCausalLM.from_pretrained``; ``README.md`` holds results, weights and
     the configuration.
@@ -47,7 +47,7 @@ def export_model(wb: Workbench, run: str, checkpoint: str | int = "best") -> Pat
     if not source.is_dir():
         raise ValueError(f"checkpoint {step} of run {run!r} is no longer on disk")
     config = wb.config(run_id)
-    target = wb.runs_dir / FOLDER / f"{config.name or run_id}-step-{step}"
+    target = wb.runs_dir / FOLDER / f"{run_id}-step-{step}"  # names change hands
     made = target.with_name(f".{target.name}")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)

@@ -263,7 +263,7 @@ class Workbench(Questions, Insights, Sweeps):
 
     def reproduce(self, run: str) -> dict[str, Any]:
         """What it takes to make a run again: the command, versions, code and data."""
-        from workbench.runs.archiving import recipe
+        from workbench.runs.provenance import recipe
 
         path = self.launcher.path(run)
         return recipe(rundir.read_identity(path), self.config(run))

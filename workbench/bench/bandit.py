@@ -146,15 +146,28 @@ def _turn(
     rng: np.random.Generator,
 ) -> tuple[Weighting, Floats, int]:
     """Weights, advantages and the scalarizer's own learning; rows judged for its anchor."""
-    size = player.group
+    size, asked = player.group, 0
+    trusted = scores.reshape(-1, size)
+
+    def ask(groups: Ints) -> dict[int, Floats]:
+        nonlocal asked
+        asked += len(groups) * size
+        return {int(g): trusted[g] for g in groups}
+
+    scalarizer.observe(scene, rng, ask)
     choice = scalarizer.choose(scene, rng)
     advantages = aggregate(
-        scene.rewards, choice.weights, size, player.aggregation, mask=choice.mask
+        scene.rewards,
+        choice.weights,
+        size,
+        player.aggregation,
+        mask=choice.mask,
+        trusted=choice.trusted,
+        trusted_share=choice.trusted_share,
     )[1]
-    groups = scalarizer.anchor_groups(scene, rng)
-    trusted = scores.reshape(-1, size)
-    scalarizer.learn(scene, choice, advantages, {int(g): trusted[g] for g in groups})
-    return choice, np.asarray(advantages), len(groups) * size
+    anchors = ask(scalarizer.anchor_groups(scene, rng))
+    scalarizer.learn(scene, choice, advantages, anchors)
+    return choice, np.asarray(advantages), asked
 
 
 def oracle(world: World) -> Player:

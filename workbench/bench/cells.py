@@ -26,13 +26,13 @@ class Budget:
     prompts_per_step: int = 8
     num_generations: int = 8
     report_prompts: int = 168
-    report_samples: int = 2
+    report_samples: int = 16
     calibration_prompts: int = 0
     calibration_samples: int = 4
 
 
 FULL = Budget()
-QUICK = Budget(steps=30, report_prompts=84)
+QUICK = Budget(steps=30, report_prompts=84, report_samples=4)
 SEARCH = Budget(report_prompts=0, calibration_prompts=84, calibration_samples=8)
 """Tuning reads the calibration split only."""
 

@@ -10,8 +10,8 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import Any
 
+from workbench.objectives.format import text_of
 from workbench.tasks.etudes.judge import judge as score
-from workbench.train.text import completion_text
 from workbench.types import Example
 
 
@@ -29,7 +29,7 @@ def judge(
     Consecutive rows of one prompt are a group. round(B * fraction) groups of a call are drawn, by
     the hash of their prompt and text, so that a resumed run draws the same ones.
     """
-    texts = [completion_text(c) for c in completions]
+    texts = [text_of(c) for c in completions]
     rows = list(range(len(texts)))
     groups = [list(g) for _, g in groupby(rows, key=lambda i: prompt_id[i])]
     order = sorted(range(len(groups)), key=lambda g: _draw(prompt_id, texts, groups[g]))

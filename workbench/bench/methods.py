@@ -50,6 +50,16 @@ SEARCHED: dict[str, Any] = {
 0.498 after 40 steps over three seeds, 25 others 0.443 to 0.498, equal weights on raw rewards 0.464.
 The preset ``etudes`` is this setting."""
 
+FAST: dict[str, Any] = {
+    "scalarizer": {
+        "name": "conductor",
+        "learning_rate": 0.3,
+        "entropy_coef": 0.001,
+        "update_every": 1,
+    }
+}
+"""The paper's meta-reward with a fast Conductor, on raw rewards."""
+
 PLAIN: dict[str, Any] = {"select": "random", "caution": 0.0}
 """An anchor whose groups are judged at random and of which none is held back."""
 
@@ -67,7 +77,8 @@ class Method:
     """One row of the table.
 
     ``settings`` is merged over the common run. ``trainer`` "none" measures the policy as it
-    starts, "sft" learns from reference answers instead of rewards.
+    starts, "sft" learns from reference answers instead of rewards, "judged-..." from judged rows
+    alone (``bench.judged_rows``).
     """
 
     label: str
@@ -89,6 +100,16 @@ def _anchored(**anchor: Any) -> dict[str, Any]:
             "anchor": {"source": "judge", "fraction": 0.125} | anchor,
         }
     }
+
+
+def _kernel(**anchor: Any) -> dict[str, Any]:
+    found = _anchored(**anchor)
+    return {"scalarizer": found["scalarizer"] | {"head": "kernel"}}
+
+
+def _rows(label: str, learner: str, **anchor: Any) -> Method:
+    """A learner of ``bench.judged_rows`` on the rows that an anchor would have paid for."""
+    return Method(label, "judged rows", _anchored(**anchor), True, f"judged-{learner}")
 
 
 def _judged(weights: Mapping[str, float], **params: Any) -> dict[str, Any]:
@@ -160,6 +181,29 @@ METHODS: dict[str, Method] = {
             },
         },
     ),
+    "maestro-fast": Method("MAESTRO, fast Conductor", "maestro", FAST),
+    "kernel": Method("kernel, 1 in 8", "kernel", _kernel(), trusted=True),
+    "kernel-no-gate": Method("kernel, 1 in 8, no gate", "kernel", _kernel(gate=False), True),
+    "kernel-weights": Method(
+        "kernel, 1 in 8, judged groups by weights too", "kernel", _kernel(judge_rows=False), True
+    ),
+    "kernel-plain": Method(
+        "kernel, 1 in 8, random groups, no caution, weights alone, no gate",
+        "kernel",
+        _kernel(**PLAIN, judge_rows=False, gate=False),
+        True,
+    ),
+    "kernel-one-vector": Method(
+        "kernel, 1 in 8, one vector for all prompts", "kernel", _kernel(shared=1.0), True
+    ),
+    "kernel-16": Method("kernel, 1 in 16", "kernel", _kernel(fraction=1 / 16), True),
+    "kernel-64-first": Method(
+        "kernel, 1 in 64, all in the first step", "kernel", _kernel(fraction=1 / 64, first=5), True
+    ),
+    "kernel-noise": Method("kernel, 1 in 8, noise 0.3", "kernel", _kernel(noise=0.3), True),
+    "kernel-shuffled": Method(
+        "kernel, 1 in 8, shuffled (control)", "control", _kernel(shuffle=True), True
+    ),
     "anchored": Method("anchored, 1 in 8", "anchored", _anchored(), trusted=True),
     "anchored-plain": Method(
         "anchored, 1 in 8, random groups, no caution",
@@ -191,6 +235,13 @@ METHODS: dict[str, Method] = {
     "anchored-shuffled": Method(
         "anchored, 1 in 8, shuffled (control)", "control", _anchored(shuffle=True), trusted=True
     ),
+    "judged-sft": _rows("SFT on the best judged row of each group", "sft"),
+    "judged-sft-noise": _rows("SFT on the best judged row, noise 0.3", "sft", noise=0.3),
+    "judged-sft-shuffled": _rows("SFT on the best judged row, shuffled", "sft", shuffle=True),
+    "judged-pg": _rows("policy gradient on the judged rows", "pg"),
+    "judged-dpo": _rows("DPO on the judged rows", "dpo"),
+    "judged-rpo": _rows("RPO on the judged rows", "rpo"),
+    "judged-dro": _rows("DRO on the judged rows", "dro"),
     "judge-only": Method(
         "judge as reward, 1 group in 8", "control", _judged({"judge": 1.0}, fraction=0.125), True
     ),

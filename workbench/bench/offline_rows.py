@@ -61,7 +61,7 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
 def sample(run_dir: Path, writer: RunWriter) -> None:
     """Sample the run's prompts from its policy: ``steps`` batches, each prompt once."""
     from workbench.train.build import end_ids
-    from workbench.train.rollout import Sampling
+    from workbench.train.sampling import Sampling
     from workbench.train.scoring import prepare_scoring
     from workbench.train.session import Session
 
@@ -74,9 +74,10 @@ def sample(run_dir: Path, writer: RunWriter) -> None:
     grpo = config.grpo
     for step in range(config.steps):
         chosen = order[step * grpo.prompts_per_step : (step + 1) * grpo.prompts_per_step]
-        sampling = Sampling(
-            num_generations=grpo.num_generations,
-            max_completion_length=grpo.max_completion_length,
+        sampling = Sampling.of(
+            config,
+            temperature=1.0,
+            top_p=1.0,
             seed=int(np.random.SeedSequence([config.seed, step, 22]).generate_state(1)[0]),
         )
         writer.rollouts(roller.roll_out([task.train[i] for i in chosen], sampling, step, "train"))

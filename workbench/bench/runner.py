@@ -8,7 +8,6 @@ cuts off is thrown away and run again at the next call.
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import json
 import multiprocessing
@@ -20,14 +19,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerProcess
+from functools import partial
 from pathlib import Path
 
 from workbench.bench.cells import Cell
 from workbench.runs import processes, rundir
 from workbench.runs.launcher import Launcher
-from workbench.runs.rundir import ACTIVE, LauncherError
+from workbench.runs.locks import LAUNCHER, held
+from workbench.runs.queue import Queue
+from workbench.runs.rundir import ACTIVE
 from workbench.runs.stopping import stop_phases
 from workbench.store.state import read_state, write_atomically, write_state
 
@@ -36,8 +36,15 @@ BODIES = {
     "sft": "workbench.bench.sft:main",
     "none": "workbench.bench.sft:measure",
     "rows": "workbench.bench.offline_rows:main",
+    "judged-sft": "workbench.bench.judged_rows:sft",
+    "judged-pg": "workbench.bench.judged_rows:pg",
+    "judged-dpo": "workbench.bench.judged_rows:dpo",
+    "judged-rpo": "workbench.bench.judged_rows:rpo",
+    "judged-dro": "workbench.bench.judged_rows:dro",
 }
 """What a cell's child calls with its run directory, by the cell's trainer."""
+LOCK = ".bench.lock"
+POLL_SECONDS = 0.2
 PRELOAD = "workbench.bench.warm"
 """What the server process imports before it forks the first child."""
 CALM = {
@@ -61,14 +68,6 @@ class Event:
 
 
 Watch = Callable[[Event], None]
-
-
-@dataclass
-class _Child:
-    cell: Cell
-    path: Path
-    process: ForkServerProcess
-    began: float
 
 
 def finished(runs_dir: Path) -> dict[str, Path]:
@@ -102,12 +101,12 @@ def run_cells(
         says why, and the next call tries it again.
 
     Raises:
-        LauncherError: Another benchmark is running in this directory.
+        LockedError: Another benchmark is running in this directory.
     """
     if jobs < 1:
         raise ValueError(f"jobs: {jobs} is not allowed; it must be at least 1")
     tell = watch or (lambda event: None)
-    with _only_one(runs_dir), _interruptible():
+    with held(runs_dir / LOCK, 0.0, f"the benchmark in {runs_dir}"), _interruptible():
         _clear(cells, runs_dir)
         done = finished(runs_dir)
         todo = {c.name: c for c in cells if c.name not in done}
@@ -115,19 +114,6 @@ def run_cells(
             _run(list(todo.values()), runs_dir, jobs, tell, bodies or BODIES)
     done = finished(runs_dir)
     return {c.name: done[c.name] for c in cells if c.name in done}
-
-
-@contextmanager
-def _only_one(runs_dir: Path) -> Iterator[None]:
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    with (runs_dir / ".bench.lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LauncherError(
-                f"another benchmark is running in {runs_dir}; wait for it or use --runs-dir"
-            ) from error
-        yield
 
 
 @contextmanager
@@ -159,41 +145,63 @@ def _run(todo: list[Cell], runs_dir: Path, jobs: int, tell: Watch, bodies: dict[
     os.environ.update({key: value for key, value in CALM.items() if before[key] is None})
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([PRELOAD] if bodies is BODIES else [])
-    active: list[_Child] = []
     try:
-        while todo or active:
-            while todo and len(active) < jobs:
-                active.append(_start(context, todo.pop(0), runs_dir, bodies))
-                tell(Event("started", active[-1].cell))
-            wait([child.process.sentinel for child in active], timeout=0.5)
-            for child in list(active):
-                if child.process.is_alive():
-                    tell(Event("running", child.cell, _share(child.path)))
-                else:
-                    active.remove(child)
-                    tell(_ending(child))
+        line = (_Child(context, cell, runs_dir, bodies, tell) for cell in todo)
+        Queue(partial(next, line, None), jobs).run(POLL_SECONDS)
     finally:
-        for child in active:  # an interrupt: what is unfinished is run again from its start
-            child.process.kill()
-            child.process.join()
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key, None)
 
 
-def _start(
-    context: multiprocessing.context.ForkServerContext,
-    cell: Cell,
-    runs_dir: Path,
-    bodies: dict[str, str],
-) -> _Child:
-    with rundir.lock(runs_dir):
-        run_id = rundir.create(runs_dir, cell.named_config, token=None, parent=None, cwd=Path.cwd())
-        path = runs_dir / run_id
-        write_state(path, status="starting", starts=1)
-    process = context.Process(target=_body, args=(bodies[cell.trainer], str(path)), daemon=False)
-    process.start()
-    return _Child(cell, path, process, time.monotonic())
+class _Child:
+    """A cell, as the queue sees it."""
+
+    def __init__(
+        self,
+        context: multiprocessing.context.ForkServerContext,
+        cell: Cell,
+        runs_dir: Path,
+        bodies: dict[str, str],
+        tell: Watch,
+    ) -> None:
+        self.context, self.cell, self.runs_dir = context, cell, runs_dir
+        self.body, self.tell = bodies[cell.trainer], tell
+
+    def start(self) -> None:
+        """Make the cell's run and start its body."""
+        with held(self.runs_dir / LAUNCHER):
+            config = self.cell.named_config
+            run = rundir.create(self.runs_dir, config, token=None, parent=None, cwd=Path.cwd())
+            self.path = self.runs_dir / run
+            write_state(self.path, status="starting", starts=1)
+        self.process = self.context.Process(target=_body, args=(self.body, str(self.path)))
+        self.process.start()
+        self.began = time.monotonic()
+        self.tell(Event("started", self.cell))
+
+    def ended(self) -> bool:
+        """Tell how far the cell is; whether it has ended."""
+        state = read_state(self.path)
+        if self.process.is_alive():
+            share = float(state.get("step") or 0) / max(1, int(state.get("steps") or 1))
+            self.tell(Event("running", self.cell, share))
+            return False
+        seconds = time.monotonic() - self.began
+        if state.get("status") == "finished":
+            self.tell(Event("finished", self.cell, 1.0, seconds))
+            return True
+        if state.get("status") in ACTIVE:
+            code = self.process.exitcode
+            message = f"its process ended with code {code}: see {self.path}/log.txt"
+            state = write_state(self.path, status="failed", message=message, pid=None)
+        self.tell(Event("failed", self.cell, 0.0, seconds, str(state.get("message") or "")))
+        return True
+
+    def cancel(self) -> None:
+        """An interrupt: what is unfinished is run again from its start."""
+        self.process.kill()
+        self.process.join()
 
 
 def _body(body: str, run_dir: str) -> None:
@@ -209,19 +217,3 @@ def _body(body: str, run_dir: str) -> None:
     code = getattr(importlib.import_module(module), function)([run_dir])
     sys.stdout.flush()
     sys.exit(code)
-
-
-def _share(path: Path) -> float:
-    state = read_state(path)
-    return float(state.get("step") or 0) / max(1, int(state.get("steps") or 1))
-
-
-def _ending(child: _Child) -> Event:
-    state = read_state(child.path)
-    seconds = time.monotonic() - child.began
-    if state.get("status") == "finished":
-        return Event("finished", child.cell, 1.0, seconds)
-    if state.get("status") in ACTIVE:
-        message = f"its process ended with code {child.process.exitcode}: see {child.path}/log.txt"
-        state = write_state(child.path, status="failed", message=message, pid=None)
-    return Event("failed", child.cell, 0.0, seconds, str(state.get("message") or ""))

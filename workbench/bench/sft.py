@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -93,17 +93,20 @@ def train(session: Session, scratch: Path) -> Any:
     return trainer.accelerator.unwrap_model(trainer.model)
 
 
-def run(run_dir: Path, writer: RunWriter, config: RunConfig, learns: bool) -> None:
-    """Train when asked to, then evaluate; rows and state go to the run's directory."""
+Learn = Callable[[Session, Path, RunWriter], Any]
+"""Trains a session's policy; (session, run directory, its writer) to the trained model."""
+
+
+def run(run_dir: Path, writer: RunWriter, config: RunConfig, learn: Learn | None) -> None:
+    """Train when there is something to learn, then evaluate; rows go to the run's directory."""
     task = load_task(config.task)
     session = Session.load(config, task).on_device()
     examples = spread(task.report, config.evaluation.prompts)
-    writer.state(status="running", phase="training" if learns else "evaluating", step=0)
-    if learns:
-        train(session, run_dir / "trackers")
-    step, phase = (config.steps, "after") if learns else (0, "before")
+    writer.state(status="running", phase="training" if learn else "evaluating", step=0)
+    model = learn(session, run_dir, writer) if learn else session.model
+    step, phase = (config.steps, "after") if learn else (0, "before")
     reference = session.reference_for(None)
-    batch = session.evaluate(session.model, reference, step, "report", examples)
+    batch = session.evaluate(model, reference, step, "report", examples)
     writer.evaluation(evaluation_rows(batch, examples, phase))
     writer.state(step=step)
     print(table(summarise(batch)))
@@ -111,22 +114,23 @@ def run(run_dir: Path, writer: RunWriter, config: RunConfig, learns: bool) -> No
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Child process of an SFT cell; returns the exit status."""
-    return _child(argv, learns=True)
+    return child(argv, lambda session, run_dir, _: train(session, run_dir / "trackers"))
 
 
 def measure(argv: Sequence[str] | None = None) -> int:
     """Child process of a cell that only evaluates; returns the exit status."""
-    return _child(argv, learns=False)
+    return child(argv, None)
 
 
-def _child(argv: Sequence[str] | None, learns: bool) -> int:
+def child(argv: Sequence[str] | None, learn: Learn | None) -> int:
+    """Body of a cell's child process, whatever it learns from; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m workbench.bench.sft", description=__doc__)
     parser.add_argument("run_dir", type=Path)
     run_dir = parser.parse_args(argv).run_dir
     status, message = "finished", None
     with RunWriter(run_dir) as writer:
         try:
-            run(run_dir, writer, read_config(run_dir), learns)
+            run(run_dir, writer, read_config(run_dir), learn)
         except Exception as error:  # whatever it was, the state must say that the run ended
             traceback.print_exc(file=sys.stdout)
             status, message = "failed", f"{type(error).__name__}: {error}"

@@ -162,14 +162,15 @@ def _evaluate(args: argparse.Namespace) -> int:
         evaluation.cancel()
         say("cancelled")
         return 130
+    failed = 1 if result["problems"] else 0  # the warnings on stderr say which
     if args.json:
         print_json(result)
-        return 0
+        return failed
     rows = [{"kind": kind, **means} for kind, means in result["means"].items()]
     import pandas as pd
 
     print_frame(pd.DataFrame(rows))
-    return 0
+    return failed
 
 
 WHATIF = Command(

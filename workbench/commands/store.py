@@ -17,6 +17,7 @@ from workbench.commands.base import (
     run_argument,
     say,
 )
+from workbench.store.limits import QUERY_SECONDS, go_on_in_a_child
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,13 +36,14 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _query(args: argparse.Namespace) -> int:
-    from workbench.api.workbench import Workbench
-
     if args.limit < 1:
         raise UsageError(f"--limit {args.limit}: at least 1")
-    answer = Workbench(args.runs_dir).query(
-        sys.stdin.read() if args.sql == "-" else args.sql, args.limit
-    )
+    sql = sys.stdin.read() if args.sql == "-" else args.sql
+    if args.own_process:
+        go_on_in_a_child(2 * QUERY_SECONDS)
+    from workbench.store.reader import Store
+
+    answer = Store(args.runs_dir).query(sql, args.limit, alone=args.own_process)
     if args.json:
         print_json([plain(row) for row in answer.rows.to_dict("records")])
     elif args.csv:
@@ -153,13 +155,18 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mend",
+        action="store_true",
+        help="first clear what killed processes left, and put back what is whole",
+    )
     json_flag(parser)
 
 
 def _doctor(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
-    health = Workbench(args.runs_dir).doctor()
+    health = Workbench(args.runs_dir).doctor(args.mend)
     print_json(health.as_dict()) if args.json else print(health)
     return 0 if health.healthy else 1
 

@@ -12,6 +12,7 @@ from workbench.commands.base import Command, UsageError, json_flag, print_frame,
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     from workbench.config.io import PRESETS
+    from workbench.runs.sweep_plan import PRUNERS, SAMPLERS
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -45,8 +46,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--early-stop",
         action="store_true",
-        help="end a run whose metric is below the median of the others at the same step",
+        help="end a run whose metric is below the median of the others at the same step: short for "
+        "--pruner median",
     )
+    parser.add_argument(
+        "--sampler", choices=SAMPLERS, help="how --random N draws (default: random)"
+    )
+    parser.add_argument("--pruner", choices=PRUNERS, help="what ends a run early (default: none)")
     parser.add_argument(
         "--metric",
         default="headline",
@@ -94,7 +100,7 @@ def _run(args: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda n, _: presses.append(n))
     say(f"sweep {plan.name}: {plan.count} trials, {plan.jobs} at once")
-    Driver(wb, plan, say, lambda: bool(presses)).run()
+    Driver(wb.launcher, plan, say, lambda: bool(presses)).run()
     if presses:
         say(f"stopped; go on with: workbench sweep --continue {plan.name}")
     _report(wb, plan.name, args.json)
@@ -114,7 +120,8 @@ def _plan(wb: Any, args: argparse.Namespace) -> Any:
         args.seeds,
         random=args.random,
         jobs=args.jobs,
-        early_stop=args.early_stop,
+        sampler=args.sampler,
+        pruner=args.pruner or ("median" if args.early_stop else "none"),
         metric=args.metric,
         minimize=args.minimize,
         processes=args.processes,

@@ -61,6 +61,27 @@ def looks_secret(name: str, value: str) -> bool:
     return name == "webhook" and bool("?" in value or _LONG_WORD.search(after_host))
 
 
+def named(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every ``env:NAME`` in plain data (mappings, lists, scalars), with its path."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from named(value, f"{path}.{key}".lstrip("."))
+    elif isinstance(data, list | tuple):
+        for index, value in enumerate(data):
+            yield from named(value, f"{path}.{index}")
+    elif isinstance(data, str) and data.startswith(PREFIX):
+        yield path, data
+
+
+def holds_secret(path: str) -> bool:
+    """Whether what is set under this path can be a secret: only there a variable is read.
+
+    Anything else may be shown, logged or sent on as it is.
+    """
+    parent, _, name = path.rpartition(".")
+    return name == "webhook" or "headers" in parent.split(".") or bool(SECRET_NAME.search(name))
+
+
 def found(data: Any, path: str = "") -> Iterator[str]:
     """Paths of every text in plain data (mappings, lists, scalars) that looks like a secret."""
     if isinstance(data, Mapping):

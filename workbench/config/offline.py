@@ -2,12 +2,14 @@
 
 A run with an ``offline`` section samples nothing but probes and evaluations. Everything else of its
 configuration means what it means in any run; scalarizer, aggregation and the policy's GRPO update
-are not read. Four methods share one description of the rows, so that they can be compared:
+are not read. All methods share one description of the rows, so that they can be compared:
 
 * ``rpo``: Reward Partitioning Optimization (arXiv 2506.13702), a value per prompt from its own rows
 * ``dro``: Direct Reward Optimisation (Richemond et al. 2024), a value network trained jointly
 * ``kto``: Kahneman-Tversky Optimisation (arXiv 2402.01306), rows labelled desirable or not
 * ``sft``: supervised fine-tuning on the best row of each prompt
+
+Others come by a line in ``config.registry`` or with another package; ``params`` has their settings.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
+from workbench.config.registry import Registry
 from workbench.config.scalarizers import STRICT, Bool, Count, NonNegative, Positive
 
 Float = Annotated[float, Strict()]
-Method = Literal["rpo", "dro", "kto", "sft"]
+LEARNERS = tuple(Registry("learners"))
+Method = Literal[LEARNERS]  # type: ignore[valid-type]
 Signal = Literal["objectives", "judge", "votes", "column"]
 Step = Annotated[int, Strict(), Field(ge=0)]
 
@@ -202,6 +206,8 @@ class OfflineConfig:
     """Read when `method` is `kto`."""
     sft: SftConfig = Field(default_factory=SftConfig)
     """Read when `method` is `sft`."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Settings of a learner of another package; the four above have sections of their own."""
 
     @model_validator(mode="after")
     def _consistent(self) -> OfflineConfig:

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from workbench.config.judge import LlmConfig
 from workbench.config.offline import OfflineConfig
+from workbench.config.registry import Registry
 from workbench.config.scalarizers import Conductor, ScalarizerConfig, Static
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=False)
@@ -32,24 +33,39 @@ FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z")
 """`package.module:function`."""
 
 Scaling = Literal["none", "batch", "running", "rank"]
+TASKS = Registry("tasks")
 Aggregation = Literal["sum_then_normalize", "normalize_then_sum"]
+
+
+HeldOut = Annotated[int, Strict(), Field(ge=2)] | Annotated[float, Strict(), Field(gt=0, lt=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
 class TaskConfig:
     """Where the prompts come from."""
 
-    name: Literal["etudes", "file"] = "etudes"
+    name: Literal[tuple(TASKS)] = "etudes"  # type: ignore[valid-type]
     """`etudes`: seven small families that ship with the package. `file`: your own rows."""
     path: str | None = None
-    """File task: JSONL, Parquet or CSV with a `prompt` column (text or chat messages), a directory
-    of `datasets.save_to_disk`, or `hub:OWNER/NAME[:SUBSET]`; `@SPLIT` chooses one of its splits."""
+    """File task: JSONL, JSON, CSV, TSV or Parquet (also .gz, .zst) with a `prompt` column (text or
+    chat messages), a directory of `datasets` or of such files, or `hub:OWNER/NAME[:SUBSET]`;
+    `@SPLIT` chooses one of its splits."""
     eval_path: str | None = None
-    """File task: held-out rows. Without it a hashed tenth of `path` is held out."""
+    """File task: held-out rows. Without it a part of `path` is held out by hash."""
+    held_out: HeldOut = 0.1
+    """File task without `eval_path`: a share of the prompts (below 1), or a number of them."""
     judge: LlmConfig | None = None
     """File task: a language model that judges evaluations, probes and anchors."""
     columns: dict[str, str] = Field(default_factory=dict)
     """File task: rename columns, e.g. `{prompt: question, reference: answer}`."""
+    template: str | None = None
+    """File task: the prompt, composed of the file's columns: `"{story} {question}"`; `{turns[0]}`
+    is the first item of a list, and a whole list stands one item a line."""
+    duplicates: Literal["refuse", "keep_first", "keep_all"] = "refuse"
+    """File task: what to do with a prompt that stands in several rows."""
+    too_long: Literal["refuse", "leave_out", "cut"] = "refuse"
+    """File task: what to do with prompts that leave the model no room for a whole completion; `cut`
+    drops their first tokens (text only)."""
     kinds: tuple[str, ...] = ()
     """Keep only prompts of these kinds; empty keeps all."""
     limit: Count | None = None

@@ -1,15 +1,26 @@
 """Settings of each scalarizer: who chooses the weights, and how.
 
-One frozen dataclass per scalarizer, discriminated by ``name``. ``SCALARIZER_CONFIGS`` is the one
-list; ``core.scalarizers.SCALARIZERS`` holds the matching mathematics under the same names.
+One frozen dataclass per scalarizer, discriminated by ``name``; ``core.scalarizers`` holds the
+matching mathematics. One that is added by a line in ``config.registry`` or by another package has
+both in one file::
+
+    @dataclass(frozen=True, config=STRICT)
+    class Mine(Settings):
+        name: Literal["mine"] = "mine"
+        'What it does, in a few words.'
+
+        def build(self, objectives: tuple[str, ...]) -> Scalarizer: ...
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import ConfigDict, Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
+
+from workbench.config.registry import Registry
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=False)
 
@@ -30,8 +41,24 @@ def _known(weights: Weights, names: tuple[str, ...], key: str) -> None:
         raise ValueError(f"{key}: all weights are 0; at least one must be positive")
 
 
+class Settings:
+    """What the settings of all scalarizers share."""
+
+    name: str
+    looks_at: ClassVar[Literal["row", "group", "step"]] = "step"
+    """What the weights of a row depend on: the row alone, its group, or the whole policy step
+    (those of whoever learns do). A what-if asks for as many rows at once as that allows."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError when they do not fit the run's objectives; these fit any."""
+
+    def build(self, objectives: tuple[str, ...]) -> Any:
+        """The scalarizer, where ``core.scalarizers`` has none of this name."""
+        raise TypeError(f"{type(self).__name__} has no method build(objectives)")
+
+
 @dataclass(frozen=True, config=STRICT)
-class Static:
+class Static(Settings):
     """Fixed weights for the whole run; equal when none are given."""
 
     name: Literal["static"] = "static"
@@ -39,13 +66,15 @@ class Static:
     weights: Weights = Field(default_factory=dict)
     """Weight per objective, normalised to sum 1; empty means equal."""
 
+    looks_at = "row"
+
     def check(self, names: tuple[str, ...]) -> None:
         """Raise ValueError when a weight names no objective of the run."""
         _known(self.weights, names, "scalarizer.weights")
 
 
 @dataclass(frozen=True, config=STRICT)
-class Single:
+class Single(Settings):
     """All weight on one objective."""
 
     objective: str
@@ -53,13 +82,15 @@ class Single:
     name: Literal["single"] = "single"
     """One objective."""
 
+    looks_at = "row"
+
     def check(self, names: tuple[str, ...]) -> None:
         """Raise ValueError when the objective is not one of the run's."""
         _known({self.objective: 1.0}, names, "scalarizer.objective")
 
 
 @dataclass(frozen=True, config=STRICT)
-class Random:
+class Random(Settings):
     """Dirichlet weights, drawn anew: the control that any learned weighting must beat."""
 
     name: Literal["random"] = "random"
@@ -69,18 +100,17 @@ class Random:
     per: Literal["completion", "group", "step"] = "completion"
     """What shares one draw."""
 
-    def check(self, names: tuple[str, ...]) -> None:
-        """Nothing depends on the objectives."""
-
 
 @dataclass(frozen=True, config=STRICT)
-class Oracle:
+class Oracle(Settings):
     """Fixed weights per kind of prompt, given by hand: the upper reference."""
 
     by_kind: dict[str, Weights]
     """For each kind its weights; kinds that are missing get equal weights."""
     name: Literal["oracle"] = "oracle"
     """Fixed weights per kind."""
+
+    looks_at = "row"
 
     def check(self, names: tuple[str, ...]) -> None:
         """Raise ValueError when a weight names no objective of the run."""
@@ -89,7 +119,7 @@ class Oracle:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Saw:
+class Saw(Settings):
     """Stage-aware weights from each objective's coefficient of variation (arXiv 2606.07705)."""
 
     name: Literal["saw"] = "saw"
@@ -103,7 +133,7 @@ class Saw:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Dvao:
+class Dvao(Settings):
     """Weights proportional to each objective's deviation in the group (arXiv 2605.25604).
 
     The paper's method is this with `aggregation: normalize_then_sum`.
@@ -114,13 +144,15 @@ class Dvao:
     weights: Weights = Field(default_factory=dict)
     """Base weight per objective; empty means equal."""
 
+    looks_at = "group"
+
     def check(self, names: tuple[str, ...]) -> None:
         """Raise ValueError when a weight names no objective of the run."""
         _known(self.weights, names, "scalarizer.weights")
 
 
 @dataclass(frozen=True, config=STRICT)
-class Gd2po:
+class Gd2po(Settings):
     """Masks rollouts whose objectives disagree in sign (arXiv 2606.16771)."""
 
     name: Literal["gd2po"] = "gd2po"
@@ -130,13 +162,15 @@ class Gd2po:
     threshold: Share = 0.8
     """Rollouts in conflict whose |sum of z| / sum of |z| is below this are masked; 1 masks all."""
 
+    looks_at = "group"
+
     def check(self, names: tuple[str, ...]) -> None:
         """Raise ValueError when a weight names no objective of the run."""
         _known(self.weights, names, "scalarizer.weights")
 
 
 @dataclass(frozen=True, config=STRICT)
-class Ctwa:
+class Ctwa(Settings):
     """Raises objectives whose covariance with the scalar score lags (arXiv 2602.06869)."""
 
     name: Literal["ctwa"] = "ctwa"
@@ -148,12 +182,9 @@ class Ctwa:
     smoothing: Share = 0.9
     """Exponential smoothing of the covariances."""
 
-    def check(self, names: tuple[str, ...]) -> None:
-        """Nothing depends on the objectives."""
-
 
 @dataclass(frozen=True, config=STRICT)
-class SaMrpo:
+class SaMrpo(Settings):
     """Weights that fade as an objective saturates: w (1 - saturation)^gamma."""
 
     name: Literal["sa_mrpo"] = "sa_mrpo"
@@ -169,7 +200,7 @@ class SaMrpo:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Hypervolume:
+class Hypervolume(Settings):
     """Dynamic reward weighting guided by the hypervolume of mean rewards (arXiv 2509.11452)."""
 
     name: Literal["hypervolume"] = "hypervolume"
@@ -178,9 +209,6 @@ class Hypervolume:
     """Step of the multiplicative update towards the gradient of the hypervolume."""
     smoothing: Share = 0.9
     """Exponential smoothing of the mean rewards."""
-
-    def check(self, names: tuple[str, ...]) -> None:
-        """Nothing depends on the objectives."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -209,9 +237,19 @@ class AnchorConfig:
     entropy_coef: NonNegative = 0.02
     """Entropy bonus on the weights under the anchor."""
     gate: Bool = True
-    """Use learned weights only as far as they agree with groups not yet learned from."""
+    """Use learned weights only as far as groups that were left out show them better than equal."""
+    judge_rows: Bool = True
+    """Train judged groups by the score itself, the others by weights. Read by the kernel head."""
+    score_noise: Positive | None = None
+    """Variance of the noise of a score, against a signal of variance 1; null finds the likeliest.
+    Read by the kernel head."""
+    shared: Share = 0.2
+    """Part of the weights' variance that all prompts share; the rest depends on the context. Read
+    by the kernel head."""
+    inducing: Count = 32
+    """Groups that the kernel head's context features rest on: bounds its cost."""
     head: Literal["linear", "bias"] = "linear"
-    """`linear` in the hidden state, or one weight vector for all prompts (`bias`)."""
+    """Of the softmax: `linear` in the hidden state, or one vector for all prompts (`bias`)."""
     ridge: NonNegative = 0.0
     """L2 penalty on the linear part of the head."""
     noise: NonNegative = 0.0
@@ -221,7 +259,7 @@ class AnchorConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Conductor:
+class Conductor(Settings):
     """MAESTRO's Conductor: reads the terminal hidden state, chooses the weights, learns slower."""
 
     name: Literal["conductor"] = "conductor"
@@ -251,6 +289,9 @@ class Conductor:
     """Weights per response, or one vector per prompt from the group's mean h."""
     meta_reward: Literal["advantage", "anchor"] = "advantage"
     """What the Conductor learns from: the paper's own advantage, or an anchored score."""
+    head: Literal["linear", "kernel"] = "linear"
+    """`linear`: a softmax learned by gradient. `kernel`, under an anchor only: signed weights in
+    closed form, from a Gaussian process over prompts."""
     anchor: AnchorConfig | None = None
     """The anchor; read only when `meta_reward` is `anchor`, which always uses prompt context."""
 
@@ -260,6 +301,11 @@ class Conductor:
             raise ValueError(
                 "scalarizer.anchor.source is missing: meta_reward 'anchor' needs one of "
                 "'judge', 'ratings', 'objective:NAME', 'package.module:function'"
+            )
+        if self.head == "kernel" and self.meta_reward != "anchor":
+            raise ValueError(
+                "scalarizer.head: 'kernel' learns from trusted scores; it needs "
+                "meta_reward: anchor, or use head: linear"
             )
         return self
 
@@ -282,19 +328,29 @@ class Conductor:
             )
 
 
-ScalarizerConfig = (
-    Static | Single | Random | Oracle | Saw | Dvao | Gd2po | Ctwa | SaMrpo | Hypervolume | Conductor
-)
-SCALARIZER_CONFIGS: dict[str, type] = {
-    "static": Static,
-    "single": Single,
-    "random": Random,
-    "oracle": Oracle,
-    "saw": Saw,
-    "dvao": Dvao,
-    "gd2po": Gd2po,
-    "ctwa": Ctwa,
-    "sa_mrpo": SaMrpo,
-    "hypervolume": Hypervolume,
-    "conductor": Conductor,
-}
+def _settings(name: str, thing: Any) -> type:
+    """Settings as the one union of all needs them. Raises TypeError."""
+    if not (isinstance(thing, type) and issubclass(thing, Settings) and is_dataclass(thing)):
+        raise TypeError("it is no dataclass of pydantic that inherits from Settings")
+    if [f.default for f in fields(thing) if f.name == "name"] != [name]:
+        raise TypeError(f"its field 'name' must be Literal[{name!r}] and default to {name!r}")
+    return thing
+
+
+SCALARIZER_CONFIGS: dict[str, type] = Registry("scalarizers", _settings).usable()
+"""The settings of every scalarizer by name."""
+
+ScalarizerConfig = Union[tuple(SCALARIZER_CONFIGS.values())]  # type: ignore[valid-type]  # noqa: UP007
+
+
+def by_name_alone() -> list[str]:
+    """Scalarizers whose weights follow from logged rows and a name: no setting without a default.
+
+    A Conductor is left out: its weights are learned.
+    """
+    return [
+        name
+        for name, settings in SCALARIZER_CONFIGS.items()
+        if name != "conductor"
+        and not any(f.default is f.default_factory is MISSING for f in fields(settings))
+    ]

@@ -82,13 +82,16 @@ def aggregate(
     scale_rewards: str = "group",
     penalty: Any = None,
     mask: Any = None,
+    trusted: Any = None,
+    trusted_share: Any = None,
 ) -> tuple[Any, Any]:
     """Scalars and advantages of N completions under their own weights.
 
     ``sum_then_normalize`` (GRPO): R_i = sum_k w_ik r_ik; A_i = (R_i - mean_g R) / (std_g R + eps),
     where ``scale_rewards`` picks the deviation of the group, of the batch, or none.
-    ``normalize_then_sum`` (GDPO): R_i = sum_k w_ik z_ik with z the group's z-scores;
-    A_i = (R_i - mean R) / (std R + eps) over the batch. ``scale_rewards`` plays no part there.
+    ``normalize_then_sum`` (GDPO): Z_i = sum_k w_ik z_ik with z the group's z-scores;
+    A_i = (Z_i - mean Z) / (std Z + eps) over the batch. ``scale_rewards`` plays no part there. R_i
+    is the weighted sum of the rewards there too: the mean of Z is 0 whatever the policy does.
 
     Args:
         rewards: (N, K), rows ordered group by group, NaN where an objective does not apply.
@@ -96,10 +99,14 @@ def aggregate(
         num_generations: G, rows per group.
         aggregation: ``sum_then_normalize`` or ``normalize_then_sum``.
         scale_rewards: ``group``, ``batch`` or ``none``.
-        penalty: (N,) subtracted from R_i before statistics: beta * KL when KL enters the reward.
+        penalty: (N,) subtracted from R_i (and Z_i) before statistics: beta * KL when KL enters the
+            reward.
         mask: (N,) factors in [0, 1] on the rows' signal; 0 takes a row out. Under
-            ``normalize_then_sum`` they multiply R and the batch statistics run over the rows that
+            ``normalize_then_sum`` they multiply Z and the batch statistics run over the rows that
             are left (the order of GD2PO's code); under ``sum_then_normalize`` they multiply A.
+        trusted: (N,) scores U that train rows themselves, NaN where there is none.
+        trusted_share: (N,) s in [0, 1], None or NaN means 0: the advantage is
+            (1 - s) A_i + s V_i, V the group-normalised U, 0 where U is NaN.
 
     Returns:
         Scalars R (N,), NaN where every reward of a row is NaN, and advantages A (N,), there 0.
@@ -123,14 +130,19 @@ def aggregate(
         raise ValueError(f"scale_rewards: {scale_rewards!r} unknown; allowed are {SCALE_REWARDS}")
     unscorable: Bools = np.asarray(np.isnan(r).all(axis=1))
     decoupled = aggregation == "normalize_then_sum"
-    scalars = _weighted_sum(group_z_scores(r, num_generations) if decoupled else r, w, unscorable)
-    if penalty is not None:
-        scalars = scalars - _rows(penalty, len(r), "penalty")
+    taken = np.zeros(len(r)) if penalty is None else _rows(penalty, len(r), "penalty")
+    scalars = _weighted_sum(r, w, unscorable) - taken
     factors = np.ones(len(r)) if mask is None else _rows(mask, len(r), "mask")
     if decoupled:
-        advantages = _whiten(scalars * factors, factors > 0)
+        z = _weighted_sum(group_z_scores(r, num_generations), w, unscorable) - taken
+        advantages = _whiten(z * factors, factors > 0)
     else:
         advantages = _normalize(scalars, num_generations, scale_rewards) * factors
+    if trusted is not None and trusted_share is not None:
+        share = np.nan_to_num(_rows(trusted_share, len(r), "trusted_share"), nan=0.0)
+        scores = _normalize(_rows(trusted, len(r), "trusted"), num_generations, "group")
+        weighted = np.nan_to_num(advantages, nan=0.0)
+        advantages = (1.0 - share) * weighted + share * np.nan_to_num(scores, nan=0.0)
     return to_like(scalars, rewards), to_like(np.nan_to_num(advantages, nan=0.0), rewards)
 
 

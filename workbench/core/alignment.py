@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from math import erfc, sqrt
 
 import numpy as np
 
@@ -10,26 +10,97 @@ from workbench.core.advantages import EPSILON, nan_mean_std
 from workbench.types import Floats
 
 EVIDENCE = 64
-"""How many newly judged groups the trust in the learned weights looks back on."""
-WORTHWHILE = 0.3
-"""Mean agreement of weights that are worth using; chance has 0, a perfect match (G - 1) / G."""
-PRIOR_ODDS = 9.0
-"""For a trusted score that can be learned from, against one that says nothing."""
+"""How many newly judged groups the trust in a softmax's weights looks back on."""
+TYPICAL = 0.3
+"""Size of an agreement that is worth having; a perfect match has (G - 1) / G."""
+PRIOR_ODDS = 1.0
+"""That scores can be predicted by weights at all, against that they say nothing."""
+PRIOR_GAIN, PRIOR_SPREAD = 0.1, 0.2
+"""What learned weights are expected to gain over equal ones, before any evidence."""
 
 
-def trust_of(gains: Sequence[float], num_generations: int) -> float:
-    """Probability that learned weights agree with the trusted score rather than by chance.
+def agreements(predicted: Floats, v: Floats) -> Floats:
+    """F = (1/G) sum_i A_i V_i of each group, A the group-normalised prediction; (M, G) to (M,)."""
+    return np.asarray((_standard(predicted) * v).mean(axis=1))
 
-    Two explanations of the agreements f = (1/G) sum_i A_i V_i with newly judged groups: mean 0 or
-    mean mu = 0.3, both with the variance that f has when U is in random order. A correlation of G
-    pairs in random order has variance 1 / (G - 1), and f is (G - 1) / G of it, so
-    s^2 = (G - 1) / G^2 and each group adds (mu f - mu^2 / 2) / s^2 to the log odds, from log 9.
+
+def _standard(values: Floats) -> Floats:
+    """Group-normalise each row of (M, G) without NaN."""
+    mean, std = nan_mean_std(values, axis=1)
+    return np.asarray((values - mean) / (np.nan_to_num(std) + EPSILON))
+
+
+def compared(learned: Floats, equal: Floats, v: Floats, mutual: bool = False) -> Floats:
+    """How two predictions of judged groups agree with the scores, and how far chance alone goes.
+
+    Under scores in random order (1/G) sum_i D_i V_i of centred D and V has mean 0 and variance
+    |D|^2 |V|^2 / (G^2 (G - 1)), exactly.
+
+    Args:
+        learned: (M, G) predictions of each group by weights that never saw its scores.
+        equal: (M, G) weighted sums under equal weights.
+        v: (M, G) standardised trusted scores.
+        mutual: the groups were predicted by each other, as by leaving each one out. Then every pair
+            of groups counts twice: sum_g f_g is 2 sum_{g < h} of products that are uncorrelated
+            under scores in random order, so the variance of the sum is twice that of independent
+            predictions (exactly so for one weight vector and a large ridge).
+
+    Returns:
+        (M, 4): the agreement f of the learned weights and its variance by chance, the gain d over
+        equal weights and its variance by chance.
     """
-    size = max(2, num_generations)
-    variance = (size - 1) / size**2
-    steps = WORTHWHILE * np.asarray(gains, dtype=np.float64) - WORTHWHILE**2 / 2
-    odds = np.log(PRIOR_ODDS) + float(steps.sum()) / variance
-    return float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
+    a, b = _standard(learned), _standard(equal)
+    size = v.shape[1]
+    scale = (v**2).sum(axis=1) / (size**2 * max(1, size - 1)) * (2.0 if mutual else 1.0)
+    columns = (
+        (a * v).mean(axis=1),
+        (a**2).sum(axis=1) * scale,
+        ((a - b) * v).mean(axis=1),
+        ((a - b) ** 2).sum(axis=1) * scale,
+    )
+    return np.stack(columns, axis=1)
+
+
+def trust_of(evidence: Floats) -> float:
+    """Probability that learned weights are better than equal ones, from judged groups left out.
+
+    The product of two. First, that the scores can be predicted at all: mean agreement 0, against a
+    mean that is half-normal with scale tau = 0.3, at even odds; with f the mean and s^2 its
+    variance by chance, the Bayes factor is 2 sqrt(s^2 / q) exp(f^2 tau^2 / (2 s^2 q))
+    Phi(f tau / (s sqrt(q))), q = s^2 + tau^2: it needs no setting for how good a judge is, and
+    falls below 1 by itself when the evidence stays away. Second, that the gain over equal weights
+    is positive, under a normal prior of mean 0.1 and deviation 0.2.
+
+    Args:
+        evidence: (M, 4) rows of ``compared``; M may be 0.
+    """
+    f, f_chance = _pooled(evidence[:, 0], evidence[:, 1])
+    d, d_chance = _pooled(evidence[:, 2], evidence[:, 3])
+    odds = PRIOR_ODDS
+    if f_chance > 0:
+        total = f_chance + TYPICAL**2
+        z = f * TYPICAL / np.sqrt(f_chance * total)
+        log_factor = 0.5 * np.log(f_chance / total) + 0.5 * z**2 + np.log(2 * _normal(z))
+        odds *= float(np.exp(np.clip(log_factor, -50.0, 50.0)))
+    gain, spread = PRIOR_GAIN, PRIOR_SPREAD**2
+    if d_chance > 0:
+        gain = (gain / spread + d / d_chance) / (1 / spread + 1 / d_chance)
+        spread = 1 / (1 / spread + 1 / d_chance)
+    return float(odds / (1 + odds) * _normal(gain / np.sqrt(spread)))
+
+
+def _pooled(values: Floats, variances: Floats) -> tuple[float, float]:
+    """Mean over the groups in which anything varies, and its variance; (0, 0) without any."""
+    kept = variances > 1e-12
+    count = int(kept.sum())
+    if count == 0:
+        return 0.0, 0.0
+    return float(values[kept].mean()), float(variances[kept].sum()) / count**2
+
+
+def _normal(x: float) -> float:
+    """Phi, the distribution function of the standard normal."""
+    return 0.5 * erfc(-x / sqrt(2.0))
 
 
 def normalize_scores(scores: Floats) -> Floats:

@@ -44,10 +44,10 @@ import torch
 from workbench.config.scalarizers import AnchorConfig
 from workbench.config.scalarizers import Conductor as ConductorConfig
 from workbench.core.advantages import group_z_scores
-from workbench.core.alignment import EVIDENCE, agreement, normalize_scores, trust_of
+from workbench.core.alignment import EVIDENCE, agreement, compared, normalize_scores, trust_of
 from workbench.core.conductor import HeadLearner, State
 from workbench.core.emphasis import continuous_weights, floor_probabilities, trusted_weights
-from workbench.core.group_selection import coverage, most_novel, signal_share
+from workbench.core.group_selection import JudgeBudget, coverage, most_novel, signal_share
 from workbench.core.scalarizer_input import ScalarizerInput, Weighting
 from workbench.types import Floats, Ints
 
@@ -78,19 +78,17 @@ class AnchoredConductor(HeadLearner):
         )
         self.rng = np.random.default_rng(seed)
         self.replay: list[tuple[Floats, Floats, Floats]] = []
-        self.due = 0.0
-        self.asked = 0
-        self.first = self.anchor.first
-        if planned is not None:  # a short run's budget may be smaller
-            self.first = min(self.first, int(self.anchor.fraction * planned + 1e-9))
+        self.budget = JudgeBudget(self.anchor.fraction, self.anchor.first, planned)
         self.spent = 0
-        self.gains: list[float] = []
+        self.gains: list[Floats] = []
         self.rated: set[str] = set()
 
     @property
     def trust(self) -> float:
         """Share of the learned weights in those that are used."""
-        return trust_of(self.gains, self.num_generations) if self.anchor.gate else 1.0
+        if not self.anchor.gate:
+            return 1.0
+        return trust_of(np.reshape(self.gains, (-1, 4)))
 
     def weights(self, policy: Floats) -> Floats:
         """Weights of the distribution: itself, above the floor, as far as it is trusted."""
@@ -127,21 +125,13 @@ class AnchoredConductor(HeadLearner):
         return signal_share(covered, self.anchor.caution)
 
     def anchor_groups(self, scene: ScalarizerInput, rng: np.random.Generator) -> Ints:
-        """Which groups to judge this step.
+        """Which groups to judge this step: as many as ``coverage.JudgeBudget`` allows.
 
-        The ``first`` groups are judged at once, because weights matter most while the policy is
-        young; then none until the budget has caught up. From there on floor(fraction * groups seen
-        so far) groups are judged in all: what a step cannot spend whole is carried over, so that
-        1/16 of 8 groups is one group every second step. Under ``source: ratings`` none is judged:
-        what people said comes through ``recall``.
+        Under ``source: ratings`` none is judged: what people said comes through ``recall``.
         """
         if self.anchor.source == "ratings":  # people are not asked: they said what they said
             return np.zeros(0, dtype=np.int64)
-        self.due += self.anchor.fraction * scene.groups
-        wanted = max(int(self.due + 1e-9), self.first - self.asked)
-        count = min(scene.groups, max(0, wanted))
-        self.due -= count
-        self.asked += count
+        count = self.budget.take(scene.groups)
         if count == 0:
             return np.zeros(0, dtype=np.int64)
         order = rng.permutation(scene.groups)
@@ -222,10 +212,11 @@ class AnchoredConductor(HeadLearner):
         self.gains = self.gains[-EVIDENCE:]
         self.replay = list(zip(contexts, rows, said, strict=True))
 
-    def _gain(self, context: Floats, z: Floats, v: Floats) -> float:
-        """How far the learned weights agree with U beyond chance, before learning from it."""
+    def _gain(self, context: Floats, z: Floats, v: Floats) -> Floats:
+        """How the learned and equal weights agree with U (4,), before learning from it."""
         learned = continuous_weights(self.policy(context[None]), self.config.min_weight)
-        return agreement(learned, z[None], v[None])[0]
+        found = compared((z @ learned[0])[None], z.mean(axis=1)[None], v[None])
+        return np.asarray(found[0])
 
     def objective(self, hidden: Floats, z: Floats, v: Floats) -> tuple[float, list[Floats]]:
         """Agreement + lambda mean H(pi) - ridge |W|^2, and its gradient in W, b and log tau.
@@ -304,12 +295,12 @@ class AnchoredConductor(HeadLearner):
     def state(self) -> State:
         """Also the replay, the budget carried over and the generator of noise."""
         kept = super().state()
-        kept["anchor/due"] = np.array(self.due)
-        kept["anchor/asked"] = np.array(self.asked)
+        kept["anchor/due"] = np.array(self.budget.due)
+        kept["anchor/asked"] = np.array(self.budget.asked)
         kept["anchor/spent"] = np.array(self.spent)
         kept["anchor/trust"] = np.array(self.trust)
         kept["anchor/min_weight"] = np.array(self.config.min_weight)
-        kept["anchor/gains"] = np.array(self.gains, dtype=np.float64)
+        kept["anchor/gains"] = np.reshape(self.gains, (-1, 4))
         text = json.dumps(self.rng.bit_generator.state).encode()
         kept["anchor/rng"] = np.frombuffer(text, dtype=np.uint8).copy()
         kept["anchor/rated"] = np.frombuffer(json.dumps(sorted(self.rated)).encode(), np.uint8)
@@ -321,10 +312,10 @@ class AnchoredConductor(HeadLearner):
     def load(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Restore what ``state`` returned; continuing is then exact."""
         super().load(state)
-        self.due = float(state["anchor/due"])
-        self.asked = int(state["anchor/asked"])
+        self.budget.due = float(state["anchor/due"])
+        self.budget.asked = int(state["anchor/asked"])
         self.spent = int(state["anchor/spent"])
-        self.gains = [float(gain) for gain in state["anchor/gains"]]
+        self.gains = list(np.array(state["anchor/gains"], dtype=np.float64))
         self.rng.bit_generator.state = json.loads(bytes(state["anchor/rng"]).decode())
         self.rated = set(json.loads(bytes(state["anchor/rated"]).decode()))
         self.replay = []

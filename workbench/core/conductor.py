@@ -40,7 +40,7 @@ from workbench.core.emphasis import (
     sample_actions,
     standardize_hidden,
 )
-from workbench.core.scalarizer_input import ScalarizerInput, Weighting
+from workbench.core.scalarizer_input import Ask, ScalarizerInput, Weighting
 from workbench.core.scaling import RunningMoments
 from workbench.types import Floats, Ints
 
@@ -123,6 +123,9 @@ class HeadLearner:
         )
         self.moments = RunningMoments(hidden_size)
         self.optimizer: torch.optim.Optimizer
+
+    def observe(self, scene: ScalarizerInput, rng: np.random.Generator, ask: Ask) -> None:
+        """Nothing is learned before weighing."""
 
     def contexts(self, scene: ScalarizerInput) -> Floats:
         """Unstandardised contexts: rows (N, D), or group means (B, D) under prompt context.
@@ -263,7 +266,7 @@ class ConductorLearner(HeadLearner):
         advantages: Floats,
         anchors: Mapping[int, Floats],
     ) -> dict[str, float] | None:
-        """Buffer one policy step; every ``update_every`` of them, update and clear.
+        """Buffer one batch; every ``update_every`` policy steps, update and clear.
 
         Raises:
             ValueError: When the choice carries no actions (it was made without exploring).
@@ -272,7 +275,7 @@ class ConductorLearner(HeadLearner):
             raise ValueError("actions: missing; only a choice made with explore=True is learned")
         hidden = self.per_row(self.standardize(self.contexts(scene)), scene)
         self.buffer.append((hidden, choice.actions, np.asarray(advantages, dtype=np.float64)))
-        if len(self.buffer) < self.config.update_every:
+        if len(self.buffer) * scene.policy_steps < self.config.update_every:
             return None
         stacked = [
             torch.from_numpy(np.concatenate(part)) for part in zip(*self.buffer, strict=True)

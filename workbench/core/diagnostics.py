@@ -76,7 +76,7 @@ def degenerate_groups(
     k = rewards.shape[1]
     grouped = rewards.reshape(-1, num_generations, k)  # (B, G, K)
     flat = is_flat(grouped, nan_mean_std(grouped, axis=1)[1], axis=1)[:, 0, :]  # (B, K)
-    heaviest = weights.reshape(-1, num_generations, k).max(axis=1)  # (B, K)
+    heaviest = np.abs(weights).reshape(-1, num_generations, k).max(axis=1)  # (B, K)
     decoupled = aggregation == "normalize_then_sum"
     parts = group_z_scores(rewards, num_generations) if decoupled else rewards
     scalars = np.nansum(parts * weights, axis=1).reshape(-1, num_generations)
@@ -97,6 +97,8 @@ def audit(
     scale_rewards: str = "group",
     penalty: Floats | None = None,
     mask: Floats | None = None,
+    trusted: Floats | None = None,
+    trusted_share: Floats | None = None,
 ) -> float:
     """Largest absolute difference of the advantages used from those recomputed from the log.
 
@@ -104,7 +106,15 @@ def audit(
     policy is not what was logged. Arguments as in ``advantages.aggregate``.
     """
     recomputed = aggregate(
-        rewards, weights, num_generations, aggregation, scale_rewards, penalty, mask
+        rewards,
+        weights,
+        num_generations,
+        aggregation,
+        scale_rewards,
+        penalty,
+        mask,
+        trusted,
+        trusted_share,
     )[1]
     return float(np.abs(np.asarray(recomputed) - advantages).max())
 

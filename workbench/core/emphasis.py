@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.core.kernel import fit, in_units, weights_on_rewards
 from workbench.core.scaling import RunningMoments
 from workbench.types import Floats, Ints
 
@@ -100,10 +101,13 @@ def weights_from_state(
     """Weights of a saved Conductor, without exploring, for other hidden states.
 
     The same as its ``choose(..., explore=False)``: the distribution, drawn towards equal weights as
-    far as an anchored Conductor does not trust it, with a floor.
+    far as an anchored Conductor does not trust it, with a floor; or, of a kernel head, the signed
+    weights of the posterior mean.
 
     Args and errors as for ``policy_from_state``.
     """
+    if "kernel/trust" in state:
+        return _kernel_weights(state, hidden, groups)
     weights = policy_from_state(state, hidden, groups)
     if "anchor/trust" in state:
         learned = continuous_weights(weights, float(state["anchor/min_weight"]))
@@ -135,16 +139,37 @@ def policy_from_state(
     Raises:
         ValueError: When the hidden size is not the Conductor's.
     """
+    h, mean, std = _contexts(state, hidden, groups)
+    temperature = float(np.exp(state["log_temperature"]))
+    return conductor_probabilities(h, state["weight"], state["bias"], temperature, mean, std)
+
+
+def _contexts(
+    state: Mapping[str, np.ndarray[Any, Any]], hidden: Any, groups: Any
+) -> tuple[Floats, Floats | None, Floats | None]:
+    """Contexts (N, D) as the saved Conductor reads them, with the statistics it has of them."""
     h = np.asarray(hidden, dtype=np.float64)
     if groups is not None and bool(state["prompt_context"]):
         _, index = np.unique(np.asarray(groups), return_inverse=True)
         sums = np.zeros((index.max() + 1, h.shape[1]))
         np.add.at(sums, index, h)
         h = (sums / np.bincount(index)[:, None])[index]
-    mean = std = None
-    if bool(state["normalize_hidden"]):
-        moments = RunningMoments(h.shape[1])
-        moments.load({key: state[f"hidden/{key}"] for key in ("count", "mean", "squares")})
-        mean, std = moments.mean, moments.std
-    temperature = float(np.exp(state["log_temperature"]))
-    return conductor_probabilities(h, state["weight"], state["bias"], temperature, mean, std)
+    if not bool(state["normalize_hidden"]):
+        return h, None, None
+    moments = RunningMoments(len(state["hidden/mean"]))
+    moments.load({key: state[f"hidden/{key}"] for key in ("count", "mean", "squares")})
+    return h, moments.mean, moments.std
+
+
+def _kernel_weights(state: Mapping[str, np.ndarray[Any, Any]], hidden: Any, groups: Any) -> Floats:
+    """The weights of a saved Kernel Conductor, from the judged groups that it keeps."""
+    h, mean, std = _contexts(state, hidden, groups)
+    judged, deviation = state["judged/contexts"], np.asarray(state["kernel/deviation"])
+    if h.ndim != 2 or h.shape[1] != judged.shape[1]:
+        raise ValueError(f"hidden: shape {h.shape} is not (N, D) with D = {judged.shape[1]}")
+    if mean is not None and std is not None:
+        h, judged = (standardize_hidden(x, mean, std) for x in (h, judged))
+    settings = float(state["kernel/shared"]), int(state["kernel/inducing"])
+    rows = in_units(state["judged/rows"], deviation)
+    found = fit(judged, rows, state["judged/scores"], float(state["kernel/ridge"]), *settings)
+    return weights_on_rewards(found.weights(h), deviation, float(state["kernel/trust"]))

@@ -60,6 +60,8 @@ def step_metrics(
             scale_rewards,
             penalty,
             batch.mask,
+            batch.judge,
+            batch.judge_share,
         ),
     }
     per_row: dict[str, Floats] = {

@@ -13,6 +13,32 @@ import numpy as np
 from workbench.types import Floats, Ints
 
 
+class JudgeBudget:
+    """How many groups may be judged at a step.
+
+    The ``first`` groups are judged at once, because weights matter most while the policy is young;
+    then none until the budget has caught up. From there on floor(fraction * groups seen so far)
+    are judged in all: what a step cannot spend whole is carried over, so that 1/16 of 8 groups is
+    one group every second step.
+    """
+
+    def __init__(self, fraction: float, first: int = 0, planned: int | None = None) -> None:
+        """``planned``: groups of the whole run; its budget may be smaller than ``first``."""
+        self.fraction = fraction
+        self.first = first if planned is None else min(first, int(fraction * planned + 1e-9))
+        self.due = 0.0
+        self.asked = 0
+
+    def take(self, groups: int) -> int:
+        """Count a step of so many groups; how many of them are judged."""
+        self.due += self.fraction * groups
+        wanted = max(int(self.due + 1e-9), self.first - self.asked)
+        count = min(groups, max(0, wanted))
+        self.due -= count
+        self.asked += count
+        return count
+
+
 def similarity(contexts: Floats, others: Floats) -> Floats:
     """Squared cosines of (B, D) with (M, D) standardised contexts, 0 where they point apart."""
     here, there = (

@@ -6,6 +6,7 @@ The same mathematics as ``core.advantages``, which needs rows ordered in groups 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench.core.advantages import EPSILON
 from workbench.types import Floats, Ints
@@ -45,6 +46,8 @@ def aggregate_segments(
     scale_rewards: str = "group",
     penalty: Floats | None = None,
     mask: Floats | None = None,
+    trusted: Floats | None = None,
+    trusted_share: Floats | None = None,
 ) -> tuple[Floats, Floats]:
     """``advantages.aggregate`` for rows in any order.
 
@@ -57,21 +60,21 @@ def aggregate_segments(
         scale_rewards: ``group``, ``batch`` or ``none``.
         penalty: (N,) subtracted from the scalar.
         mask: (N,) factors on the rows' signal.
+        trusted: (N,) scores that train rows themselves, NaN where there is none.
+        trusted_share: (N,) how far they do; NaN means 0.
 
     Returns:
         Scalars and advantages, each (N,).
     """
     decoupled = aggregation == "normalize_then_sum"
-    parts = segment_z_scores(rewards, groups) if decoupled else rewards
-    missing = np.isnan(parts)
-    scalars = np.where(missing, 0.0, parts * weights).sum(axis=1)
-    scalars[np.isnan(rewards).all(axis=1)] = np.nan
-    if penalty is not None:
-        scalars = scalars - penalty
+    taken = np.zeros(len(rewards)) if penalty is None else penalty
+    unscorable = np.asarray(np.isnan(rewards).all(axis=1))
+    scalars = _weighted(rewards, weights, unscorable) - taken
     factors = np.ones(len(scalars)) if mask is None else mask
     signal, index = scalars, groups
     if decoupled:
-        signal = np.where(factors > 0, scalars * factors, np.nan)
+        z = _weighted(segment_z_scores(rewards, groups), weights, unscorable) - taken
+        signal = np.where(factors > 0, z * factors, np.nan)
         index = batches
     count = int(index.max()) + 1
     mean, std = segment_mean_std(signal, index, count)
@@ -85,4 +88,15 @@ def aggregate_segments(
         advantages = advantages / (np.where(alone, 0.0, std) + EPSILON)[index]
     if not decoupled:
         advantages = advantages * factors
-    return scalars, np.nan_to_num(advantages, nan=0.0)
+    advantages = np.nan_to_num(advantages, nan=0.0)
+    if trusted is not None and trusted_share is not None:
+        share = np.nan_to_num(trusted_share, nan=0.0)
+        scores = np.nan_to_num(segment_z_scores(trusted[:, None], groups)[:, 0], nan=0.0)
+        advantages = (1.0 - share) * advantages + share * scores
+    return scalars, advantages
+
+
+def _weighted(parts: Floats, weights: Floats, unscorable: NDArray[np.bool_]) -> Floats:
+    """(N,) weighted sums, NaN where no objective applies."""
+    sums: Floats = np.where(np.isnan(parts), 0.0, parts * weights).sum(axis=1)
+    return np.where(unscorable, np.nan, sums)

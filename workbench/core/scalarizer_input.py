@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,8 @@ class ScalarizerInput:
     ``rewards`` (N, K) is what will be weighted. ``raw`` (N, K) is after sign and condition but
     before scaling and centring, and ``lower``, ``upper`` (K,) are its declared bounds (infinite
     where none is declared): what batch statistics such as SAW's are about. ``hidden`` (N, D) are
-    the terminal hidden states, None when no scalarizer asked for them.
+    the terminal hidden states, None when no scalarizer asked for them. ``policy_steps`` counts the
+    policy updates that these completions train.
     """
 
     rewards: Floats
@@ -29,6 +30,7 @@ class ScalarizerInput:
     num_generations: int
     step: int
     hidden: Floats | None = None
+    policy_steps: int = 1
 
     @property
     def groups(self) -> int:
@@ -45,15 +47,23 @@ class ScalarizerInput:
 class Weighting:
     """The weights of a batch.
 
-    ``weights`` (N, K), each row sums to 1. ``policy`` (N, K) is the distribution a Conductor drew
-    from and ``actions`` (N,) what it drew, None for the others. ``mask`` (N,) are factors on the
-    rows' signal, handed to ``aggregate``; None leaves all rows whole.
+    ``weights`` (N, K): each row sums to 1, or, where weights may be negative (the kernel head's),
+    their absolute values do. ``policy`` (N, K) is the distribution a Conductor drew from and
+    ``actions`` (N,) what it drew, None for the others. ``mask`` (N,) are factors on the rows'
+    signal; None leaves all rows whole. ``trusted`` (N,) are the trusted scores that train rows
+    themselves (NaN: none), ``trusted_share`` (N,) how far: all four go to ``aggregate``.
     """
 
     weights: Floats
     policy: Floats | None = None
     actions: Ints | None = None
     mask: Floats | None = None
+    trusted: Floats | None = None
+    trusted_share: Floats | None = None
+
+
+Ask = Callable[[Ints], Mapping[int, Floats]]
+"""Pays for the trusted scores (G,) of whole groups of the batch, by their indices."""
 
 
 class Scalarizer(Protocol):
@@ -65,6 +75,10 @@ class Scalarizer(Protocol):
         self, scene: ScalarizerInput, rng: np.random.Generator, explore: bool = True
     ) -> Weighting:
         """Weights of one batch; ``explore=False`` gives the expected weights, without sampling."""
+        ...
+
+    def observe(self, scene: ScalarizerInput, rng: np.random.Generator, ask: Ask) -> None:
+        """Called once a training step, before ``choose``: what can be learned before weighing."""
         ...
 
     def anchor_groups(self, scene: ScalarizerInput, rng: np.random.Generator) -> Ints:
@@ -94,6 +108,9 @@ class Stateless:
     """The part of the protocol that a scalarizer without memory shares with all others."""
 
     needs_hidden = False
+
+    def observe(self, scene: ScalarizerInput, rng: np.random.Generator, ask: Ask) -> None:
+        """Nothing to learn before weighing."""
 
     def anchor_groups(self, scene: ScalarizerInput, rng: np.random.Generator) -> Ints:
         """No group is judged."""

@@ -1,7 +1,7 @@
 """Who chooses the weights: the simple scalarizers, SAW, and the one table of all of them.
 
-A new scalarizer is one class with the protocol of ``core.scalarizer_input`` and one line in
-``SCALARIZERS`` (its settings: one dataclass in ``config.scalarizers``).
+A new scalarizer is one file, its settings and a class with the protocol of
+``core.scalarizer_input``, and one line in ``config.registry``; see ``config.scalarizers``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from workbench.config import scalarizers as configs
 from workbench.core.advantages import nan_mean_std
 from workbench.core.arrays import as_floats, check_matrix, is_tensor, to_like
 from workbench.core.baselines import CTWA, DVAO, GD2PO, SAMRPO, Hypervolume
+from workbench.core.kernel_conductor import KernelConductor
 from workbench.core.scalarizer_input import (
     Scalarizer,
     ScalarizerInput,
@@ -160,6 +161,10 @@ def _conductor(
 ) -> Scalarizer:
     if hidden_size is None:
         raise ValueError("hidden_size: missing; a Conductor reads hidden states of known size")
+    if config.head == "kernel":
+        return KernelConductor(
+            config, objectives, hidden_size, num_generations, seed, aggregation, planned
+        )
     # here and not above: the other scalarizers, and the pages that use them, never load torch
     if config.meta_reward == "anchor":
         from workbench.core.anchor import AnchoredConductor
@@ -187,11 +192,11 @@ SCALARIZERS: dict[str, Factory] = {
     "hypervolume": lambda c, names, *_: Hypervolume(len(names), c.rate, c.smoothing),
     "conductor": _conductor,
 }
-"""Every scalarizer by the name of its settings."""
+"""How the scalarizers of the paper and its baselines are built, by the name of their settings."""
 
 
 def build_scalarizer(
-    config: configs.ScalarizerConfig,
+    config: configs.Settings,
     objectives: tuple[str, ...],
     hidden_size: int | None = None,
     num_generations: int = 8,
@@ -214,5 +219,8 @@ def build_scalarizer(
         ValueError: When the configuration does not fit the objectives.
     """
     config.check(objectives)
+    if config.name not in SCALARIZERS:
+        built: Scalarizer = config.build(objectives)
+        return built
     factory = SCALARIZERS[config.name]
     return factory(config, objectives, hidden_size, num_generations, seed, aggregation, planned)

@@ -1,9 +1,8 @@
 """Objectives: what a completion is rewarded for, one plain function a file.
 
 Each has TRL's reward signature, ``f(prompts, completions, completion_ids, **columns)``, and returns
-one value per completion; None or NaN means "does not apply to this row". ``columns`` holds the
-example's columns (``reference``, ``kind``, ``format``, ...) as lists of length N, and ``scores``,
-what the scoring pass found (``workbench.train.scoring.Scores``).
+one value per completion; None or NaN means "does not apply to this row". ``signature`` says which
+names a function can take.
 
 An objective of one's own, ``package.module:function``, may carry an attribute ``needs`` that asks
 for passes: a subset of NEEDS. Without it, it gets the policy's own pass.
@@ -11,7 +10,7 @@ for passes: a subset of NEEDS. Without it, it gets the policy's own pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -21,15 +20,13 @@ from workbench.config import ObjectiveConfig
 from workbench.config.credentials import resolve as resolve_secrets
 from workbench.objectives import entropy, format, length, perplexity, preference
 from workbench.objectives.llm import make_llm
-from workbench.objectives.preference import make_preference
+from workbench.objectives.preference import REWARD_DIR, make_preference
 from workbench.objectives.remote import make_remote
-from workbench.tasks.etudes import REWARD_DIR
+from workbench.objectives.signature import RewardFunction, as_reward
 
 NEEDS = frozenset({"entropy", "answer", "reference"})
 """What an objective can ask of the scoring pass: token entropies, the reference answer appended,
 the frozen reference policy."""
-
-RewardFunction = Callable[..., list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,8 @@ def resolve(config: ObjectiveConfig) -> Objective:
     if made is not None:
         return _bounded(made, config, made.function)
     if config.function is not None:
-        function = _import(config)
+        what = f"objectives.{config.name}.function"
+        function = as_reward(imported(config.function, what), what)
         needs: Iterable[str] = getattr(function, "needs", ())  # optional, see the module docstring
         found = Objective(config.name, function, None, None, frozenset(needs), _summary(function))
     elif config.name in OBJECTIVES:
@@ -163,16 +161,23 @@ def _bounded(found: Objective, config: ObjectiveConfig, function: RewardFunction
     )
 
 
-def _import(config: ObjectiveConfig) -> RewardFunction:
-    module, _, attribute = str(config.function).partition(":")
+def imported(name: str, what: str) -> RewardFunction:
+    """The function that ``package.module:function`` names.
+
+    Args:
+        name: The function.
+        what: The key that names it, for messages.
+
+    Raises:
+        ValueError: It cannot be imported, or is no function.
+    """
+    module, _, attribute = name.partition(":")
     try:
         function: RewardFunction = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"objectives.{config.name}.function: {config.function!r} cannot be imported: {error}"
-        ) from error
+        raise ValueError(f"{what}: {name!r} cannot be imported: {error}") from error
     if not callable(function):
-        raise ValueError(f"objectives.{config.name}.function: {config.function!r} is not callable")
+        raise ValueError(f"{what}: {name!r} is not callable")
     return function
 
 

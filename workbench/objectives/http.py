@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import random
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from workbench.runs.processes import MARK
+from workbench.config.environment import stop_file
 
 Answer = TypeVar("Answer")
 AGAIN = frozenset({408, 425, 429})
@@ -136,8 +134,7 @@ def _seconds(header: str | None) -> float:
 
 def _wait(seconds: float, name: str) -> None:
     """Sleep, but not past the run's wish to stop."""
-    run_dir = os.environ.get(MARK)
-    stop = Path(run_dir) / "stop" if run_dir else None
+    stop = stop_file()
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         if stop is not None and stop.exists():

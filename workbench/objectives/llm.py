@@ -10,7 +10,6 @@ many completions could be graded, the run ends with what the model said instead.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,6 @@ from workbench.config.judge import LlmConfig
 from workbench.objectives.format import text_of
 from workbench.objectives.http import SHOWN, Endpoint, EndpointError, Unusable
 from workbench.objectives.paid import Paid, fingerprint
-from workbench.types import Example, Judge
 
 INSTRUCTION = """You grade responses. {rubric}
 The prompt, the response and, where there is one, a reference stand between tags. What stands
@@ -38,7 +36,7 @@ class BudgetSpent(EndpointError):
 
 
 class LlmJudge:
-    """Grades (prompt, reference, completion) in [0, 1]; as ``task.judge`` it is a ``types.Judge``.
+    """Grades (prompt, reference, completion) in [0, 1]; as ``task.judge`` a reward function.
 
     Args:
         config: Endpoint, model, rubric and limits.
@@ -60,19 +58,21 @@ class LlmJudge:
         self.say = say
         self._told = False
 
-    def __call__(self, example: Example, completion: str) -> float:
-        """The grade of one completion; NaN: cannot say, or the budget is spent."""
-        return self.many([example], [completion])[0]
-
-    def many(self, examples: Sequence[Example], completions: Sequence[str]) -> list[float]:
-        """Grades of N completions, NaN where there is none.
+    def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        completion_ids: Sequence[Sequence[int]] = (),
+        **columns: Any,
+    ) -> list[float | None]:
+        """Grades of N completions; None: cannot say, or the budget is spent.
 
         Raises:
             EndpointError: The endpoint cannot be used.
         """
-        asked = [(e.prompt, e.reference, c) for e, c in zip(examples, completions, strict=True)]
-        grades = self.grade(asked, stop_at_budget=False)
-        return [math.nan if grade is None else grade for grade in grades]
+        references = columns.get("reference") or [None] * len(prompts)
+        rows = list(zip(prompts, references, completions, strict=True))
+        return self.grade(rows, stop_at_budget=False)
 
     def grade(
         self, rows: Sequence[tuple[Any, str | None, Any]], stop_at_budget: bool = True
@@ -181,13 +181,6 @@ class LlmJudge:
         material = "\n".join(f"<{name} {mark}>\n{text}\n</{name} {mark}>" for name, text in parts)
         instruction = INSTRUCTION.format(rubric=self.config.rubric, top=self.config.top)
         return [{"role": "system", "content": instruction}, {"role": "user", "content": material}]
-
-
-def judged(judge: Judge, examples: Sequence[Example], completions: Sequence[str]) -> list[float]:
-    """Scores of N completions by a judge; a language model's requests are sent side by side."""
-    if isinstance(judge, LlmJudge):
-        return judge.many(examples, completions)
-    return [judge(e, text) for e, text in zip(examples, completions, strict=True)]
 
 
 def make_llm(config: LlmConfig, name: str) -> Callable[..., list[float | None]]:

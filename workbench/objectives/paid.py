@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from workbench.runs.processes import MARK
+from workbench.config.environment import MARK
 
 NAME = "judge-cache.sqlite"
 HOME = Path("~/.cache/maestro-workbench")

@@ -17,6 +17,8 @@ from workbench.config.hub import loading
 from workbench.objectives.format import text_of
 
 NEEDS: frozenset[str] = frozenset()
+REWARD_DIR = Path(__file__).resolve().parents[1] / "tasks" / "etudes" / "models" / "reward"
+"""The small reward model that ships beside the etudes."""
 Scorer = Callable[[Sequence[tuple[Any, Any]]], list[float]]
 
 

@@ -46,6 +46,11 @@ def group_of(rows: pd.DataFrame, names: Sequence[str]) -> Group:
         truncated=rows["truncated"].fillna(False).to_numpy(dtype=bool),
         policy=matrix(rows["policy"], names) if has_policy else None,
         mask=rows["mask"].to_numpy(dtype=float) if rows["mask"].notna().all() else None,
+        judge_share=(
+            rows["judge_share"].fillna(0.0).to_numpy(dtype=float)
+            if "judge_share" in rows and rows["judge_share"].notna().any()
+            else None
+        ),
     )
 
 

@@ -15,8 +15,12 @@ from typing import Any
 
 from workbench.api.workbench import Workbench
 from workbench.runs.evaluations import Evaluation
+from workbench.runs.queue import Queue
 
 KEPT = 20
+POLL_SECONDS = 0.2
+PROBLEMS = (ValueError, OSError, LookupError, RuntimeError)
+"""What an evaluation may be refused or fail with."""
 
 
 @dataclass
@@ -27,10 +31,11 @@ class Job:
     title: str
     run: str
     options: Mapping[str, Any]
+    wb: Workbench = field(repr=False)
     status: str = "waiting"
     message: str = ""
     began: float | None = None
-    ended: float | None = None
+    finished: float | None = None
     evaluation: Evaluation | None = field(default=None, repr=False)
 
     @property
@@ -41,7 +46,43 @@ class Job:
     @property
     def seconds(self) -> float:
         """How long it has been at work."""
-        return 0.0 if self.began is None else (self.ended or time.time()) - self.began
+        return 0.0 if self.began is None else (self.finished or time.time()) - self.began
+
+    @property
+    def live(self) -> bool:
+        """Whether it waits or is at work."""
+        return self.status in ("waiting", "running")
+
+    def start(self) -> None:
+        """Start its process."""
+        if not self.live:
+            return  # cancelled in the last moment
+        self.status, self.began = "running", time.time()
+        try:
+            self.evaluation = self.wb.evaluate(self.run, **self.options)
+        except PROBLEMS as error:
+            self._end("failed", str(error))
+        if self.evaluation is not None and not self.live:
+            self.evaluation.cancel()  # cancelled while it was started
+
+    def ended(self) -> bool:
+        """Look at its process; whether it has ended."""
+        if self.status == "running" and self.evaluation is not None and self.evaluation.done:
+            try:
+                self._end("done", "; ".join(self.evaluation.wait()["problems"]))
+            except PROBLEMS as error:
+                self._end("failed", str(error))
+        return not self.live
+
+    def cancel(self) -> None:
+        """End its process, or never start it."""
+        if self.live:
+            self._end("cancelled", "")
+            if self.evaluation is not None:
+                self.evaluation.cancel()
+
+    def _end(self, status: str, message: str) -> None:
+        self.status, self.message, self.finished = status, message, time.time()
 
 
 class Jobs:
@@ -58,12 +99,11 @@ class Jobs:
         """Ask for an evaluation; one that is waiting or running already is not asked for twice."""
         with self._lock:
             for job in self._jobs:
-                same = (job.run, job.options) == (run, options)
-                if same and job.status in ("waiting", "running"):
+                if job.live and (job.run, job.options) == (run, options):
                     return job
-            job = Job(next(self._numbers), title, run, options)
+            job = Job(next(self._numbers), title, run, options, self._wb)
             self._jobs = [*self._jobs[-KEPT:], job]
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="evaluations", daemon=True)
                 self._thread.start()
         return job
@@ -75,7 +115,7 @@ class Jobs:
     @property
     def active(self) -> bool:
         """Whether anything waits or is at work."""
-        return any(j.status in ("waiting", "running") for j in self._jobs)
+        return any(job.live for job in self._jobs)
 
     def cancel(self, identity: int) -> None:
         """End a job, or take it off the queue.
@@ -86,27 +126,15 @@ class Jobs:
         job = next((j for j in self._jobs if j.identity == identity), None)
         if job is None:
             raise LookupError(f"no evaluation {identity}")
-        job.status = "cancelled" if job.status in ("waiting", "running") else job.status
-        if job.evaluation is not None:
-            job.evaluation.cancel()
+        job.cancel()
 
     def _next(self) -> Job | None:
-        with self._lock:
-            job = next((j for j in self._jobs if j.status == "waiting"), None)
-            if job is None:
-                self._thread = None
-            else:
-                job.status, job.began = "running", time.time()
-            return job
+        return next((job for job in self._jobs if job.status == "waiting"), None)
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            try:
-                job.evaluation = self._wb.evaluate(job.run, **job.options)
-                job.evaluation.wait()
-                job.status = "done"
-            except (ValueError, OSError, LookupError) as error:
-                if job.status != "cancelled":
-                    job.status, job.message = "failed", str(error)
-            finally:
-                job.ended = time.time()
+        while True:
+            Queue(self._next, limit=1).run(POLL_SECONDS)
+            with self._lock:
+                if self._next() is None:
+                    self._thread = None  # the next that is asked for starts another
+                    return

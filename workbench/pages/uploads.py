@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.api.workbench import Workbench
-from workbench.tasks.file import SUFFIXES
+from workbench.formatting import clipped
+from workbench.tasks.formats import ALLOWED, kind_of
 
 FOLDER = "uploads"
 MOST = 512 * 1024 * 1024
@@ -37,9 +38,8 @@ def receive(wb: Workbench, asked: dict[str, Any]) -> dict[str, Any]:
     token, name = str(asked.get("token", "")), str(asked.get("name", ""))
     if not _TOKEN.match(token):
         raise ValueError(f"token {token!r}: expected 8 to 64 hexadecimal digits")
-    suffix = Path(name).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{name!r} is no task file; allowed are {', '.join(SUFFIXES)}")
+    if kind_of(name) is None:
+        raise ValueError(f"{clipped(name)!r} is no task file; allowed are {ALLOWED}")
     folder = wb.runs_dir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{token}.part"

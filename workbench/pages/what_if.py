@@ -16,15 +16,13 @@ from workbench.analysis.logged_rows import LoggedRows, rows_from_frame
 from workbench.analysis.page_queries import matrix
 from workbench.analysis.whatif import WhatIf, whatif
 from workbench.api.workbench import Workbench
-from workbench.config.scalarizers import SCALARIZER_CONFIGS
+from workbench.config.scalarizers import SCALARIZER_CONFIGS, by_name_alone
 from workbench.pages.live_cache import config_of, recent_runs
 from workbench.pages.page import View
 from workbench.pages.render import render
 from workbench.types import Floats
 
 MOST_CONDUCTORS = 40
-NEED_MORE = ("single", "oracle", "conductor")
-"""Scalarizers that cannot be asked by name alone; ``single`` is offered once per objective."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def alternative(
     Without any, every row gets the mean weights of the chosen group: one yardstick for all rows.
     """
     config = config_of(wb, run_id)
-    rows = rows_from_frame(step, names, config.grpo.kl_in_reward, config.aggregation)
+    rows = rows_from_frame(step, names, config.grpo.kl_in_reward)
     how = {"aggregation": config.aggregation, "scale_rewards": config.grpo.scale_rewards}
     mine = (step["prompt_id"] == view.get("prompt")).to_numpy()
     sliders = matrix(step["weights"], names)[mine].mean(axis=0)
@@ -113,18 +111,19 @@ def conductors(wb: Workbench, names: Sequence[str]) -> list[str]:
 
 
 def _typed(text: str, count: int) -> Floats:
-    """K weights as sliders send them, normalised.
+    """K weights as sliders send them, divided by the sum of their absolute values.
 
     Raises:
-        ValueError: they are no K numbers from 0 that sum to more than 0.
+        ValueError: they are no K finite numbers, or all 0.
     """
     try:
         asked = np.array([float(part) for part in text.split(",")])
     except ValueError as error:
         raise ValueError(f"weights {text!r} are no numbers") from error
-    if asked.shape != (count,) or not (asked >= 0).all() or not 0 < asked.sum() < np.inf:
-        raise ValueError(f"weights {text!r}: {count} numbers from 0, not all 0")
-    return np.asarray(asked / asked.sum())
+    size = np.abs(asked).sum()
+    if asked.shape != (count,) or not 0 < size < np.inf:
+        raise ValueError(f"weights {text!r}: {count} numbers, not all 0")
+    return np.asarray(asked / size)
 
 
 def _config(name: str, names: Sequence[str]):  # noqa: ANN202 - one of ScalarizerConfig
@@ -134,7 +133,7 @@ def _config(name: str, names: Sequence[str]):  # noqa: ANN202 - one of Scalarize
         ValueError: no scalarizer has that name, or it needs more than its name.
     """
     kind, _, objective = name.partition(":")
-    allowed = [k for k in SCALARIZER_CONFIGS if k not in NEED_MORE]
+    allowed = by_name_alone()
     if kind == "single" and objective in names:
         return SCALARIZER_CONFIGS["single"](objective=objective)
     if kind not in allowed:
@@ -158,7 +157,7 @@ def panel(
     used = rows["advantage"].to_numpy(dtype=float)
     new = other.advantages[inside]
     options = [("", "or another scalarizer …"), *((f"single:{n}", f"single: {n}") for n in names)]
-    options += [(k, k) for k in SCALARIZER_CONFIGS if k not in NEED_MORE and k != "static"]
+    options += [(k, k) for k in by_name_alone() if k != "static"]
     options += [(f"conductor:{run}", f"Conductor of {run}") for run in others]
     return render(
         "whatif.html",
@@ -167,6 +166,7 @@ def panel(
         options=options,
         chosen=view.get("alt", ""),
         other=other,
+        lowest="-1" if (other.sliders < 0).any() else "0",  # a kernel head's weights are signed
         equal=",".join(["1"] * len(names)),
         flips=int(((used * new) < 0).sum()),
         size=len(used),

@@ -4,7 +4,7 @@ Every function is pure and draws no colours but those of the data: one colour pe
 everywhere (``objective_colors``), one per kind (``kind_colors``). Backgrounds are transparent, so a
 page in light or dark fills in text and grid; in a notebook the template does.
 
-``FIGURES`` is the one list; ``figure(name, frame, **options)`` draws by name.
+``FIGURES`` has all by name; ``figure(name, frame, **options)`` draws by name.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from workbench.config.registry import Registry
 from workbench.plots.palette import (
     FAMILIES,
     MARGIN,
@@ -71,7 +72,7 @@ def curves(
 
 
 def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
-    """Mean weights over training as stacked areas that sum to one.
+    """Mean weights over training as stacked areas that sum to one; signed weights as lines.
 
     Args:
         frame: columns ``step``, ``objective``, ``weight`` (averaged where a step repeats).
@@ -80,6 +81,8 @@ def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
     means = frame.groupby(["step", "objective"], sort=False)["weight"].mean().reset_index()
     names = objective_order(means["objective"])
     colors = objective_colors(names)
+    signed = bool((means["weight"] < 0).any())
+    areas = {"stackgroup": None if signed else "weights"}
     figure = go.Figure()
     for name in names:
         line = means[means["objective"] == name].sort_values("step")
@@ -88,9 +91,9 @@ def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
             y=line["weight"].tolist(),
             name=plain_text(name),
             mode="lines",
-            stackgroup="weights",
-            line={"color": colors[name], "width": 0.5},
-            fillcolor=tint(colors[name], 0.85),
+            **areas,
+            line={"color": colors[name], "width": 1.6 if signed else 0.5},
+            fillcolor=None if signed else tint(colors[name], 0.85),
             customdata=[{"step": str(s)} for s in line["step"]],
             hovertemplate="%{y:.3g}",
         )
@@ -101,7 +104,7 @@ def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
         height=180,
         margin={**MARGIN, "t": 6},
         showlegend=False,
-        yaxis={"range": [0, 1]},
+        yaxis={"range": [-1 if signed else 0, 1]},
         xaxis={"title": "step"},
     )
 
@@ -216,15 +219,16 @@ def _padded(values: pd.Series) -> list[float]:
     return [low - room, high + room]
 
 
-FIGURES: dict[str, Callable[..., go.Figure]] = {
-    "curves": curves,
-    "weight_area": weight_area,
-    "weights_by_kind": weights_by_kind,
-    "weight_map": weight_map,
-    "means_with_intervals": means_with_intervals,
-    "pareto": pareto,
-    "parallel": parallel,
-}
+def _figure(name: str, thing: Any) -> Callable[..., go.Figure]:
+    """A figure of other packages is a function. Raises TypeError."""
+    if not callable(thing):
+        raise TypeError("it is no function")
+    return thing  # type: ignore[no-any-return]
+
+
+FIGURES: Mapping[str, Callable[..., go.Figure]] = Registry("figures", _figure)
+"""Every figure of a DataFrame by name; ``config.registry`` lists them. With the attribute
+``of = "run"`` a function draws a run instead: ``(Workbench, run, **options)``."""
 
 
 def figure(name: str, frame: pd.DataFrame, **options: Any) -> go.Figure:

@@ -5,8 +5,6 @@ DataFrame in, plotly Figure out, like ``figures``; ``pictures`` fetches what the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -128,10 +126,3 @@ def self_favouring(frame: pd.DataFrame) -> go.Figure:
     )
     figure = _layout(figure, 80 + 24 * len(frame), "correlation of weight and reward", str(keys))
     return figure.update_xaxes(range=[-1, 1])
-
-
-FIGURES: dict[str, Callable[..., go.Figure]] = {
-    "group": group,
-    "whatif": whatif,
-    "self_favouring": self_favouring,
-}

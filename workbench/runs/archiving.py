@@ -1,17 +1,12 @@
-"""Around a run: archiving in a process of its own, and the recipe that makes it again."""
+"""When rows are archived, and the process of its own that does it."""
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from workbench.config.text import command_line
 from workbench.store.errors import StoreError
 
 ARCHIVE_SECONDS = 600.0
@@ -82,34 +77,3 @@ def archive(runs_dir: Path, run_id: str | None = None) -> str:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise StoreError(lines[-1] if lines else f"the archiver ended with {done.returncode}")
     return done.stdout.strip()
-
-
-def recipe(identity: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """The command that makes a run again, and under which circumstances it was made.
-
-    ``lines`` is the same as text: comments that a shell skips, then the command.
-    """
-    command = command_line(replace(config, name=None))  # its own name is taken
-    launch = identity.get("launch") or {}
-    for flag in ("processes", "accelerate_config"):
-        if flag in launch:
-            command += f" --{flag.replace('_', '-')} {shlex.quote(str(launch[flag]))}"
-    git = identity.get("git") or {}
-    versions = identity.get("versions") or {}
-    lines = [f"# {name} {version}" for name, version in versions.items()]
-    if identity.get("config_assumed"):
-        lines.append("# imported rows without a configuration: most of this command is defaults")
-    if git:
-        modified = ", with changes that are not in it" if git.get("modified") else ""
-        lines.append(f"# code: commit {git['commit']}{modified}")
-    for key, value in (identity.get("data_sha256") or {}).items():
-        lines.append(f"# task.{key}: SHA-256 {value}")
-    return {
-        "command": command,
-        "versions": dict(versions),
-        "git": dict(git) or None,
-        "config_sha256": identity.get("config_sha256"),
-        "data_sha256": identity.get("data_sha256") or {},
-        "seed": identity.get("seed"),
-        "lines": [*lines, command],
-    }

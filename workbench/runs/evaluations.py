@@ -8,13 +8,21 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
+
+from workbench.config.environment import EVALUATION
+from workbench.runs.locks import LAUNCHER, held
+from workbench.runs.rundir import check_run_dir
+from workbench.runs.spawn import environment
 
 MODULE = "workbench.train.evaluate"
 CANCEL_SECONDS = 5.0
 PROGRESS = "progress: "
 """How a line of the child's stderr begins that says how far it is."""
+WARNING = "warning: "
+"""How a line of the child's stderr begins that says what could not be stored."""
 TAIL = 4096
 
 
@@ -22,8 +30,11 @@ class Evaluation:
     """An evaluation that runs in a process group of its own; its rows go to the store.
 
     Args:
-        run_dir: directory of the run.
+        run_dir: directory of the run; it cannot be deleted meanwhile.
         options: options of ``python -m workbench.train.evaluate``; None leaves one out.
+
+    Raises:
+        UnknownRunError: the run was deleted.
     """
 
     def __init__(self, run_dir: Path, options: dict[str, Any]) -> None:
@@ -35,13 +46,16 @@ class Evaluation:
             if value is not None
             for word in (f"--{name.replace('_', '-')}", str(value))
         ]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, str(run_dir), "--json", *given],
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._errors,
-            start_new_session=True,
-        )
+        with held(run_dir.parent / LAUNCHER):  # whoever deletes the run sees this process, or us it
+            check_run_dir(run_dir.parent, run_dir.name)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", MODULE, str(run_dir), "--json", *given],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._errors,
+                env=environment(run_dir, EVALUATION),
+                start_new_session=True,
+            )
 
     @property
     def done(self) -> bool:
@@ -62,7 +76,9 @@ class Evaluation:
         return [line for line in text.splitlines() if line]
 
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
-        """Wait for its means: ``{phase, step, means: {kind: {name: mean}}}``.
+        """Wait for its means: ``{phase, step, means: {kind: {name: mean}}, problems: [text]}``.
+
+        ``problems`` says what could not be stored: those rows are in no view.
 
         Raises:
             ValueError: it could not be done; the text says why.
@@ -77,7 +93,11 @@ class Evaluation:
         self._output.seek(0)
         text = self._output.read().decode()
         result: dict[str, Any] = json.loads(text[text.index("{") :])
-        return result
+        problems = [line for line in self._lines() if line.startswith(WARNING)]
+        told = [f"not everything was stored: {p.removeprefix(WARNING)}" for p in problems]
+        for problem in told:
+            warnings.warn(problem, stacklevel=2)
+        return result | {"problems": told}
 
     def _last_words(self, status: int) -> str:
         if status < 0:

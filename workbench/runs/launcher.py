@@ -1,8 +1,9 @@
 """Start, queue, adopt, stop, resume and delete runs: each is a child process with a directory.
 
-The launcher keeps nothing in memory: whoever opens the same runs directory later (a restarted app,
-another terminal) sees and steers the same runs. Its own moves are serialised by a lock file, so
-that two processes never start one run twice, take one name twice or both fill the last slot.
+The launcher keeps nothing in memory that matters: whoever opens the same runs directory later (a
+restarted app, another terminal) sees and steers the same runs. Its own moves are serialised by a
+lock file, so that two processes never start one run twice, take one name twice or both fill the
+last slot. What a run is doing is for ``status`` to say.
 """
 
 from __future__ import annotations
@@ -11,16 +12,22 @@ import json
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workbench.config import RunConfig
 from workbench.config.io import PRESETS, ConfigError, Problem, load, with_name
-from workbench.runs import processes as system
 from workbench.runs import rundir
+from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, LockedError, held
+from workbench.runs.preflight import problems_of
+from workbench.runs.queue import whose_turn
+from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
+from workbench.runs.spawn import spawn
+from workbench.runs.status import Look
+from workbench.runs.stopping import stop_phases
 from workbench.runs.validation import (
     check_allowed,
     check_config,
@@ -30,14 +37,9 @@ from workbench.runs.validation import (
     files,
     with_absolute_paths,
 )
-from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo, lock
-from workbench.runs.spawn import spawn
-from workbench.runs.stopping import request, stop_phases
-from workbench.store.annotations import tombstone
-from workbench.store.state import read_state, write_atomically, write_state
+from workbench.store.state import write_atomically, write_state
 
-DIED = "the process ended without a word (killed, or out of memory?): see the end of log.txt"
-STARTING_GRACE = 30.0  # seconds between "starting" and the moment the child's number is on disk
+ENDING = ("status", "message", "pid", "eta_seconds")
 
 
 class Launcher:
@@ -45,8 +47,9 @@ class Launcher:
 
     Args:
         runs_dir: made on the first start.
-        limit: how many runs may be active at once before new ones queue; None: no limit, and
-            queued runs are left to those who have one.
+        limit: how many runs may be active at once before new ones queue; None: no limit for what
+            this launcher starts. A queued run keeps its limit: whoever looks at it starts it when
+            its turn has come.
         command: beginning of the child's command line, for tests; see ``spawn``.
         allowed_functions: the ``package.module:function`` names a configuration may use
             (``package.*`` allows all below); None: any. With a list, ``trust_remote_code`` is
@@ -72,6 +75,7 @@ class Launcher:
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._ended = 0
         self._phases: dict[str, str] = {}
+        self._gone: set[tuple[Any, ...]] = set()
 
     # -- starting -------------------------------------------------------------------------------
 
@@ -106,10 +110,11 @@ class Launcher:
         if self.allowed_functions is not None and "accelerate_config" in launch:
             # such a file may name a program to start
             raise ConfigError([Problem("accelerate_config", "not allowed here")])
-        with lock(self.runs_dir):
-            for path in rundir.run_dirs(self.runs_dir) if token else ():
-                if rundir.read_identity(path).get("token") == token:
-                    return path.name
+        cwd = Path.cwd()
+        made_of = rundir.provenance(config, cwd)
+        with self._lock():
+            if token and (found := self.started_as(token)):
+                return found
             taken = rundir.taken_names(self.runs_dir)
             if config.name is None:
                 stem = Path(config.task.path).stem if config.task.path else config.task.name
@@ -119,10 +124,25 @@ class Launcher:
             if config.name in taken:
                 raise LauncherError(f"the name {config.name!r} is taken; choose another")
             run_id = rundir.create(
-                self.runs_dir, config, token=token, parent=parent, cwd=Path.cwd(), launch=launch
+                self.runs_dir,
+                config,
+                token=token,
+                parent=parent,
+                cwd=cwd,
+                made_of=made_of,
+                launch=launch,
+                limit=self.limit,
             )
             self._enter(self.runs_dir / run_id)
+        self.collect()
         return run_id
+
+    def started_as(self, token: str) -> str | None:
+        """Id of the run that was started with this token; None when there is none."""
+        for path in rundir.run_dirs(self.runs_dir):
+            if rundir.read_identity(path).get("token") == token:
+                return path.name
+        return None
 
     def check(self, config: RunConfig) -> None:
         """Refuse what is not allowed here, and what can be seen to fail before anything starts.
@@ -133,6 +153,9 @@ class Launcher:
         check_allowed(config, self.allowed_functions)
         self._check_paths(files(config))
         check_config(config)
+        problems = problems_of(config, self.runs_dir)
+        if problems:
+            raise ConfigError(problems)
 
     def _check_paths(self, paths: Iterable[tuple[str, Path]]) -> None:
         if self.allowed_paths is not None:
@@ -142,21 +165,19 @@ class Launcher:
         """Continue a run that ended before its last step; returns its id.
 
         Raises:
-            LauncherError: it is active, has nothing left to do, or was imported.
+            LauncherError: it has processes, has nothing left to do, or was imported.
             ConfigError: it names code that is not allowed.
         """
-        with lock(self.runs_dir):
+        with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
-            state = self._looked_at(path)
-            if state.get("status") not in ("stopped", "failed"):
-                raise LauncherError(
-                    f"{self._named(path)} is {state.get('status')}: nothing to resume"
-                )
-            if system.group(rundir.read_process(path), path):
-                raise LauncherError(f"{self._named(path)} still has processes: stop it first")
+            status = self._at_rest(path, Look()).get("status")
+            if status not in ("stopped", "failed"):
+                raise LauncherError(f"{self._named(path)} is {status}: nothing to resume")
             check_runnable(path, self.allowed_functions)
             (path / "stop").unlink(missing_ok=True)
-            write_state(path, status="queued", message=None, phase=None, eta_seconds=None)
+            write_state(
+                path, status="queued", message=None, phase=None, eta_seconds=None, limit=self.limit
+            )
             self._enter(path)
         return path.name
 
@@ -169,11 +190,15 @@ class Launcher:
 
     def _admit(self) -> None:
         """Start queued runs, oldest first, while there are free slots. Needs the lock."""
-        infos = self._infos()
-        free = (self.limit or 0) - sum(info.status in ACTIVE for info in infos)
-        waiting = sorted((i for i in infos if i.status == "queued"), key=lambda i: i.heartbeat or 0)
-        for info in waiting[: max(free, 0)]:
-            self._spawn(self.runs_dir / info.run_id)
+        look = Look(self._gone)
+        states = {path: look.state(path) for path in rundir.run_dirs(self.runs_dir)}
+        for path in whose_turn(states, self.limit):
+            try:
+                check_runnable(path, self.allowed_functions)
+                self._spawn(path)
+            except (LauncherError, ConfigError, OSError) as error:
+                # the others in the line are not to suffer from it
+                write_state(path, status="failed", message=str(error))
 
     def _spawn(self, path: Path) -> None:
         """Start the child of a queued run. Needs the lock."""
@@ -200,12 +225,13 @@ class Launcher:
     ) -> Iterator[str]:
         """The same, yielding each phase in words; the last one is the run's status."""
         path = rundir.resolve(self.runs_dir, handle)
-        with lock(self.runs_dir):
-            state = self._looked_at(path)
-            if state.get("status") == "queued":
+        with self._lock():
+            queued = rundir.last_words(path).get("status") == "queued"
+            if queued:
                 write_state(path, status="stopped", message="stopped before it started")
-                yield "stopped"
-                return
+        if queued:
+            yield "stopped"
+            return
         yield from stop_phases(path, seconds=seconds, now=now)
 
     def request_stop(self, handle: str) -> str:
@@ -215,8 +241,8 @@ class Launcher:
         shows how far it is.
         """
         path = rundir.resolve(self.runs_dir, handle)
-        if self._looked_at(path).get("status") in ("queued", *ACTIVE):
-            request(path)
+        if Look().state(path).get("status") in ("queued", *ACTIVE):
+            (path / "stop").touch()
             threading.Thread(target=self._see_it_end, args=(path,), daemon=True).start()
         return path.name
 
@@ -224,14 +250,16 @@ class Launcher:
         try:
             for phase in self.stop_phases(path.name):
                 self._phases[path.name] = phase
-        except (LauncherError, OSError) as error:  # nobody waits for this thread: the list says it
+        except (LauncherError, OSError) as error:  # ``list`` shows what went wrong in this thread
             self._phases[path.name] = str(error)
 
     def rename(self, handle: str, name: str) -> str:
         """Give a run another name; returns its id. Raises ConfigError, LauncherError."""
-        with lock(self.runs_dir):
+        with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
-            identity = json.loads((path / "run.json").read_bytes())
+            identity = rundir.read_identity(path)
+            if "damaged" in identity:
+                raise LauncherError(f"{path}/run.json is damaged: restore it, or delete the run")
             name = str(with_name(load("quick"), name).name)
             if name != identity["name"] and name in rundir.taken_names(self.runs_dir):
                 raise LauncherError(f"the name {name!r} is taken; choose another")
@@ -243,19 +271,46 @@ class Launcher:
         """Delete a run, its rows and its checkpoints for good; returns its id.
 
         Raises:
-            LauncherError: it is active: stop it first.
+            LauncherError: it has processes, or is being evaluated.
         """
-        with lock(self.runs_dir):
+        with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
-            if self._looked_at(path).get("status") in ACTIVE:
-                raise LauncherError(f"{self._named(path)} is active: stop it first")
-            if system.group(rundir.read_process(path), path):
-                raise LauncherError(f"{self._named(path)} still has processes: stop it first")
-            tombstone(self.runs_dir, path.name)
-            doomed = self.runs_dir / f".deleted-{path.name}"
-            path.rename(doomed)
-        shutil.rmtree(doomed)
+            look = Look()
+            self._at_rest(path, look)
+            if evaluations := look.evaluations(path):
+                raise LauncherError(
+                    f"{self._named(path)} is being evaluated (process {evaluations[0]}): wait for "
+                    "it, or cancel it first"
+                )
+            rundir.bury(self.runs_dir, path)
+        self.collect()
         return path.name
+
+    def collect(self, seconds: float = PATIENCE_SECONDS) -> list[str]:
+        """Finish what was interrupted while a run was made or deleted; returns what was removed."""
+        if not (left := rundir.leftovers(self.runs_dir)):
+            return []
+        with self._lock(seconds):  # whoever makes or buries a run holds it: these were interrupted
+            graves = [
+                rundir.bury(self.runs_dir, path) if path.name.startswith(rundir.DELETED) else path
+                for path in left
+                if path.is_dir()
+            ]
+        for grave in graves:
+            shutil.rmtree(grave, ignore_errors=True)  # another process may be at it as well
+        return [grave.name for grave in graves]
+
+    def _lock(self, seconds: float = PATIENCE_SECONDS) -> AbstractContextManager[None]:
+        return held(self.runs_dir / LAUNCHER, seconds)
+
+    def _at_rest(self, path: Path, look: Look) -> dict[str, Any]:
+        """The state of a run without processes. Raises LauncherError when it has some."""
+        state = look.state(path)
+        if state.get("status") in ACTIVE:
+            pids = ", ".join(map(str, look.trainers(path)))
+            known = f" (process {pids})" if pids else ""
+            raise LauncherError(f"{self._named(path)} is {state['status']}{known}: stop it first")
+        return state
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -265,18 +320,26 @@ class Launcher:
         Queued runs are started where slots are free, and a run whose process is gone while its
         state says otherwise is put down as failed.
         """
+        with suppress(LockedError, OSError):  # another process is at it, or may
+            self.collect(0.0)
         infos = self._infos()
-        waiting = any(info.status == "queued" for info in infos)
-        if waiting and self.limit is not None:
-            with lock(self.runs_dir, wait=False) as locked:
-                if locked:
-                    self._admit()
+        if any(info.status == "queued" for info in infos) and self._let_queue_move():
             infos = self._infos()
         return sorted(infos, key=lambda info: info.created, reverse=True)
 
+    def _let_queue_move(self) -> bool:
+        """Start queued runs where slots are free, unless another process does just that."""
+        try:
+            with self._lock(0.0):
+                self._admit()
+        except (LockedError, OSError):
+            return False
+        return True
+
     def _infos(self) -> list[RunInfo]:
         """Every run, oldest first."""
-        return [self.info(path) for path in rundir.run_dirs(self.runs_dir)]
+        look = Look(self._gone)
+        return [self.info(path, look) for path in rundir.run_dirs(self.runs_dir)]
 
     def take_ended(self) -> int:
         """How many children of this launcher have ended since the last time it was asked."""
@@ -284,17 +347,28 @@ class Launcher:
         return ended
 
     def get(self, handle: str) -> RunInfo:
-        """One run by id or name. Raises UnknownRunError."""
-        return self.info(rundir.resolve(self.runs_dir, handle))
+        """One run by id or name; a queued one starts if its turn has come.
+
+        Raises:
+            UnknownRunError: there is none.
+        """
+        path = rundir.resolve(self.runs_dir, handle)
+        info = self.info(path)
+        if info.status == "queued" and self._let_queue_move():
+            info = self.info(path)
+        return info
 
     def path(self, handle: str) -> Path:
         """The directory of a run by id or name. Raises UnknownRunError."""
         return rundir.resolve(self.runs_dir, handle)
 
-    def info(self, path: Path) -> RunInfo:
-        """What there is to say of a run, its process looked at rather than believed."""
+    def info(self, path: Path, look: Look | None = None) -> RunInfo:
+        """What there is to say of a run, its processes looked at rather than believed."""
+        self._reap()
         identity = rundir.read_identity(path)
-        state = self._looked_at(path)
+        state = (look or Look(self._gone)).state(path)
+        if state.pop("unsaid", False):
+            self._put_down(path, state)
         known = RunInfo.__dataclass_fields__
         values = {k: v for k, v in (identity | state).items() if k in known and v is not None}
         if values.get("status") in ("starting", "running") and (path / "stop").exists():
@@ -304,32 +378,20 @@ class Launcher:
             info = replace(info, message=identity["damaged"])
         return info
 
-    def _looked_at(self, path: Path) -> dict[str, Any]:
-        """state.json, corrected when its process is gone."""
+    def _reap(self) -> None:
+        """Take note of this launcher's children that have ended."""
         for child in list(self._children.values()):
-            if child.poll() is not None:
-                self._children.pop(child.pid, None)
+            if child.poll() is not None and self._children.pop(child.pid, None):
                 self._ended += 1
-        state = read_state(path)
-        if state.get("status") not in ACTIVE or self._lives(path, state):
-            return state
-        state = read_state(path)  # it may have said its last word in the meantime
-        if state.get("status") not in ACTIVE:
-            return state
-        ending = {"status": "failed", "message": DIED, "pid": None, "eta_seconds": None}
-        if (path / "stop").exists():
-            ending |= {"status": "stopped", "message": "ended when it was asked to stop"}
-        with lock(self.runs_dir, wait=False) as locked:
-            # nobody resumes it while we hold the lock; without the lock we only look
-            if locked and read_state(path) == state:
-                return write_state(path, **ending)
-        return state | ending
 
-    def _lives(self, path: Path, state: Mapping[str, Any]) -> bool:
-        record = rundir.read_process(path)
-        if not record:  # its number is not on disk yet, or never will be
-            return time.time() - state.get("heartbeat", 0.0) < STARTING_GRACE
-        return system.alive(record)
+    def _put_down(self, path: Path, ending: Mapping[str, Any]) -> None:
+        """Write down the ending of a run whose processes are gone."""
+        try:
+            with self._lock(0.0):  # nothing resumes it while we hold the lock
+                if Look().state(path).get("unsaid"):
+                    write_state(path, **{k: ending[k] for k in ENDING})
+        except (LockedError, OSError):
+            return  # it can be seen all the same; whoever looks next writes it
 
     def _named(self, path: Path) -> str:
         return f"run {rundir.read_identity(path)['name']!r}"

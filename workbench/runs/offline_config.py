@@ -14,14 +14,18 @@ from typing import Any
 from workbench.config.io import apply_set, to_dict, validate
 from workbench.config.offline import OfflineConfig
 from workbench.config.run import RunConfig
+from workbench.config.trl_fields import EVERYWHERE
 from workbench.runs import rundir
-from workbench.tasks.sources import SUFFIXES
+from workbench.tasks.formats import SUFFIXES
 
 ANNOTATIONS = "annotations"
 """The source that stands for everything people voted on."""
 
 STEPS = 300
 SECTION = frozenset(f.name for f in fields(OfflineConfig))  # type: ignore[arg-type]
+UNEVALUATED = {"evaluation": {"prompts": 0}, "probe": {"prompts": 0}}
+"""Rows that came without a configuration do not tell which prompts would be held out: task and
+evaluation can be set."""
 INHERITED = ("task", "policy", "objectives", "evaluation")
 
 
@@ -60,8 +64,7 @@ def offline_run(
         if len(sources) > 1:
             raise ValueError(f"source: {files[0]!r} is a file, which cannot be mixed with others")
         offline["source"] = {"path": files[0]}
-        # nobody knows which prompts would be held out: task and evaluation can be set
-        data |= {"evaluation": {"prompts": 0}, "probe": {"prompts": 0}}
+        data |= UNEVALUATED
     else:
         handles = sources
         if ANNOTATIONS in sources:
@@ -73,7 +76,8 @@ def offline_run(
                 )
         paths = [rundir.resolve(runs_dir, handle) for handle in handles]
         offline["source"] = {"runs": [path.name for path in paths]}
-        data |= _inherited(rundir.read_config(paths[0]))
+        assumed = rundir.read_identity(paths[0]).get("config_assumed")
+        data |= UNEVALUATED if assumed else _inherited(rundir.read_config(paths[0]))
     data["logging"] = {"checkpoint_every": 0}
     for item in sets:
         key = item.partition("=")[0].strip().partition(".")[0]
@@ -90,5 +94,9 @@ def offline_run(
 def _inherited(run: RunConfig) -> dict[str, Any]:
     """What a new run takes over from the run whose rows it learns from."""
     whole = to_dict(run)
-    grpo = {"max_completion_length": whole["grpo"]["max_completion_length"]}
+    kept = ("max_completion_length", "temperature", "top_p")  # how probes and evaluations sample
+    grpo = {name: whole["grpo"][name] for name in kept}
+    extra = {n: v for n, v in whole["grpo"]["extra"].items() if n in EVERYWHERE}
+    if extra:
+        grpo["extra"] = extra
     return {key: whole[key] for key in INHERITED} | {"grpo": grpo}

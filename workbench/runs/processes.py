@@ -1,9 +1,10 @@
-"""Which process is meant, and its whole group: never a process that merely got the same number.
+"""Which processes belong to a run: never one that merely got the same number.
 
 A process is known by its number and the moment it was born. On Linux that moment is counted in
 ticks since boot, which no change of the clock can move; elsewhere it is the creation time. A child
-is the leader of its own session and group, and every process of it carries the run's directory in
-its environment, so that what is left can be told from strangers after the leader died.
+is the leader of its own session and group, and every process of a run carries the run's directory
+(links resolved) in its environment: ranks that a launcher put into sessions of their own, what
+outlived its leader, and evaluations, which say so in their ``ROLE``.
 """
 
 from __future__ import annotations
@@ -12,14 +13,22 @@ import os
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-MARK = "WORKBENCH_RUN_DIR"
+from workbench.config.environment import EVALUATION, MARK, ROLE
+
 _TOLERANCE_SECONDS = 2.0
+_POLL_SECONDS = 0.05
+
+
+def mark(run_dir: Path) -> str:
+    """What every process of a run has in its environment, however its directory was reached."""
+    return str(run_dir.resolve())
 
 
 def identify(pid: int) -> dict[str, Any]:
@@ -72,28 +81,47 @@ def alive(record: Mapping[str, Any]) -> bool:
         return False
 
 
-def group(record: Mapping[str, Any], run_dir: Path) -> list[psutil.Process]:
-    """The living processes of a run: the recorded group, and whoever else carries its mark.
+class Snapshot:
+    """Every living process, looked at once, for questions about many runs."""
 
-    The mark finds what the group alone would miss: processes that outlived their leader, and the
-    ranks of a distributed run, which their launcher puts into sessions of their own. A group whose
-    leader's number belongs to somebody else by now is gone: the system hands out no number that
-    still names a group.
-    """
-    if not record.get("pid"):
-        return []
-    leader_known = _is_same(record)
-    members = []
-    for process in psutil.process_iter():
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            grouped = leader_known and os.getpgid(process.pid) == record["pgid"]
-            if grouped or process.environ().get(MARK) == str(run_dir):
-                members.append(process)
-        except (psutil.Error, ProcessLookupError, PermissionError):
-            continue  # it ended while we looked, or is another user's: not ours either way
-    return members
+    def __init__(self) -> None:
+        self._groups: dict[int, list[psutil.Process]] = defaultdict(list)
+        self._marked: dict[tuple[str, bool], list[psutil.Process]] = defaultdict(list)
+        for process in psutil.process_iter():
+            try:
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                self._groups[os.getpgid(process.pid)].append(process)
+                said = process.environ()
+            except (psutil.Error, ProcessLookupError, PermissionError):
+                continue  # it ended while we looked, or is another user's: not ours either way
+            if MARK in said:
+                self._marked[said[MARK], said.get(ROLE) == EVALUATION].append(process)
+
+    def trainers(self, record: Mapping[str, Any], run_dir: Path) -> list[psutil.Process]:
+        """The processes that train a run: its recorded group, and whoever else carries its mark.
+
+        A group whose leader's number belongs to another process by now is gone: the system hands
+        out no number that still names a group.
+        """
+        found = [p for m in _marks(record, run_dir) for p in self._marked.get((m, False), [])]
+        if record.get("pid") and _is_same(record):
+            found += self._groups.get(record["pgid"], [])
+        return list(dict.fromkeys(found))
+
+    def evaluations(self, record: Mapping[str, Any], run_dir: Path) -> list[psutil.Process]:
+        """The processes that evaluate a checkpoint of a run."""
+        return [p for m in _marks(record, run_dir) for p in self._marked.get((m, True), [])]
+
+
+def _marks(record: Mapping[str, Any], run_dir: Path) -> set[str]:
+    """Where the run is, and where it was when its child started, should it have been moved."""
+    return {mark(run_dir), record.get("mark") or mark(run_dir)}
+
+
+def group(record: Mapping[str, Any], run_dir: Path) -> list[psutil.Process]:
+    """The living processes that train a run; see ``Snapshot.trainers``."""
+    return Snapshot().trainers(record, run_dir)
 
 
 def end_group(record: Mapping[str, Any], run_dir: Path, sig: int, seconds: float) -> bool:
@@ -112,5 +140,5 @@ def wait_gone(record: Mapping[str, Any], run_dir: Path, seconds: float) -> bool:
     while group(record, run_dir):
         if time.monotonic() >= deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(_POLL_SECONDS)
     return True

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shlex
 import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from workbench.version import __version__
 from workbench.config import RunConfig
+from workbench.config.text import command_line
+from workbench.formatting import visible
 from workbench.tasks.sources import Source
+from workbench.version import __version__
 
 PACKAGES = ("torch", "trl", "transformers", "accelerate", "peft", "numpy", "duckdb", "gradio")
 
@@ -71,3 +76,44 @@ def data_sha256(config: RunConfig) -> dict[str, str]:
         elif path is not None and path.is_file():
             found[key] = file_sha256(path)
     return found
+
+
+def recipe(identity: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
+    """The command that makes a run again, and under which circumstances it was made.
+
+    ``lines`` is the same as text: comments that a shell skips, then the command. What comes out of
+    the run's files cannot become a line of its own, nor steer a terminal.
+    """
+    words = shlex.split(command_line(replace(config, name=None)))  # its own name is taken
+    launch = identity.get("launch") or {}
+    for flag in ("processes", "accelerate_config"):
+        if flag in launch:
+            words += [f"--{flag.replace('_', '-')}", str(launch[flag])]
+    command = " ".join(map(_word, words))
+    git = identity.get("git") or {}
+    packages = identity.get("versions") or {}
+    lines = [f"{name} {version}" for name, version in packages.items()]
+    if identity.get("config_assumed"):
+        lines.append("imported rows without a configuration: most of this command is defaults")
+    if git:
+        modified = ", with changes that are not in it" if git.get("modified") else ""
+        lines.append(f"code: commit {git.get('commit')}{modified}")
+    for key, value in (identity.get("data_sha256") or {}).items():
+        lines.append(f"task.{key}: SHA-256 {value}")
+    return {
+        "command": command,
+        "versions": dict(packages),
+        "git": dict(git) or None,
+        "config_sha256": identity.get("config_sha256"),
+        "data_sha256": identity.get("data_sha256") or {},
+        "seed": identity.get("seed"),
+        "lines": [*(f"# {visible(' '.join(line.split()))}" for line in lines), command],
+    }
+
+
+def _word(text: str) -> str:
+    """One word of a shell's line; bash's ``$'...'`` where it holds what cannot be printed."""
+    if text.isprintable():
+        return shlex.quote(text)
+    spelt = text.replace("\\", r"\\").replace("'", r"\'")
+    return "$'" + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in spelt) + "'"

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 import hashlib
 import json
 import os
@@ -22,7 +21,6 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,10 +29,15 @@ from workbench.config import RunConfig
 from workbench.config.io import parse_text
 from workbench.config.text import dump
 from workbench.runs.provenance import data_sha256, git_state, versions
+from workbench.store.annotations import tombstone
 from workbench.store.schema import SCHEMA_VERSION
 from workbench.store.state import read_state, write_atomically, write_state
 
+MAKING, DELETED = ".new-", ".deleted-"
+"""Beginnings of the names of directories that are no run yet, or none any more."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+LATEST = 2.0**37
+"""Seconds since 1970 that a calendar can still show."""
 ACTIVE = ("starting", "running", "stopping")
 ENDED = ("stopped", "finished", "failed")
 
@@ -100,12 +103,32 @@ def run_dirs(runs_dir: Path) -> Iterator[Path]:
 def read_identity(run_dir: Path) -> dict[str, Any]:
     """run.json; a damaged one still names its run, so that it can be listed and deleted."""
     try:
-        identity = json.loads((run_dir / "run.json").read_bytes())
-    except ValueError:
+        identity = encodable(json.loads((run_dir / "run.json").read_bytes()))
+    except (ValueError, OSError, RecursionError):
         identity = None
     if not _is_identity(identity):
         return {"run_id": run_dir.name, "name": run_dir.name, "damaged": "run.json is damaged"}
     return identity | {"run_id": run_dir.name}
+
+
+def last_words(run_dir: Path) -> dict[str, Any]:
+    """state.json; one that cannot be read is the state of a failed run, and hides no other."""
+    try:
+        return {k: encodable(v) for k, v in read_state(run_dir).items()}
+    except (OSError, RecursionError) as error:
+        return {"status": "failed", "message": f"state.json cannot be read: {error}"}
+
+
+def encodable(value: Any) -> Any:
+    """``value`` of a JSON file with every text one that can be printed, stored and sent.
+
+    Half a surrogate pair, which JSON can write and no output can, becomes its escape.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {encodable(k): encodable(v) for k, v in value.items()}
+    return [encodable(v) for v in value] if isinstance(value, list) else value
 
 
 def _is_identity(value: Any) -> bool:
@@ -116,7 +139,8 @@ def _is_identity(value: Any) -> bool:
         return False
     texts = all(isinstance(value.get(k), str | None) for k in ("parent", "token", "cwd"))
     launch = isinstance(value.get("launch"), dict | None)
-    return texts and launch and type(value.get("created", 0.0)) in (int, float)
+    created = value.get("created", 0.0)
+    return texts and launch and type(created) in (int, float) and abs(created) < LATEST
 
 
 def read_config(run_dir: Path) -> RunConfig:
@@ -125,16 +149,23 @@ def read_config(run_dir: Path) -> RunConfig:
 
 
 def read_process(run_dir: Path) -> dict[str, Any]:
-    """Identity of the child: by the launcher, else as the child itself reported; empty if none."""
+    """Identity of the child: by the launcher, else as the child itself reported; empty if none.
+
+    A copy of a run has ``{"copied": True}``: the child is that of the directory it was started for.
+    """
     try:
         record = json.loads((run_dir / "process.json").read_bytes())
-    except (FileNotFoundError, ValueError):
-        state = read_state(run_dir)
+    except (OSError, ValueError, RecursionError):
+        state = last_words(run_dir)
         record = {k: state.get(k) for k in ("pid", "pid_created", "pgid")}
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or not isinstance(record.get("mark"), str | None):
         return {}
     whole = all(type(record.get(k)) is int and 0 < record[k] < 2**31 for k in ("pid", "pgid"))
-    return record if whole and type(record.get("pid_created")) in (int, float) else {}
+    if not whole or type(record.get("pid_created")) not in (int, float):
+        return {}
+    started_for = Path(record.get("mark") or run_dir)
+    copied = started_for.is_dir() and not started_for.samefile(run_dir)
+    return {"copied": True} if copied else record
 
 
 def resolve(runs_dir: Path, handle: str) -> Path:
@@ -172,6 +203,25 @@ def free_name(stem: str, taken: set[str]) -> str:
     return name
 
 
+def provenance(config: RunConfig, cwd: Path) -> dict[str, Any]:
+    """What a run is made of, for ``create``; hashing the data may take a while."""
+    odd = encodable(str(cwd)) != str(cwd)
+    return {
+        "versions": versions(),
+        "git": git_state(cwd),
+        "data_sha256": data_sha256(config),
+        "cwd": encodable(str(cwd)),
+        **({"cwd_hex": os.fsencode(cwd).hex()} if odd else {}),
+    }
+
+
+def working_directory(identity: Mapping[str, Any]) -> Path | None:
+    """Where the run was first launched, if that is still a directory."""
+    said = identity.get("cwd_hex")
+    cwd = os.fsdecode(bytes.fromhex(said)) if isinstance(said, str) else identity.get("cwd")
+    return Path(cwd) if cwd and Path(cwd).is_dir() else None
+
+
 def create(
     runs_dir: Path,
     config: RunConfig,
@@ -179,44 +229,76 @@ def create(
     token: str | None,
     parent: str | None,
     cwd: Path,
+    made_of: Mapping[str, Any] | None = None,
     launch: Mapping[str, Any] | None = None,
+    kind: str | None = None,
+    **state: Any,
 ) -> str:
     """Make the directory of a new run, whole or not at all, with status ``queued``.
 
-    The configuration's name must be set and free. Raises OSError when the disk refuses.
+    Args:
+        runs_dir: where runs live; the caller holds the launcher's lock.
+        config: its name must be set and free.
+        token: see ``Launcher.start``.
+        parent: id of the run that this one was made from.
+        cwd: where the child will work.
+        made_of: what ``provenance`` found, where it was asked before.
+        launch: see ``validation.check_launch``.
+        kind: what made its rows, where that is not the configuration: ``watched``.
+        **state: further keys of state.json.
+
+    Raises:
+        OSError: the disk refuses.
     """
     assert config.name is not None
     run_id = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
-    made = runs_dir / f".new-{run_id}"
+    made = runs_dir / f"{MAKING}{run_id}"
     made.mkdir(parents=True)
     text = dump(config).encode()
     identity = {
         "run_id": run_id,
         "name": config.name,
-        "kind": "maestro" if config.offline is None else "offline",
+        "kind": kind or ("maestro" if config.offline is None else "offline"),
         "created": time.time(),
         "parent": parent,
         "seed": config.seed,
         "schema": SCHEMA_VERSION,
-        "versions": versions(),
-        "git": git_state(cwd),
+        **(made_of or provenance(config, cwd)),
         "config_sha256": hashlib.sha256(text).hexdigest(),
-        "data_sha256": data_sha256(config),
-        "cwd": str(cwd),
         "launch": dict(launch or {}),
         "token": token,
         "summary": summary(config),
     }
     try:
         write_atomically(made / "config.yaml", text)
-        write_atomically(made / "run.json", json.dumps(identity, indent=1).encode())
+        write_atomically(made / "run.json", json.dumps(encodable(identity), indent=1).encode())
         (made / "log.txt").touch()
-        write_state(made, status="queued", step=0, steps=config.steps, attempt=0)
+        write_state(made, status="queued", step=0, steps=config.steps, attempt=0, **state)
         made.rename(runs_dir / run_id)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
     return run_id
+
+
+def leftovers(runs_dir: Path) -> list[Path]:
+    """Directories of runs whose making or deleting was interrupted."""
+    return [p for prefix in (MAKING, DELETED) for p in sorted(runs_dir.glob(f"{prefix}*"))]
+
+
+def bury(runs_dir: Path, path: Path) -> Path:
+    """First half of a deletion: the run is gone from every list; returns what is to be removed.
+
+    The caller holds the launcher's lock. Whoever comes later can finish it, see ``leftovers``:
+    the rows have been deleted when the grave holds no run.json any more.
+    """
+    grave = path if path.name.startswith(DELETED) else runs_dir / f"{DELETED}{path.name}"
+    if path != grave:
+        path.rename(grave)
+    if (grave / "run.json").exists():
+        tombstone(runs_dir, grave.name.removeprefix(DELETED))
+        (grave / "run.json").unlink()
+    return grave
 
 
 def summary(config: RunConfig) -> dict[str, Any]:
@@ -228,28 +310,3 @@ def summary(config: RunConfig) -> dict[str, Any]:
         "objectives": list(config.objective_names),
         "seed": config.seed,
     }
-
-
-@contextmanager
-def lock(runs_dir: Path, wait: bool = True) -> Iterator[bool]:
-    """Exclude other launchers of this directory; yields whether the lock was had.
-
-    Without ``wait`` a taken lock, or a directory that cannot be written, yields False.
-    """
-    try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
-        handle = os.open(runs_dir / ".launcher.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError:
-        if wait:
-            raise
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.config.environment import MARK, ROLE
 from workbench.runs import processes
-from workbench.runs.rundir import read_identity
-from workbench.store.state import read_state, write_atomically, write_state
+from workbench.runs.rundir import last_words, read_identity, working_directory
+from workbench.store.state import write_atomically, write_state
 
 CHILD = ("-m", "workbench.train.child")
 MAX_ACTIVE = 4
@@ -40,6 +41,19 @@ def beginning(launch: Mapping[str, Any]) -> list[str]:
     return [sys.executable, *CHILD]
 
 
+def environment(run_dir: Path, role: str | None = None) -> dict[str, str]:
+    """The environment of a process that works for a run; ``role`` as in ``config.environment``."""
+    inherited = {k: v for k, v in os.environ.items() if k not in (AUTH, ROLE)}
+    return inherited | ({ROLE: role} if role else {}) | {
+        MARK: processes.mark(run_dir),
+        "PYTHONUNBUFFERED": "1",
+        # a text that UTF-8 has no bytes for must not end the process that reports it
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }  # fmt: skip
+
+
 def spawn(path: Path, command: Sequence[str] | None = None) -> subprocess.Popen[bytes]:
     """Start the child of a run whose state says ``queued``; the caller holds the launcher's lock.
 
@@ -52,28 +66,21 @@ def spawn(path: Path, command: Sequence[str] | None = None) -> subprocess.Popen[
     Raises:
         OSError: the program cannot be started or the directory not be written.
     """
-    starts = read_state(path).get("starts", 0)
+    starts = last_words(path).get("starts", 0)
     (path / "process.json").unlink(missing_ok=True)
     write_state(path, status="starting", message=None, pid=None, starts=starts + 1)
     identity = read_identity(path)
-    cwd = identity.get("cwd")
     words = [*(command or beginning(identity.get("launch") or {})), str(path)]
-    environment = {k: v for k, v in os.environ.items() if k != AUTH} | {
-        processes.MARK: str(path),
-        "PYTHONUNBUFFERED": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
     with (path / "log.txt").open("ab") as log:
         child = subprocess.Popen(
             [*words, *(["--resume"] if starts else [])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            cwd=cwd if cwd and Path(cwd).is_dir() else None,
-            env=environment,
+            cwd=working_directory(identity),
+            env=environment(path),
             start_new_session=True,
         )
-    record = processes.identify(child.pid)
+    record = processes.identify(child.pid) | {"mark": processes.mark(path)}
     write_atomically(path / "process.json", json.dumps(record).encode())
     return child

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workbench.runs import processes
-from workbench.runs.rundir import ENDED, LauncherError, read_process
-from workbench.store.state import read_state, write_state
+from workbench.runs.rundir import ENDED, LauncherError, last_words, read_process
+from workbench.store.state import write_state
 
 PATIENCE = 20.0
 """Seconds that each way of stopping gets, at least, before the next and harsher one."""
@@ -17,7 +17,7 @@ STEPS_OF_PATIENCE = 3.0
 
 def patience(path: Path) -> float:
     """Seconds to wait for a run to stop by itself: never less than three of its steps."""
-    rate = read_state(path).get("steps_per_second") or 0.0
+    rate = last_words(path).get("steps_per_second") or 0.0
     return max(PATIENCE, STEPS_OF_PATIENCE / rate) if rate > 0 else PATIENCE
 
 
@@ -35,8 +35,8 @@ def stop_phases(path: Path, seconds: float | None = None, now: bool = False) -> 
     record = read_process(path)
     wait = patience(path) if seconds is None else seconds
     gone = not processes.group(record, path)
-    if gone and read_state(path).get("status") in ENDED:
-        yield str(read_state(path)["status"])
+    if gone and last_words(path).get("status") in ENDED:
+        yield str(last_words(path)["status"])
         return
     (path / "stop").touch()
     if not gone and not now:
@@ -51,12 +51,7 @@ def stop_phases(path: Path, seconds: float | None = None, now: bool = False) -> 
     if not gone:
         left = [p.pid for p in processes.group(record, path)]
         raise LauncherError(f"processes {left} cannot be ended (stuck in the system?)")
-    if read_state(path).get("status") not in ENDED:
+    if last_words(path).get("status") not in ENDED:
         message = "killed: it did not stop when asked" if not now else "killed on request"
         write_state(path, status="stopped", message=message, pid=None, eta_seconds=None)
-    yield str(read_state(path).get("status"))
-
-
-def request(path: Path) -> None:
-    """Ask a run to stop after its current step, and do not wait for it."""
-    (path / "stop").touch()
+    yield str(last_words(path).get("status"))

@@ -13,13 +13,13 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from workbench.config.io import load, with_name
+from workbench.config.io import load, to_dict, with_name
 from workbench.config.text import dump
 from workbench.runs.validation import check_config, with_absolute_paths
 from workbench.store.state import write_atomically
@@ -28,6 +28,12 @@ FOLDER = "sweeps"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}\Z")
 RANGE = re.compile(r"(?P<low>[-+.\deE]+?)\.\.(?P<high>[-+.\deE]+)(?P<log>:log)?\Z")
 HEADLINE = "headline"
+SAMPLERS = ("grid", "random", "tpe")
+"""How configurations are chosen: all of them, at random, or near those that did well (Optuna's TPE,
+Bergstra et al. 2011)."""
+PRUNERS = ("none", "median", "halving", "hyperband")
+"""What ends a run early: worse than the median of the others at the same step, or not among the
+best part of them (successive halving, Jamieson and Talwalkar 2016; Hyperband, Li et al. 2018)."""
 MOST = 10_000
 """Trials that a sweep may have at most."""
 
@@ -100,9 +106,10 @@ class SweepPlan:
     """A sweep before anything has run.
 
     ``base`` is the configuration as YAML, with the keys that have one value set. ``random`` is the
-    number of configurations to draw; None tries the whole grid. Every configuration is run once for
-    each seed. ``metric`` is ``headline`` (the judge on probes, in the end on held-out prompts) or
-    ``SPLIT/NAME`` of the logged metrics; ``processes`` is that of ``workbench run``.
+    number of configurations to draw, ``sampler`` says how (one of ``SAMPLERS``); None tries the
+    whole grid. Every configuration is run once for each seed. ``pruner`` (one of ``PRUNERS``) ends
+    runs that fall behind. ``metric`` is ``headline`` (the judge on probes, in the end on held-out
+    prompts) or ``SPLIT/NAME`` of the logged metrics; ``processes`` is that of ``workbench run``.
     """
 
     name: str
@@ -111,10 +118,11 @@ class SweepPlan:
     seeds: tuple[int, ...]
     random: int | None = None
     jobs: int = 2
-    early_stop: bool = False
     metric: str = HEADLINE
     minimize: bool = False
     processes: int = 1
+    sampler: str = "grid"
+    pruner: str = "none"
 
     @classmethod
     def make(
@@ -127,7 +135,8 @@ class SweepPlan:
             config: A preset, a YAML file or a mapping.
             sets: ``key=value``, ``key=a,b,c`` or ``key=low..high[:log]``.
             seeds: One run of each configuration per seed.
-            **more: The further fields.
+            **more: The further fields. ``early_stop=True`` is short for ``pruner="median"``; with
+                ``random`` the sampler is ``random`` where none is named.
 
         Raises:
             SweepError: The sweep has nothing to vary, too many trials or a setting out of range.
@@ -137,7 +146,7 @@ class SweepPlan:
         fixed = [f"{a.key}={a.values[0]}" for a in axes if len(a.values) == 1]
         varied = tuple(a for a in axes if len(a.values) != 1)
         base = with_absolute_paths(load(config, fixed))
-        plan = cls(name, dump(base), varied, tuple(seeds), **more)
+        plan = cls(name, dump(base), varied, tuple(seeds), **_named(more))
         plan.check()
         return plan
 
@@ -163,6 +172,17 @@ class SweepPlan:
             raise SweepError(f"{ranges[0]} is a range: say with --random N how many to draw")
         if self.metric != HEADLINE and "/" not in self.metric:
             raise SweepError(f"--metric {self.metric!r}: 'headline', or SPLIT/NAME (train/reward)")
+        for key, given, known in (
+            ("sampler", self.sampler, SAMPLERS),
+            ("pruner", self.pruner, PRUNERS),
+        ):
+            if given not in known:
+                raise SweepError(f"--{key} {given!r}: allowed are {', '.join(known)}")
+        if (self.sampler == "grid") != (self.random is None):
+            raise SweepError(
+                f"--sampler {self.sampler}: a grid tries everything; with --random N one of "
+                f"{', '.join(SAMPLERS[1:])} draws"
+            )
         if self.count > MOST:
             raise SweepError(f"{self.count:,} trials; at most {MOST:,}. Draw some with --random N")
         for config in self.each_value():  # a bad one is named before anything starts
@@ -233,7 +253,42 @@ class SweepPlan:
             raise SweepError(f"no sweep {name!r}; there are {names(runs_dir) or 'none'}")
         data = json.loads(path.read_text("utf-8"))
         data["axes"] = tuple(Axis(**a | {"values": tuple(a["values"])}) for a in data["axes"])
-        return cls(**data | {"seeds": tuple(data["seeds"])})
+        return cls(**_named(data) | {"seeds": tuple(data["seeds"])})
+
+    def values_of(self, config: Any) -> dict[str, Any]:
+        """What the keys of this sweep are in a run's configuration, as ``config`` takes them.
+
+        Raises:
+            SweepError: a value that this sweep does not try.
+        """
+        return {axis.key: self._value_of(axis, config) for axis in self.axes}
+
+    def _value_of(self, axis: Axis, config: Any) -> Any:
+        found = _at(to_dict(config), axis.key)
+        if axis.is_range:
+            return found
+        for value in axis.values:
+            if _at(to_dict(load(self._base, [f"{axis.key}={value}"])), axis.key) == found:
+                return value
+        raise SweepError(f"run {config.name!r} has {axis.key} {found!r}: sweep {self.name!r} has "
+                         f"{', '.join(axis.values)}")  # fmt: skip
+
+
+def _named(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a plan, with sampler and pruner by name where they are only implied."""
+    fields = dict(fields)
+    if fields.pop("early_stop", False):
+        fields.setdefault("pruner", "median")
+    if fields.get("random") is not None and fields.get("sampler") is None:
+        fields["sampler"] = "random"
+    return {k: v for k, v in fields.items() if (k, v) != ("sampler", None)}
+
+
+def _at(data: Any, key: str) -> Any:
+    """The value under a dotted key of a configuration as plain data."""
+    for part in key.split("."):
+        data = data[int(part)] if isinstance(data, list | tuple) else data[part]
+    return data
 
 
 def names(runs_dir: Path) -> list[str]:
@@ -242,7 +297,7 @@ def names(runs_dir: Path) -> list[str]:
 
 
 def read_trials(folder: Path) -> list[dict[str, Any]]:
-    """What a sweep has tried so far, from its folder; the fields of ``sweep.Trial``."""
+    """What a sweep has tried so far, from its folder; the fields of ``sweep_driver.Trial``."""
     path = folder / "trials.json"
     found: list[dict[str, Any]] = json.loads(path.read_text("utf-8")) if path.is_file() else []
     return found

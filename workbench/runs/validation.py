@@ -9,13 +9,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from workbench.config.credentials import found
+from workbench.config.credentials import found, holds_secret, named
+from workbench.config.distribution import problem_of
 from workbench.config.io import ConfigError, Problem, to_dict
 from workbench.config.run import FUNCTION, RunConfig
 from workbench.config.scalarizers import Conductor
-from workbench.config.distribution import problem_of
 from workbench.objectives import OBJECTIVES
 from workbench.runs.rundir import LauncherError, read_config, read_identity
+from workbench.tasks import offline_file
+from workbench.tasks.file import check_head
 from workbench.tasks.sources import KINDS, Source, absolute, missing
 
 
@@ -31,17 +33,13 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     )
     offline = config.offline
     if offline is not None and offline.source.path is not None:
-        source = replace(offline.source, path=_absolute(offline.source.path))
+        source = replace(offline.source, path=_source(offline.source.path))
         offline = replace(offline, source=source)
     return replace(config, task=task, policy=policy, objectives=objectives, offline=offline)
 
 
 def _source(text: str | None) -> str | None:
     return absolute(text) if text else None
-
-
-def _absolute(path: str | None) -> str | None:
-    return str(Path(path).expanduser().absolute()) if path else None
 
 
 def _directory(model: str) -> Path | None:
@@ -61,8 +59,18 @@ def check_config(config: RunConfig) -> None:
 
 def _check_secrets(config: RunConfig) -> None:
     """Refuse what would be written down, shown and exported. Raises ConfigError, never telling."""
+    data = to_dict(config)
     message = "holds what looks like a secret; set an environment variable and write env:NAME"
-    problems = [Problem(path, message) for path in found(to_dict(config))]
+    problems = [Problem(path, message) for path in found(data)]
+    problems += [
+        Problem(
+            path,
+            f"{name!r}: a variable is read only where a secret belongs (a name that ends in token, "
+            "key, secret, password or authorization, a header, or the webhook)",
+        )
+        for path, name in named(data)
+        if not holds_secret(path)
+    ]
     if problems:
         raise ConfigError(problems)
 
@@ -79,9 +87,19 @@ def _check_paths(config: RunConfig) -> None:
             continue
         if gone:
             problems.append(Problem(key, f"{value!r} does not exist; it must be {KINDS}"))
+    if not problems and config.task.name == "file" and config.offline is None:
+        try:
+            check_head(config.task)
+        except (ValueError, OSError) as error:
+            problems.append(Problem("task.path", str(error)))
     rows = config.offline.source.path if config.offline is not None else None
-    if rows and not Path(rows).exists():
+    if rows and missing(rows):
         problems.append(Problem("offline.source.path", f"{rows!r} does not exist"))
+    elif rows and config.offline is not None:
+        try:
+            offline_file.check_head(rows, config.offline.source.columns)
+        except (ValueError, OSError) as error:
+            problems.append(Problem("offline.source.path", str(error)))
     models = [("policy.model", config.policy.model)]
     models += [(f"objectives.{i}.model", o.model or "") for i, o in enumerate(config.objectives)]
     for key, value in models:
@@ -167,16 +185,19 @@ def functions(config: RunConfig) -> Iterator[tuple[str, str]]:
 
 
 def check_allowed(config: RunConfig, allowed: Sequence[str] | None) -> None:
-    """Refuse code that is not on the allow-list; None allows all. Raises ConfigError.
+    """Refuse code, addresses and variables that are not on the allow-list. Raises ConfigError.
 
-    An entry is a full ``package.module:function`` or a pattern such as ``package.*``.
+    Args:
+        config: what is to run.
+        allowed: full names (``package.module:function``, ``https://host/path``, ``env:NAME``) or
+            patterns of them (``package.*``); None allows all.
     """
     if allowed is None:
         return
     listed = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed here"
     problems = [
         Problem(key, f"{name!r} may not be used: {listed}")
-        for key, name in functions(config)
+        for key, name in (*functions(config), *named(to_dict(config)))
         if not any(fnmatchcase(name, pattern) for pattern in allowed)
     ]
     if config.policy.trust_remote_code:
@@ -203,7 +224,9 @@ def files(config: RunConfig) -> Iterator[tuple[str, Path]]:
         if source is not None:
             yield key, source
     if config.offline is not None and config.offline.source.path:
-        yield "offline.source.path", Path(config.offline.source.path)
+        source = Source.parse(config.offline.source.path).path
+        if source is not None:
+            yield "offline.source.path", source
     models = [("policy.model", config.policy.model)]
     models += [(f"objectives.{i}.model", o.model or "") for i, o in enumerate(config.objectives)]
     for key, model in models:

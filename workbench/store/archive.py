@@ -9,6 +9,8 @@ visible as segments.
 from __future__ import annotations
 
 import argparse
+import glob
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,15 +24,18 @@ from workbench.store.catalog import (
     OWN_FOLDER,
     create_store,
     ensure_own_folder,
+    own_files,
     store_path,
 )
 from workbench.store.errors import StoreBusyError, StoreError, StoreVersionError
+from workbench.store.leftovers import find, remove
 from workbench.store.manifest import Listing, run_names
-from workbench.store.migrations import bring_up
+from workbench.store.migrations import bring_up, read_meta
 from workbench.store.retention import budgets, prune_checkpoints, prune_contexts
+from workbench.store.scan import quoted
 from workbench.store.schema import SCHEMA_VERSION
 from workbench.store.session import is_busy, reader_waits, waiting_mark
-from workbench.store.state import read_state
+from workbench.store.state import is_live
 
 HOLD_SECONDS = 0.5
 """The lock is given back after about this long, so that readers (who wait 2 s) come through."""
@@ -44,9 +49,6 @@ PORTION_ROWS = 12_800
 LIVE_SEGMENTS = 64
 """Segments of a table that a live run must have gathered before they are worth moving."""
 
-STALE_SECONDS = 120.0
-LIVE = ("queued", "starting", "running", "stopping")
-
 
 def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 10.0) -> Report:
     """Move segments into the store's native tables; all that can be moved, or those of one run.
@@ -58,12 +60,15 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
 
     Raises:
         StoreVersionError: a newer workbench wrote the store.
-        StoreError: the store is damaged or its disk is full, or a damaged segment cannot be moved.
+        StoreError: the store is damaged, or its disk is full.
         OSError: the runs directory cannot be written.
     """
     root = Path(runs_dir).resolve()
     create_store(root)
     report = Report()
+    for left in find(root):
+        remove(left)
+        report.messages.append(f"removed {left}")
     if run_id is None and _nothing_to_do(root):
         return report  # the lock is not taken at all, so that passing by often costs nobody
     try:
@@ -114,7 +119,9 @@ def connect(path: Path, patience: float) -> duckdb.DuckDBPyConnection:
     try:
         while True:
             try:
-                return duckdb.connect(str(path), config={"temp_directory": ""})
+                con = duckdb.connect(str(path), config={"temp_directory": ""})
+                _lock(con, path)
+                return con
             except duckdb.Error as error:
                 if not is_busy(error) and "different configuration" not in str(error):
                     raise StoreError(f"{path} cannot be opened: {error}") from error
@@ -126,6 +133,17 @@ def connect(path: Path, patience: float) -> duckdb.DuckDBPyConnection:
         mark.unlink(missing_ok=True)
 
 
+def _lock(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Let nothing that is written in the file reach out of its directory."""
+    own = ", ".join(quoted(str(p)) for p in own_files(path))
+    # the second is how the views that are made over segments spell it
+    places = ", ".join(quoted(p) for p in (str(path.parent), glob.escape(str(path.parent))))
+    con.execute(f"SET allowed_directories = [{places}]")
+    con.execute(f"SET allowed_paths = [{own}]")
+    con.execute("SET enable_external_access = false")
+    con.execute("SET lock_configuration = true")
+
+
 def _nothing_to_do(root: Path) -> bool:
     listing = Listing(root)
     runs = run_names(root)
@@ -134,18 +152,19 @@ def _nothing_to_do(root: Path) -> bool:
         return False
     try:
         with duckdb.connect(str(store_path(root)), read_only=True) as con:
-            meta = dict(con.execute("SELECT key, value FROM archive.meta").fetchall())
-    except duckdb.Error:
+            return read_meta(con) == (SCHEMA_VERSION, str(root))
+    except (duckdb.Error, StoreError):
         return False
-    return (meta.get("schema"), meta.get("root")) == (str(SCHEMA_VERSION), str(root))
 
 
 def _begin(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> set[str]:
     """Upgrade, finish what a killed archive left, drop deleted runs and return their ids."""
     before = bring_up(con, root, store_path(root))
-    if before is not None:
+    if before == 0:
+        report.messages.append("the store file was empty and is made anew")
+    elif before is not None:
         report.messages.append(f"views rebuilt for {root}, schema {before} -> {SCHEMA_VERSION}")
-    finish(con, root)
+    finish(con, root, report)
     tombstones = tuple(name for _, name in Listing(root).segments("deletions", [OWN_FOLDER]))
     with duckdb.connect() as reader:
         loaded = load(reader, root, Batch("deletions", OWN_FOLDER, tombstones), report)
@@ -167,7 +186,7 @@ def _batches(root: Path, run_id: str | None, deleted: set[str], report: Report) 
         if _schema_of(listing, root, run) > SCHEMA_VERSION:
             report.messages.append(f"{run} was written by a newer workbench: left as segments")
             continue
-        live = run_id is None and _is_live(root / run)
+        live = run_id is None and is_live(root / run)
         for table in ARCHIVED:
             files = [name for _, name in listing.segments(table, [run])]
             if live and len(files) < LIVE_SEGMENTS:
@@ -222,16 +241,9 @@ def _portions(
         yield portion
 
 
-def _is_live(run_dir: Path) -> bool:
-    state = read_state(run_dir)
-    fresh = time.time() - float(state.get("heartbeat") or 0) < STALE_SECONDS
-    return state.get("status") in LIVE and fresh
-
-
 def _schema_of(listing: Listing, root: Path, run: str) -> int:
-    text = listing.json_text(f"{root}/{run}/run.json")
-    found = duckdb.execute("SELECT ($1::JSON->>'schema')::INTEGER", [text]).fetchall()[0][0]
-    return int(found or SCHEMA_VERSION)
+    found = json.loads(listing.json_text(f"{root}/{run}/run.json")).get("schema")
+    return found if isinstance(found, int) else SCHEMA_VERSION
 
 
 def _end(runs: Iterator[str], root: Path, report: Report, patience: float) -> bool:

@@ -16,9 +16,12 @@ import duckdb
 import pyarrow as pa
 
 from workbench.store.catalog import OWN_FOLDER, WITH_PROMPTS
-from workbench.store.quarantine import Damaged, quarantine_damaged
+from workbench.store.manifest import is_segment_of
+from workbench.store.quarantine import Checked, Damaged, check_rows, check_segments
 from workbench.store.scan import quoted, scan_segments
 from workbench.store.schema import TABLES
+
+READ_TRIES = 5
 
 
 @dataclass
@@ -33,6 +36,13 @@ class Report:
     freed_bytes: int = 0
     checkpoints_removed: list[Path] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+
+    def note(self, checked: Checked) -> list[Path]:
+        """Tell what was found; returns the segments that are whole."""
+        self.damaged += checked.damaged
+        for path, reason in checked.unreadable.items():
+            self.messages.append(f"{path} cannot be read now ({reason}): it stays as it is")
+        return checked.whole
 
     def __str__(self) -> str:
         lines = [f"archived {self.segments} segments ({self.rows} rows) of {len(self.runs)} runs"]
@@ -73,32 +83,35 @@ def load(
     """Read a batch without any lock; what cannot be read is quarantined. None: nothing is left.
 
     Raises:
-        StoreError: a damaged segment cannot be moved aside.
         StoreVersionError: a newer workbench wrote one that cannot be read.
     """
     table = TABLES[batch.table]
-    paths = batch.paths(root)
     run = "run_id" if table.name == "deletions" else quoted(batch.run)
     columns = ", ".join(f"{run} AS run_id" if c == "run_id" else c for c in table.names)
-    while paths:
+    paths = report.note(check_segments(batch.paths(root)))
+    for _ in range(READ_TRIES):
+        if not paths:
+            break
         try:
             scan = scan_segments(table, paths)
             rows = reader.sql(f"SELECT {columns} FROM {scan}").to_arrow_table()
             return Loaded(batch, paths, rows)
         except duckdb.Error:
-            found = quarantine_damaged(paths)
-            if not found and all(p.exists() for p in paths):
-                raise
-            report.damaged += found
-            paths = [p for p in paths if p.exists()]
+            paths = report.note(check_rows(paths))
     return None
 
 
-def finish(con: duckdb.DuckDBPyConnection, root: Path) -> None:
-    """Delete the files of segments that are native rows already, and forget their names."""
+def finish(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> None:
+    """Delete the files of segments that are native rows already, and forget their names.
+
+    The names come out of the store file, which may be another's: only a segment is ever deleted.
+    """
     moved = con.execute("SELECT tab, run_id, file FROM archive.segments").fetchall()
     for table, run, file in moved:
-        (root / run / "segments" / table / file).unlink(missing_ok=True)
+        if is_segment_of(root, table, run, file):
+            (root / run / "segments" / table / file).unlink(missing_ok=True)
+        else:
+            report.messages.append(f"no segment, left alone: {run!r} {table!r} {file!r}")
     if moved:
         con.execute("DELETE FROM archive.segments")
 
@@ -107,7 +120,7 @@ def move(
     con: duckdb.DuckDBPyConnection, root: Path, loaded: Iterable[Loaded], report: Report
 ) -> None:
     """Make loaded segments native in one transaction, then delete their files."""
-    finish(con, root)
+    finish(con, root, report)
     con.execute("BEGIN")
     for part in loaded:
         if not all(p.exists() for p in part.paths):
@@ -127,7 +140,7 @@ def move(
         if part.batch.run != OWN_FOLDER:
             report.runs.add(part.batch.run)
     con.execute("COMMIT")
-    finish(con, root)
+    finish(con, root, report)
 
 
 def _insert(con: duckdb.DuckDBPyConnection, batch: Batch) -> None:

@@ -15,17 +15,20 @@ from pathlib import Path
 
 import duckdb
 
-from workbench.store.errors import StoreVersionError
+from workbench.store.errors import StoreError, StoreVersionError
 from workbench.store.manifest import EMPTY_SEGMENTS
 from workbench.store.scan import quoted, scan_pattern
 from workbench.store.schema import SCHEMA_VERSION, TABLES, Table, sql_columns
 from workbench.store.segments import write_segment
-from workbench.store.state import write_atomically
+from workbench.store.state import fsync_dir, write_atomically
 from workbench.version import __version__
 
 STORE_FILE = "workbench.duckdb"
 OWN_FOLDER = ".workbench"
 """Segments that belong to no run: one without rows for every table, and tombstones."""
+
+OWN_SUFFIXES = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
+"""The last two exist while, or after, a checkpoint is made."""
 
 WITH_PROMPTS = ("rollouts", "evaluations")
 """Tables whose prompts are kept once, in ``archive.texts``."""
@@ -53,6 +56,11 @@ VIEWS = (
 def store_path(runs_dir: Path | str) -> Path:
     """Where the store file of a runs directory lies."""
     return Path(runs_dir).absolute() / STORE_FILE
+
+
+def own_files(path: Path) -> list[Path]:
+    """The files of DuckDB that make up one store."""
+    return [path.with_name(path.name + suffix) for suffix in OWN_SUFFIXES]
 
 
 def view_sql(name: str) -> str:
@@ -166,30 +174,60 @@ def ensure_own_folder(root: Path) -> None:
 
 
 def create_store(root: Path) -> None:
-    """Build the store file beside its place and rename it, unless somebody was faster.
+    """Build the store file beside its place and link it there, unless it exists.
+
+    Runs and readers call it first: any DuckDB client finds a file to open from then on.
 
     Raises:
         OSError: the runs directory cannot be written.
+        StoreError: its name is no UTF-8 text, or the disk is full.
     """
+    path = store_path(root)
+    check_text(root)
     root.mkdir(parents=True, exist_ok=True)
     ensure_own_folder(root)
-    path = store_path(root)
     if path.exists():
         return
     temporary = root / f".{STORE_FILE}.{secrets.token_hex(3)}.tmp"
-    con = duckdb.connect(str(temporary))
+    log = temporary.with_name(temporary.name + ".wal")
     try:
+        _build(temporary, root)
+        if log.exists():
+            raise StoreError(f"{path} cannot be made: its log could not be written into it")
+        os.link(temporary, path)
+        fsync_dir(root)
+    except FileExistsError:
+        pass  # another process created the store in the same moment: its file is as good
+    except duckdb.Error as error:
+        raise StoreError(f"{path} cannot be made: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+
+
+def _build(path: Path, root: Path) -> None:
+    """Make a store file and read it again, so that a full disk is noticed here."""
+    with duckdb.connect(str(path)) as con:
         con.execute("BEGIN")
         prepare(con, root)
         con.execute("COMMIT")
-    finally:
-        con.close()
+        con.execute("CHECKPOINT")
+    with duckdb.connect(str(path), read_only=True) as con:
+        con.execute("FROM archive.meta")
+
+
+def check_text(path: Path) -> None:
+    """Refuse a directory that DuckDB cannot name.
+
+    Raises:
+        StoreError: the path is no UTF-8 text.
+    """
     try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass  # another process created the store in the same moment: its file is as good
-    finally:
-        temporary.unlink(missing_ok=True)
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise StoreError(
+            f"{ascii(str(path))} is no UTF-8 text, and DuckDB opens no other paths: rename it"
+        ) from error
 
 
 def prepare(con: duckdb.DuckDBPyConnection, root: Path) -> None:

@@ -9,20 +9,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.store.archive import LIVE, STALE_SECONDS
+from workbench.store.archive import archive
 from workbench.store.catalog import ARCHIVED, OWN_FOLDER, VIEWS, store_path
 from workbench.store.errors import StoreError
-from workbench.store.manifest import Listing, run_names
-from workbench.store.quarantine import quarantine_damaged, quarantined
+from workbench.store.leftovers import find, remove
+from workbench.store.manifest import EMPTY_SEGMENTS, Listing, odd_names, run_names
+from workbench.store.quarantine import check_rows, check_segments, quarantined, restore
 from workbench.store.schema import SCHEMA_VERSION, TABLES
+from workbench.store.segments import read_bytes, why_damaged
 from workbench.store.session import session_for
-from workbench.store.state import read_state
+from workbench.store.state import LIVE, STALE_SECONDS, is_live, read_state
 
 SHOWN = 6
 """Lines of a kind in the text; ``as_dict`` has them all."""
 
 LOW_DISK = 1e9
-OLD_TEMPORARY_SECONDS = 600.0
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Health:
     rollouts: int = 0
     quarantined: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
 
     @property
     def healthy(self) -> bool:
@@ -69,6 +71,7 @@ class Health:
             f"checkpoints {_size(self.checkpoint_bytes)}",
             f"free        {_size(self.free_bytes)}",
         ]
+        lines += _first("mended", self.mended)
         lines += _first("quarantine", self.quarantined)
         lines += _first("problem", self.problems)
         if self.healthy:
@@ -76,16 +79,23 @@ class Health:
         return "\n".join(lines)
 
 
-def examine(runs_dir: Path | str) -> Health:
-    """Read every waiting segment, quarantine those that cannot be read, ask every view.
+def examine(runs_dir: Path | str, mend: bool = False) -> Health:
+    """Check every waiting segment, ask every view, and name what is wrong.
+
+    Args:
+        runs_dir: the runs directory.
+        mend: first clear what can be cleared without losing a row, see ``_mend``.
 
     Raises:
         FileNotFoundError: there is no such directory.
+        OSError: something that should be mended cannot be changed.
     """
     root = Path(runs_dir).resolve()
     if not root.is_dir():
         raise FileNotFoundError(f"no runs directory {root}")
     health = Health(str(root))
+    if mend:
+        _mend(root, health)
     runs = run_names(root)
     _measure(root, runs, health)
     _look_at_runs(root, runs, health)
@@ -95,12 +105,61 @@ def examine(runs_dir: Path | str) -> Health:
     except StoreError as error:
         health.problems.append(str(error))
     health.quarantined = [f"{d.moved_to}: {d.reason}" for d in quarantined(root)]
+    if health.quarantined:
+        health.problems.append(
+            f"rows of {len(health.quarantined)} damaged segments are missing: restore the files "
+            "from a copy of yours, or delete them to go on without these rows"
+        )
+    health.problems += [f"{left} (`workbench doctor --mend`)" for left in find(root, wait=True)]
+    for name in odd_names(root):
+        health.problems.append(f"directory {name}: its name is no UTF-8 text; rename it")
     if health.free_bytes < LOW_DISK:
         health.problems.append(
             f"only {_size(health.free_bytes)} are free: a run trains on when the disk is full, but "
             "nothing it does can be stored; delete runs or checkpoints"
         )
     return health
+
+
+def _mend(root: Path, health: Health) -> None:
+    """Clear leftovers of killed processes, finish deletions, put back segments that are whole."""
+    for run in _half_deleted(root):
+        (root / run).rename(root / f".deleted-{run}")
+    for left in find(root, wait=True):
+        remove(left)
+        health.mended.append(f"removed {left}")
+    for found in quarantined(root):
+        if restore(found):
+            health.mended.append(f"{found.path} is whole and back in its place")
+    for table, names in ((t, n) for t in TABLES.values() for n in EMPTY_SEGMENTS):
+        path = root / OWN_FOLDER / "segments" / table.name / names
+        if path.exists() and why_damaged(read_bytes(path)) is not None:
+            path.unlink()
+    try:
+        report = archive(root)
+    except StoreError as error:
+        health.problems.append(str(error))
+    else:
+        health.mended += report.messages
+
+
+def _half_deleted(root: Path) -> list[str]:
+    """Runs that are hidden from every view, since their deletion began, and are still here."""
+    try:
+        deleted = session_for(root).frame(
+            """SELECT run_id, max(time) AS time
+            FROM (FROM archive.deletions UNION ALL BY NAME FROM live.deletions) GROUP BY run_id"""
+        )
+    except StoreError:
+        return []
+    times = dict(zip(deleted["run_id"], deleted["time"], strict=True))
+    found = []
+    for run in set(run_names(root)) & set(times):
+        identity = json.loads(Listing(root).json_text(f"{root}/{run}/run.json"))
+        newer = float(identity.get("imported") or 0) > times[run]
+        if not newer and not is_live(root / run):
+            found.append(run)
+    return sorted(found)
 
 
 def _measure(root: Path, runs: list[str], health: Health) -> None:
@@ -110,31 +169,34 @@ def _measure(root: Path, runs: list[str], health: Health) -> None:
     listing = Listing(root)
     for table in TABLES:
         found = list(listing.segments(table, [OWN_FOLDER, *runs]))
-        sizes = sum((root / r / "segments" / table / f).stat().st_size for r, f in found)
+        sizes = sum(_bytes(root / r / "segments" / table / f) for r, f in found)
         if table == "contexts":
             health.context_bytes = sizes
         else:
             health.segments[table] = len(found)
             health.segment_bytes += sizes
     checkpoints = (p for p in root.glob("*/checkpoints/**/*") if p.is_file())
-    health.checkpoint_bytes = sum(p.stat().st_size for p in checkpoints)
-    old = time.time() - OLD_TEMPORARY_SECONDS
-    left = [p for p in root.glob("*/segments/*/.*.tmp") if p.stat().st_mtime < old]
-    if left:
-        health.problems.append(
-            f"{len(left)} unfinished segments of killed writers, e.g. {left[0]}: safe to delete"
-        )
+    health.checkpoint_bytes = sum(_bytes(p) for p in checkpoints)
+
+
+def _bytes(path: Path) -> int:
+    """Size of a file; 0 where it was archived or deleted since it was listed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _look_at_runs(root: Path, runs: list[str], health: Health) -> None:
+    listing = Listing(root)
     for run in runs:
         identity_path = root / run / "run.json"
         if not identity_path.exists():
             continue
-        try:
-            identity = json.loads(identity_path.read_bytes())
-        except ValueError:
-            health.problems.append(f"{identity_path} is damaged: delete the run, or restore it")
+        identity = json.loads(listing.json_text(str(identity_path)))
+        if str(identity_path) in listing.problems:
+            why = listing.problems[str(identity_path)]
+            health.problems.append(f"{identity_path} {why}: delete the run, or restore the file")
             continue
         state = read_state(root / run)
         status = str(state.get("status", "queued"))
@@ -145,7 +207,9 @@ def _look_at_runs(root: Path, runs: list[str], health: Health) -> None:
                 f"{run} says {status!r} but has been silent for {silent / 60:,.0f} min: "
                 f"`workbench list` tells whether it lives, `workbench resume {run}` goes on"
             )
-        if int(identity.get("schema") or 0) > SCHEMA_VERSION:
+        if "is damaged" in str(state.get("message")) and status == "failed":
+            health.problems.append(f"{run}: {state['message']}")
+        if isinstance(identity.get("schema"), int) and identity["schema"] > SCHEMA_VERSION:
             health.problems.append(
                 f"{run} was written by a newer workbench (schema {identity['schema']}): upgrade "
                 "this one to archive it; until then it stays readable as segments"
@@ -157,11 +221,19 @@ def _read_segments(root: Path, runs: list[str], health: Health) -> None:
     for table in TABLES:
         found = listing.segments(table, runs)
         paths = [root / run / "segments" / table / file for run, file in found]
-        health.problems += [str(d) for d in quarantine_damaged(paths)]
+        checked = check_segments(paths)
+        rows = check_rows(checked.whole)
+        health.problems += [str(d) for d in checked.damaged + rows.damaged]
+        for path, why in (checked.unreadable | rows.unreadable).items():
+            health.problems.append(f"{path} cannot be read now: {why}")
 
 
 def _ask_store(root: Path, health: Health) -> None:
     session = session_for(root)
+    for run in _half_deleted(root):
+        health.problems.append(
+            f"the deletion of {run} was interrupted: `workbench doctor --mend` finishes it"
+        )
     for name in ARCHIVED:
         health.archived[name] = int(session.frame(f"SELECT count(*) AS n FROM archive.{name}").n[0])
     for view in VIEWS:

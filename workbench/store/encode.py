@@ -17,8 +17,10 @@ def objective_maps(values: Floats | None, names: Sequence[str], rows: int) -> pa
     """(N, K) numbers as N maps name -> number; NaN stays NaN. None becomes N nulls.
 
     Raises:
-        ValueError: ``values`` is not (rows, len(names)).
+        ValueError: ``values`` is not (rows, len(names)), or a name occurs twice.
     """
+    if len(set(names)) < len(names):  # a map that no reader could open
+        raise ValueError(f"objectives {list(names)}: a name occurs twice")
     if values is None:
         return pa.nulls(rows, PER_OBJECTIVE)
     array = np.asarray(values, dtype=np.float64)
@@ -62,7 +64,9 @@ def table_of(name: str, rows: int, columns: Mapping[str, Any]) -> pa.Table:
             arrays.append(pa.nulls(rows, field.type))
         elif isinstance(value, pa.Array | pa.ChunkedArray):
             arrays.append(value.cast(field.type))
-        elif isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+        elif isinstance(value, str):
+            arrays.append(pa.repeat(clean_text([value])[0], rows))
+        elif not isinstance(value, Sequence | np.ndarray):
             arrays.append(pa.repeat(pa.scalar(value, field.type), rows))
         elif field.type == pa.string():
             arrays.append(clean_text(list(value)))
@@ -113,11 +117,14 @@ def encode_rollouts(
         "action": actions,
         "scalar": np.asarray(batch.scalars, dtype=np.float64),
         "mask": nan_as_null(batch.mask, rows),
+        "judge_share": nan_as_null(batch.judge_share, rows),
         "advantage": np.asarray(batch.advantages, dtype=np.float64),
         "kl": nan_as_null(batch.kl, rows),
         "behaviour_logp": nan_as_null(batch.behaviour_logp, rows),
         "reference_logp": nan_as_null(batch.reference_logp, rows),
         "judge": nan_as_null(batch.judge, rows),
+        "loss_tokens": None if batch.loss_tokens is None else np.asarray(batch.loss_tokens),
+        "prompt_token_ids": _ragged(batch.prompt_token_ids, np.int32),
         "token_ids": _ragged(batch.token_ids, np.int32),
         "token_entropies": _ragged(batch.token_entropies, np.float32),
         "time": time,
@@ -155,12 +162,12 @@ def split_values(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     known = set(TABLES[name].names)
     columns: dict[str, Any] = {}
-    other: list[tuple[str, float]] = []
+    other: dict[str, float] = {}
     for key, value in values.items():
         if key in known and key != "other":
             columns[key] = [list(value.items())] if isinstance(value, Mapping) else [value]
         elif isinstance(value, Mapping):
-            other += [(f"{key}.{k}", float(v)) for k, v in value.items()]
+            other |= {f"{key}.{k}": float(v) for k, v in value.items()}
         elif value is not None:
-            other.append((key, float(value)))
-    return columns | {"other": [other]}
+            other[key] = float(value)
+    return columns | {"other": [list(other.items())]}

@@ -17,3 +17,7 @@ class StoreVersionError(StoreError):
 
 class QueryError(StoreError):
     """A query is not a single SELECT over the store's own tables, or DuckDB refused it."""
+
+
+class StoreWarning(UserWarning):
+    """An answer of a store lacks rows, or what it says of itself is out of date."""

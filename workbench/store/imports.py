@@ -13,8 +13,8 @@ import json
 import os
 import re
 import secrets
-import shutil
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from workbench.config.io import ConfigError
 from workbench.store.catalog import STORE_FILE
 from workbench.store.encode import table_of
-from workbench.store.errors import StoreError
+from workbench.store.errors import StoreError, StoreWarning
 from workbench.store.export import EXPORTED
 from workbench.store.inferred_config import (
     assumed_config,
@@ -35,9 +35,11 @@ from workbench.store.inferred_config import (
     is_readable,
     objective_names,
 )
+from workbench.store.leftovers import import_folder
+from workbench.store.manifest import run_names
 from workbench.store.schema import PER_OBJECTIVE, SCHEMA_VERSION, TABLES
 from workbench.store.segments import write_segment
-from workbench.store.session import session_for
+from workbench.store.session import foreign_session, session_for
 from workbench.store.state import write_atomically, write_state
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -77,40 +79,64 @@ def import_path(runs_dir: Path | str, path: Path | str, name: str | None = None)
         )
     run_id = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
     identity = {"name": name or path.stem, "kind": "imported", "created": time.time()}
-    _add_run(root, run_id, identity, {"rollouts": rows}, None)
-    return [run_id]
+    return [_add_run(root, run_id, identity, {"rollouts": rows}, None)]
 
 
 def _import_store(root: Path, path: Path) -> list[str]:
     if path.is_dir() or path.name == STORE_FILE:
-        source = session_for(path if path.is_dir() else path.parent)
-        tables = {v: source.arrow(f"FROM {v}") for v in EXPORTED}
-        configs = {
-            r: (source.root / r / "config.yaml") for r in tables["runs"]["run_id"].to_pylist()
-        }
-        texts = {r: p.read_text("utf-8") for r, p in configs.items() if _is_own(p, source.root)}
+        with foreign_session(path if path.is_dir() else path.parent) as source:
+            tables = {v: source.arrow(f"FROM {v}") for v in EXPORTED}
+            configs = {
+                r: (source.root / r / "config.yaml") for r in tables["runs"]["run_id"].to_pylist()
+            }
+            texts = {
+                r: p.read_text("utf-8", "replace")
+                for r, p in configs.items()
+                if _is_own(p, source.root)
+            }
     else:
-        try:
-            # a view in that file must not read others of this machine
-            with duckdb.connect(
-                str(path), read_only=True, config={"enable_external_access": "false"}
-            ) as con:
-                tables = {v: con.sql(f"FROM {v}").to_arrow_table() for v in EXPORTED}
-        except duckdb.Error as error:
-            raise StoreError(f"{path} is not an export of a workbench: {error}") from error
+        tables = _exported_tables(path)
         runs = tables["runs"]
         texts = dict(zip(runs["run_id"].to_pylist(), runs["config"].to_pylist(), strict=True))
+    here = set(run_names(root)) | set(session_for(root).frame("SELECT run_id FROM runs").run_id)
+    found = tables["runs"].to_pylist()
+    new = [run for run in found if run["run_id"] not in here] or found
+    for run in found if len(new) < len(found) else ():
+        if run["run_id"] in here:
+            warnings.warn(f"run {run['run_id']} is here already", StoreWarning, stacklevel=3)
     imported = []
-    for run in tables["runs"].to_pylist():
+    for run in new:
         run_id = run["run_id"]
         parts = {
             view: rows.filter(pc.equal(rows["run_id"], run_id))
             for view, rows in tables.items()
             if view != "runs"
         }
-        _add_run(root, run_id, run, parts, texts.get(run_id))
-        imported.append(run_id)
+        imported.append(_add_run(root, run_id, run, parts, texts.get(run_id)))
     return imported
+
+
+def _exported_tables(path: Path) -> dict[str, pa.Table]:
+    """The tables of an exported DuckDB file; a view in it would be code of its maker, and is not.
+
+    Raises:
+        StoreError: it is no such file.
+    """
+    try:
+        with duckdb.connect(
+            str(path),
+            read_only=True,
+            config={"enable_external_access": "false", "lock_configuration": "true"},
+        ) as con:
+            names = con.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'"
+            ).fetchall()
+            missing = [v for v in EXPORTED if (v,) not in names]
+            if missing:
+                raise StoreError(f"{path} is not an export of a workbench: no table {missing[0]}")
+            return {v: con.sql(f"FROM {v}").to_arrow_table() for v in EXPORTED}
+    except duckdb.Error as error:
+        raise StoreError(f"{path} is not an export of a workbench: {error}") from error
 
 
 def _is_own(path: Path, root: Path) -> bool:
@@ -124,10 +150,11 @@ def _add_run(
     run: Mapping[str, Any],
     parts: Mapping[str, pa.Table],
     config: str | None,
-) -> None:
-    """Make the directory of an imported run, whole or not at all.
+) -> str:
+    """Make the directory of an imported run, whole or not at all; returns its id.
 
-    Id and name come from a file that somebody else may have made.
+    Id and name come from a file that another may have made. The id of a run that was deleted here
+    would stay hidden, so that such a run gets a new one.
     """
     if not RUN_ID.match(run_id) or run_id.startswith("."):
         raise StoreError(f"{run_id!r} cannot be the id of a run")
@@ -139,14 +166,15 @@ def _add_run(
             config = assumed_config(parts["rollouts"])
         except ConfigError as error:
             raise StoreError(f"run {run_id}: {error}") from error
+    deleted = set(session_for(root).frame("FROM deleted_runs").run_id)
+    while run_id in deleted:
+        run_id = f"{run_id}-{secrets.token_hex(2)}"
     here = session_for(root).frame("SELECT run_id, name FROM runs")
     if (root / run_id).exists() or run_id in set(here.run_id):
         raise StoreError(f"run {run_id} is here already")
     if run["name"] in set(here.name):
         raise StoreError(f"a run named {run['name']!r} is here already; choose another name")
-    made = root / f".import-{run_id}"
-    made.mkdir(parents=True)
-    try:
+    with import_folder(root) as made:
         for table, rows in parts.items():
             if len(rows):
                 columns = {
@@ -184,9 +212,7 @@ def _add_run(
         status = status if status in ("finished", "failed") else "stopped"
         write_state(made, status=status, step=done, steps=run.get("steps") or done, **state)
         os.replace(made, root / run_id)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
+    return run_id
 
 
 def _trl_rollouts(path: Path) -> pa.Table:

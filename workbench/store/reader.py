@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from workbench.analysis.group_list import GroupFilter, page_sql
+from workbench.store.limits import QUERY_SECONDS
+from workbench.store.query_process import process_for
 from workbench.store.session import session_for
 
 MAX_ROWS = 10_000
 """Rows that a user's query returns at most, unless told otherwise."""
-
-USER_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,8 @@ class Store:
 
     @property
     def notices(self) -> list[str]:
-        """What the reader of the store should know: damaged segments, a moved directory."""
-        notes = [str(d) for d in self._session.cache.damaged]
-        if self._session.moved_from is not None:
-            notes.append(
-                f"the store was made in {self._session.moved_from} and now lies in "
-                f"{self.runs_dir}: run `workbench archive` to rebuild its views for other clients"
-            )
-        return notes
+        """What is missing from answers, and why, one line each; see ``Session.notices``."""
+        return self._session.notices()
 
     @property
     def waiting(self) -> int:
@@ -70,15 +64,24 @@ class Store:
 
     def sql(self, query: str, params: Any = None) -> pd.DataFrame:
         """One SELECT over the views, all rows."""
-        return self._session.user_frame(query, params, None, 10 * USER_SECONDS)
+        return self._session.user_frame(query, params, None, 10 * QUERY_SECONDS)
 
-    def query(self, sql: str, limit: int = MAX_ROWS, seconds: float = USER_SECONDS) -> Answer:
-        """One SELECT that somebody typed: at most ``limit`` rows, and a notice when there are more.
+    def query(
+        self, sql: str, limit: int = MAX_ROWS, seconds: float = QUERY_SECONDS, alone: bool = False
+    ) -> Answer:
+        """One SELECT that a user typed: at most ``limit`` rows, and a notice when there are more.
+
+        It runs in a process of its own, so that its limits hold; see ``query_process``. ``alone``:
+        this process is one already (``limits.go_on_in_a_child``).
 
         Raises:
-            QueryError: it is not one allowed SELECT, fails, or takes longer than ``seconds``.
+            QueryError: it is not one allowed SELECT, fails, or takes longer than ``seconds`` or
+                more memory than it may.
         """
-        rows = self._session.user_frame(sql, None, limit + 1, seconds)
+        if alone:
+            rows = self._session.user_frame(sql, None, limit + 1, seconds)
+        else:
+            rows = process_for(self.runs_dir).ask(sql, limit + 1, seconds)
         if len(rows) <= limit:
             return Answer(rows)
         return Answer(rows.head(limit), f"only the first {limit:,} rows are shown; add a LIMIT")

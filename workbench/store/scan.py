@@ -13,6 +13,11 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def identifier(name: str) -> str:
+    """``name`` as the name of a table, a schema or a database in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def literal_path(path: object) -> str:
     """A path as an SQL string in which no character is taken for a pattern."""
     return quoted(glob.escape(str(path)))

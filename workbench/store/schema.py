@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised whenever a table changes; ``migrations`` brings older store files up to it."""
 
 TEXT, INT, REAL, FLAG = pa.string(), pa.int32(), pa.float64(), pa.bool_()
@@ -128,11 +128,19 @@ TABLES: dict[str, Table] = {
                     PER_OBJECTIVE,
                     "Rewards as weighted: after sign, condition, scaling; NULL where unchanged",
                 ),
-                Column("weights", PER_OBJECTIVE, "Weight per objective; each row sums to 1"),
+                Column(
+                    "weights", PER_OBJECTIVE, "Weight per objective; |weights| of a row sum to 1"
+                ),
                 Column("policy", PER_OBJECTIVE, "The Conductor's distribution over objectives"),
                 Column("action", TEXT, "The objective that was sampled for emphasis; NULL: none"),
                 Column("scalar", REAL, "Weighted sum of the rewards, before group statistics"),
-                Column("mask", REAL, "Factor on the row's signal: GD2PO's, an anchor's caution"),
+                Column(
+                    "mask",
+                    REAL,
+                    "Factor on the row's signal: GD2PO's, an anchor's caution; 0: not in the loss",
+                ),
+                Column("judge_share", REAL, "How far the judge's score itself made the advantage"),
+                Column("loss_tokens", INT, "Tokens of the completion that entered the loss"),
                 Column("advantage", REAL, "Exactly what trained the policy"),
                 Column("kl", REAL, "KL to the reference per token, mean of the k3 estimate"),
                 Column(
@@ -140,6 +148,7 @@ TABLES: dict[str, Table] = {
                 ),
                 Column("reference_logp", REAL, "Log-probability under the frozen reference, nats"),
                 JUDGE,
+                Column("prompt_token_ids", TOKEN_INTS, "Token ids that were sampled from"),
                 Column("token_ids", TOKEN_INTS, "Token ids of the completion"),
                 Column("token_entropies", TOKEN_REALS, "Entropy at each token, nats"),
                 TIME,

@@ -7,11 +7,14 @@ process, not to the handle: closing one connection would silently drop the lock 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,13 +27,18 @@ from workbench.store.cache import LiveCache, needed_tables
 from workbench.store.catalog import (
     ARCHIVED,
     OWN_FOLDER,
+    check_text,
     check_version,
     create_public_views,
     create_store,
+    own_files,
     store_path,
 )
 from workbench.store.contexts import read_contexts
-from workbench.store.errors import QueryError, StoreBusyError, StoreError
+from workbench.store.errors import QueryError, StoreBusyError, StoreError, StoreWarning
+from workbench.store.manifest import odd_names
+from workbench.store.migrations import read_meta
+from workbench.store.quarantine import Damaged, quarantined
 from workbench.store.sandbox import check_select
 from workbench.store.scan import quoted
 from workbench.store.schema import SCHEMA_VERSION
@@ -41,12 +49,10 @@ BUSY_SECONDS = 2.0
 WAY_SECONDS = 0.3
 """How long a reader holds back at most for an archive that waits for the lock."""
 
+QUERY_THREADS = 4
 RENEW_AFTER = 2000
 """How often the store is attached before the database around it is made anew: of each time DuckDB
 keeps a few kilobytes until the connection closes, which pages that watch a run add up to."""
-
-OWN_SUFFIXES = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
-"""Files of DuckDB that make up one store; the last two while, or after, a checkpoint is made."""
 
 _SESSIONS: dict[Path, Session] = {}
 _SESSIONS_LOCK = threading.Lock()
@@ -62,29 +68,117 @@ def session_for(runs_dir: Path | str) -> Session:
     with _SESSIONS_LOCK:
         known = _SESSIONS.get(root)
         if known is None or known.pid != os.getpid():
-            known = _SESSIONS[root] = Session(root)
+            try:
+                if not store_path(root).exists():
+                    create_store(root)
+            except OSError as error:
+                why = f"no store in {root} and none can be made: {error}"
+                raise StoreError(why) from error
+            known = _SESSIONS[root] = Session(root, store_path(root))
         return known
 
 
-class Session:
-    """An in-memory database, locked against the outside, that attaches the store to answer."""
+@contextmanager
+def foreign_session(runs_dir: Path) -> Iterator[Session]:
+    """A session for a runs directory of others, in which nothing is written, made or moved.
 
-    def __init__(self, root: Path) -> None:
+    A store file that is missing, or of an older schema, is made or brought up in a folder of its
+    own.
+
+    Raises:
+        StoreError: the store cannot be opened or understood.
+    """
+    root = runs_dir.resolve()
+    check_text(root)
+    with tempfile.TemporaryDirectory() as folder:
+        path = store_path(root)
+        if path.exists():
+            session = Session(root, path, Path(folder))
+        else:
+            create_store(Path(folder))
+            session = Session(root, store_path(folder), Path(folder))
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+class Session:
+    """An in-memory database, locked against the outside, that attaches the store to answer.
+
+    Args:
+        root: the runs directory, resolved.
+        path: its store file.
+        copies: where the directory is another's, a folder for a copy of a store of an older schema.
+    """
+
+    def __init__(self, root: Path, path: Path, copies: Path | None = None) -> None:
         self.root = root
         self.pid = os.getpid()
-        self.path = store_path(root)
+        self.path = path
+        self.copies = copies
         self.moved_from: str | None = None
-        if not self.path.exists():
-            try:
-                create_store(root)
-            except OSError as error:
-                raise StoreError(f"no store in {root} and none can be made: {error}") from error
+        self._memory: str | None = None
         self._mutex = threading.RLock()
         self._users = 0
         self._is_attached = False
+        self._set_aside = quarantined(root)
+        self._told: set[str] = set()
         self._connect()
         with self.attached():
             pass  # a store that cannot be opened is told now
+
+    def close(self) -> None:
+        """Let go of everything; the session is of no use afterwards."""
+        self._con.close()
+
+    def limit_memory(self, size: str) -> None:
+        """Make the database anew with a limit on its memory, such as ``2GB``, and few threads."""
+        self._memory = size
+        self._con.close()
+        self._connect()
+
+    def notices(self) -> list[str]:
+        """What is missing from the answers, and why, one line each; empty: nothing.
+
+        Segments that were set aside, now or earlier and by whomever; files that cannot be read at
+        the moment; run files and directory names that cannot be used; a store that was moved.
+        """
+        here = [d for d in self.cache.damaged if d.moved_to == d.path]
+        aside: dict[tuple[Path, str], list[Damaged]] = {}
+        for one in [*quarantined(self.root), *here]:
+            aside.setdefault((one.path.parents[2], one.path.parent.name), []).append(one)
+        notes = []
+        for (run, table), found in aside.items():
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            notes.append(
+                f"run {run.name}: rows of {table} are missing, since {found[0].path.name}{more} is "
+                f"damaged ({found[0].reason}); `workbench doctor` lists what was set aside"
+            )
+        unreadable = {str(p): f"cannot be read: {w}" for p, w in self.cache.unreadable.items()}
+        notes += [f"{p} {w}" for p, w in (unreadable | self.cache.listing.problems).items()]
+        for name in odd_names(self.root):
+            notes.append(f"directory {name} is left out: its name is no UTF-8 text; rename it")
+        if self.moved_from is not None:
+            notes.append(
+                f"the store was made in {self.moved_from} and now lies in {self.root}: run "
+                "`workbench archive` to rebuild its views for other clients"
+            )
+        return notes
+
+    def _tell(self) -> None:
+        """Warn once of each thing that is missing; costs next to nothing where nothing is."""
+        cache = self.cache
+        if not (self._set_aside or cache.damaged or cache.unreadable or cache.listing.problems):
+            return
+        self.tell(self.notices())
+
+    def tell(self, notices: Iterable[str]) -> None:
+        """Warn of each notice, once in this process."""
+        for text in notices:
+            if text not in self._told:
+                self._told.add(text)
+                warnings.warn(text, StoreWarning, stacklevel=2)
 
     def _connect(self) -> None:
         """Make the database and its cache, both empty."""
@@ -97,12 +191,15 @@ class Session:
                 "temp_directory": "",
             },
         )
-        allowed = ", ".join(quoted(str(p)) for p in self._own_files())
+        if self._memory is not None:
+            self._con.execute(f"SET memory_limit = {quoted(self._memory)}")
+            self._con.execute(f"SET threads = {min(os.cpu_count() or 1, QUERY_THREADS)}")
+        allowed = ", ".join(quoted(str(p)) for p in own_files(self.path))
         self._con.execute(f"SET allowed_paths = [{allowed}]")
         self._con.execute("SET enable_external_access = false")
         self._con.execute("SET lock_configuration = true")
         self._con.execute("BEGIN")
-        self.cache = LiveCache(self._con, self.root)
+        self.cache = LiveCache(self._con, self.root, may_move=self.copies is None)
         self._con.execute("CREATE SCHEMA archive")
         self._con.execute("COMMIT")
         self._times_attached = 0
@@ -120,9 +217,6 @@ class Session:
         self._con.close()
         self._connect()
         self.cache.damaged = damaged
-
-    def _own_files(self) -> list[Path]:
-        return [self.path.with_name(self.path.name + suffix) for suffix in OWN_SUFFIXES]
 
     @contextmanager
     def attached(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -163,7 +257,7 @@ class Session:
     def contexts(self, run_id: str, split: str, steps: tuple[int, int] | None) -> pd.DataFrame:
         """Contexts of one run; see ``contexts.read_contexts``."""
         with self.attached():
-            return read_contexts(self.root, run_id, split, steps, self.cache.damaged)
+            return read_contexts(self.cache, run_id, split, steps)
 
     def user_frame(self, sql: str, params: Any, limit: int | None, seconds: float) -> pd.DataFrame:
         """Answer a user's question: one SELECT, at most ``limit`` rows and ``seconds``.
@@ -184,6 +278,8 @@ class Session:
                 raise QueryError(
                     f"the query took longer than {seconds:g} s and was ended"
                 ) from error
+            except duckdb.OutOfMemoryException as error:
+                raise QueryError("the query needed more memory than it may have") from error
             except duckdb.Error as error:
                 raise QueryError(str(error).strip()) from error
             finally:
@@ -193,6 +289,7 @@ class Session:
         """Bring the cache of unarchived rows up to the files on disk."""
         with self._mutex:
             self.cache.sync(tables)
+            self._tell()
 
     def _attach(self) -> None:
         self._make_way()
@@ -209,8 +306,9 @@ class Session:
                         f"{self.path} is being archived for longer than {BUSY_SECONDS:g} s; "
                         "ask again in a moment"
                     ) from error
-                with suppress(OSError):  # a directory that cannot be written has no archive either
-                    reading_mark(self.root).touch()
+                if self.copies is None:
+                    with suppress(OSError):  # a directory that cannot be written has no archive
+                        reading_mark(self.root).touch()
                 time.sleep(0.005)
         self._is_attached = True
         try:
@@ -219,6 +317,8 @@ class Session:
                 if not self._times_attached:
                     self._create_views()
                 self._times_attached += 1
+            elif self.copies is not None:
+                self._copy(self.copies)  # as long as we have it open, nothing can write into it
         except BaseException:
             self._detach()
             raise
@@ -239,19 +339,33 @@ class Session:
 
     def _check(self) -> int:
         """Refuse a newer store, notice a moved one, and return the schema version."""
-        meta = dict(self._con.execute("SELECT key, value FROM store.archive.meta").fetchall())
-        found = int(meta["schema"])
+        try:
+            found, place = read_meta(self._con, "'store'")
+        except StoreError as error:
+            raise StoreError(f"{self.path} cannot be used: {error}") from error
         check_version(found, self.path)
-        self.moved_from = None if meta["root"] == str(self.root) else meta["root"]
+        own = self.copies is None and found > 0
+        self.moved_from = place if own and place != str(self.root) else None
         return found
+
+    def _copy(self, folder: Path) -> None:
+        """Go on with a copy of the store file."""
+        for file in own_files(self.path):
+            if file.exists():
+                shutil.copyfile(file, folder / file.name)
+        self.path = folder / self.path.name
 
     def _upgrade(self) -> None:
         """Let a process of its own bring an older store up: readers never open it for writing."""
-        command = [sys.executable, "-m", "workbench.store.archive", str(self.root), "--upgrade"]
+        where = str(self.path.parent)
+        command = [sys.executable, "-m", "workbench.store.archive", where, "--upgrade"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             why = (done.stdout + done.stderr).strip()
             raise StoreError(f"{self.path} is of an older schema and stays so: {why}")
+        if self.copies is not None:
+            self._con.close()  # its list of files that may be opened is not the copy's
+            self._connect()
 
     def _opened_elsewhere(self) -> bool:
         """Whether this process has the store open by another connection, e.g. in a notebook.

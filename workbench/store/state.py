@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,16 +29,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: the directory is missing, read-only or full; the old file is then untouched.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:  # its mode is what the user's umask leaves
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     fsync_dir(path.parent)
 
@@ -46,18 +45,22 @@ def write_atomically(path: Path, data: bytes) -> None:
 def plain(value: Any) -> Any:
     """``value`` as JSON can hold it: numpy scalars become numbers, NaN and infinities null.
 
+    Half of a surrogate pair, which no UTF-8 text can hold, becomes a question mark.
+
     Raises:
         TypeError: something that is neither a number, text, None, list nor mapping.
     """
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {plain(str(k)): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if value is None or isinstance(value, str | int | float):
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if value is None or isinstance(value, int | float):
         return value
     raise TypeError(f"{type(value).__name__} {value!r} cannot be part of a run's state")
 
@@ -87,8 +90,10 @@ def read_state(run_dir: Path | str) -> dict[str, Any]:
         state = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return {"status": "failed", "message": f"{path.name} is damaged: {error}"}
+    except OSError as error:
+        return {"status": "failed", "message": f"{path.name} cannot be read: {error.strerror}"}
     if not isinstance(state, dict):
         return {"status": "failed", "message": f"{path.name} is damaged: no mapping"}
     wrong = [k for k, kinds in _KINDS.items() if k in state and not _is_a(state[k], kinds)]
@@ -109,3 +114,14 @@ def write_state(run_dir: Path | str, **changes: Any) -> dict[str, Any]:
     state = {**read_state(run_dir), **plain(changes), "heartbeat": time.time()}
     write_atomically(run_dir / "state.json", json.dumps(state, indent=1).encode())
     return state
+
+
+STALE_SECONDS = 120.0
+LIVE = ("queued", "starting", "running", "stopping")
+
+
+def is_live(run_dir: Path) -> bool:
+    """Whether a run says of itself that it goes on, and said so not long ago."""
+    state = read_state(run_dir)
+    fresh = time.time() - float(state.get("heartbeat") or 0) < STALE_SECONDS
+    return state.get("status") in LIVE and fresh

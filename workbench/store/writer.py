@@ -73,12 +73,16 @@ class RunWriter:
 
     # -- what a trainer calls: each returns at once --------------------------------------------
 
-    def rollouts(self, batch: RolloutBatch) -> None:
-        """Publish the N completions of one step, and their contexts where there are any."""
+    def rollouts(self, batch: RolloutBatch | Callable[[], RolloutBatch]) -> None:
+        """Publish the N completions of one step, and their contexts where there are any.
+
+        A function is called in the writer's thread: making the batch costs the caller nothing.
+        """
         now = time.time()
 
         def encode() -> Rows:
-            rows, contexts = encode_rollouts(batch, self.run_id, self.attempt, now)
+            made = batch() if callable(batch) else batch
+            rows, contexts = encode_rollouts(made, self.run_id, self.attempt, now)
             return [("rollouts", rows)] + ([("contexts", contexts)] if contexts else [])
 
         self._put(encode)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from workbench.config import TaskConfig
+from workbench.config.registry import Registry
 from workbench.types import Task
 
 
-def _etudes(config: TaskConfig) -> Task:
+def load_etudes(config: TaskConfig) -> Task:
+    """The seven families that ship with the package."""
     from workbench.tasks import etudes
 
     return etudes.load(config.seed, config.kinds, config.limit)
 
 
-def _file(config: TaskConfig) -> Task:
+def load_file(config: TaskConfig) -> Task:
+    """Rows of a file, with the judge that the configuration asks for."""
     from workbench.tasks import file
 
     task = file.load(config)
@@ -26,8 +29,9 @@ def _file(config: TaskConfig) -> Task:
     return replace(task, judge=LlmJudge(config.judge))
 
 
-TASKS: dict[str, Callable[[TaskConfig], Task]] = {"etudes": _etudes, "file": _file}
-"""Every task by the name that ``task.name`` takes; each module is imported on first use."""
+TASKS: Mapping[str, Callable[[TaskConfig], Task]] = Registry("tasks")
+"""Every task by the name that ``task.name`` takes; ``config.registry`` lists them, each module is
+imported on first use."""
 
 
 def load_task(config: TaskConfig) -> Task:

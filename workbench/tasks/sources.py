@@ -2,9 +2,10 @@
 
 ::
 
-    prompts.jsonl                      JSONL (also .ndjson), Parquet or CSV
-    my-data                            a directory written by ``Dataset.save_to_disk``
-    my-data@validation                 one split of a saved ``DatasetDict``; default: train
+    prompts.jsonl                      JSONL, JSON, CSV, TSV or Parquet, also as .gz or .zst
+    my-data                            a directory written by ``Dataset.save_to_disk``, or one that
+                                       holds files of rows, as data sets of the hub do
+    my-data@validation                 one split of it; default: train
     hub:openai/gsm8k:main@test         a data set of the hub, its subset and split
 
 Saved directories are Arrow files and are read without ``datasets``; that library is imported for
@@ -14,23 +15,19 @@ the hub alone, and no code of a data set is ever run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from workbench.config.hub import loading
+from workbench.formatting import clipped
+from workbench.tasks.formats import ALLOWED, TEXTS, Row, file_rows, kind_of
 
-SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".csv")
 HUB = "hub:"
 DEFAULT_SPLIT = "train"
-KINDS = f"a file ({', '.join(SUFFIXES)}), a directory of save_to_disk, or {HUB}OWNER/NAME"
-
-Row = dict[str, Any]
+KINDS = f"a file ({ALLOWED}), a directory of save_to_disk or of such files, or {HUB}OWNER/NAME"
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Source:
             ValueError: A hub name is not ``OWNER/NAME``.
         """
         text = str(text)
-        path = Path(text)
+        path = Path(text).expanduser()
         if text.startswith(HUB):
             rest, _, split = text.removeprefix(HUB).partition("@")
             name, _, subset = rest.partition(":")
@@ -62,8 +59,8 @@ class Source:
                 )
             return cls(text, None, name, subset or None, split or None)
         whole, at, split = text.rpartition("@")
-        if at and not path.exists() and Path(whole).is_dir():
-            return cls(text, Path(whole), split=split)
+        if at and not path.exists() and Path(whole).expanduser().is_dir():
+            return cls(text, Path(whole).expanduser(), split=split)
         return cls(text, path)
 
     @property
@@ -74,9 +71,9 @@ class Source:
         return f"{self.path.name}@{self.split}" if self.split else self.path.name
 
     @property
-    def is_csv(self) -> bool:
+    def is_text(self) -> bool:
         """Whether every value is text, so that messages stand as JSON inside a cell."""
-        return self.path is not None and self.path.suffix == ".csv"
+        return self.path is not None and kind_of(self.path) in TEXTS
 
 
 def absolute(text: str) -> str:
@@ -116,71 +113,53 @@ def _rows(source: Source) -> Iterator[Row]:
     if not path.exists():
         hint = f"; data sets of the hub are written {HUB}{path}" if len(path.parts) == 2 else ""
         raise FileNotFoundError(f"{path}: no such file or directory{hint}")
-    readers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
-    if path.suffix not in readers:
-        raise ValueError(f"{path}: type {path.suffix!r} unknown; allowed are {list(SUFFIXES)}")
-    return readers[path.suffix](path)
-
-
-def _jsonl(path: Path) -> Iterator[Row]:
-    number = 0
-    with path.open(encoding="utf-8-sig") as lines:
-        for line in lines:
-            if not line.strip():
-                continue
-            number += 1
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path.name}, row {number}: not valid JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{path.name}, row {number}: {row!r} is not an object of columns")
-            yield row
-
-
-def _parquet(path: Path) -> Iterator[Row]:
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path.name}: not valid Parquet: {error}") from error
-    for batch in file.iter_batches(batch_size=1024):
-        yield from batch.to_pylist()
-
-
-def _csv(path: Path) -> Iterator[Row]:
-    try:
-        for part in pd.read_csv(path, chunksize=1024, dtype_backend="pyarrow"):
-            for row in part.to_dict("records"):
-                yield {str(name): None if pd.isna(v) else v for name, v in row.items()}
-    except pd.errors.EmptyDataError as error:
-        raise ValueError(f"{path.name}: no rows") from error
-    except pd.errors.ParserError as error:
-        raise ValueError(f"{path.name}: not valid CSV: {error}") from error
+    return file_rows(path)
 
 
 def _directory(path: Path, source: Source) -> Iterator[Row]:
-    """The Arrow streams that ``save_to_disk`` wrote, one after the other."""
+    """The Arrow streams that ``save_to_disk`` wrote, or files of rows, one after the other."""
     splits = path / "dataset_dict.json"
     if splits.is_file():
         names = json.loads(splits.read_text("utf-8"))["splits"]
-        split = source.split or (DEFAULT_SPLIT if DEFAULT_SPLIT in names else None)
-        if split not in names:
-            allowed = [f"{path.name}@{name}" for name in names]
-            raise ValueError(
-                f"{path} has no split {split or DEFAULT_SPLIT!r}; write one of {allowed}"
-            )
-        path = path / split
+        path = path / _split(path, source, names)
+    elif not (path / "state.json").is_file():
+        yield from _folder(path, source)
+        return
     elif source.split is not None:
         raise ValueError(f"{path}: a single data set has no split {source.split!r}; leave it out")
-    state = path / "state.json"
-    if not state.is_file():
-        raise ValueError(
-            f"{path}: no directory of save_to_disk (it has no state.json); allowed is {KINDS}"
-        )
-    for entry in json.loads(state.read_text("utf-8"))["_data_files"]:
-        with pa.memory_map(str(path / Path(entry["filename"]).name)) as file:
-            for batch in pa.ipc.open_stream(file):
-                yield from batch.to_pylist()
+    for entry in json.loads((path / "state.json").read_text("utf-8"))["_data_files"]:
+        try:
+            with pa.memory_map(str(path / Path(entry["filename"]).name)) as file:
+                for batch in pa.ipc.open_stream(file):
+                    yield from batch.to_pylist()
+        except pa.ArrowException as error:
+            text = clipped(str(error), 120)
+            raise ValueError(f"{path.name}/{entry['filename']}: cannot be read: {text}") from error
+
+
+def _split(path: Path, source: Source, names: Sequence[str]) -> str:
+    """The split that was asked for, or the usual one, or the only one."""
+    usual = DEFAULT_SPLIT if DEFAULT_SPLIT in names or len(names) != 1 else names[0]
+    split = source.split or usual
+    if split not in names:
+        allowed = [f"{path.name}@{name}" for name in names]
+        raise ValueError(f"{path} has no split {split!r}; write one of {allowed}")
+    return split
+
+
+def _folder(path: Path, source: Source) -> Iterator[Row]:
+    """Files of rows in a folder, or in its ``data``: ``train.jsonl``, ``test-00000-of-2...``."""
+    found: dict[str, list[Path]] = {}
+    for folder in (path, path / "data"):
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if file.is_file() and kind_of(file) and not file.name.startswith("."):
+                found.setdefault(file.name.partition(".")[0].partition("-")[0], []).append(file)
+        if found:
+            break
+    if not found:
+        raise ValueError(f"{path}: no directory of rows; allowed is {KINDS}")
+    for file in found[_split(path, source, list(found))]:
+        yield from file_rows(file)
 
 
 def _hub(source: Source) -> Iterator[Row]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,15 @@ from accelerate.utils import broadcast_object_list
 
 from workbench.config import RunConfig
 from workbench.config.scalarizers import Conductor
-from workbench.objectives.llm import judged
+from workbench.objectives import imported
+from workbench.objectives.signature import RewardRows
 from workbench.train.ratings import Rated, Ratings
-from workbench.types import Example, Floats, Ints, Judge
+from workbench.train.rewards import ObjectiveReward
+from workbench.types import Floats, Ints, Judge
 
-Anchor = Callable[[Sequence[Example], Sequence[str], Floats], Floats]
-"""Trusted scores of n rows from their examples, completions and raw rewards (n, K)."""
+KEY = "scalarizer.anchor.source"
+Anchor = Callable[[RewardRows, Floats], Floats]
+"""Trusted scores (n,) of n rows and their raw rewards (n, K)."""
 
 
 def anchor_source(
@@ -28,7 +30,8 @@ def anchor_source(
 ) -> Anchor | Ratings | None:
     """The trusted score that the Conductor's anchor names; None for a run without anchor.
 
-    ``package.module:function`` has a judge's signature: ``f(example, completion) -> float``.
+    ``package.module:function`` has the signature of every reward function
+    (``objectives.signature``).
 
     Args:
         config: The run.
@@ -46,8 +49,8 @@ def anchor_source(
     source = scalarizer.anchor.source
     if source == "judge":
         if judge is None:
-            raise ValueError("scalarizer.anchor.source: 'judge', but the task has no judge")
-        return _scored_by(judge)
+            raise ValueError(f"{KEY}: 'judge', but the task has no judge")
+        return _scored_by(ObjectiveReward.trusted(judge, "task.judge"))
     if source == "ratings":
         if runs_dir is None:
             raise ValueError("scalarizer.anchor.source: 'ratings' are in a store; none was given")
@@ -55,25 +58,17 @@ def anchor_source(
     module, _, name = source.partition(":")
     if module == "objective":
         column = config.objective_names.index(name)
-        return lambda examples, completions, rewards: rewards[:, column]
-    try:
-        return _scored_by(getattr(import_module(module), name))
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"scalarizer.anchor.source: {source!r} cannot be imported: {error}"
-        ) from error
+        return lambda rows, rewards: rewards[:, column]
+    return _scored_by(ObjectiveReward.trusted(imported(source, KEY), f"{KEY} {source!r}"))
 
 
-def _scored_by(judge: Judge) -> Anchor:
-    def score(examples: Sequence[Example], completions: Sequence[str], rewards: Floats) -> Floats:
-        return np.array(judged(judge, examples, completions), dtype=np.float64)
-
-    return score
+def _scored_by(function: ObjectiveReward) -> Anchor:
+    return lambda rows, rewards: np.array(function.of(rows), dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """Asks the trusted source for whole groups of a batch, and for nobody else.
+    """Asks the trusted source for whole groups of a batch, and for no other.
 
     Args:
         source: The trusted score, or what people said; None for a run without anchor.
@@ -98,8 +93,7 @@ class Anchors:
         self,
         groups: Ints,
         num_generations: int,
-        examples: Sequence[Example],
-        completions: Sequence[str],
+        rows: RewardRows,
         rewards: Floats,
     ) -> dict[int, Floats]:
         """Scores (G,) of each wanted group; NaN is "cannot say".
@@ -107,8 +101,7 @@ class Anchors:
         Args:
             groups: Indices of the groups that are wanted.
             num_generations: G.
-            examples: N examples of the batch.
-            completions: N completions.
+            rows: The N rows of the batch.
             rewards: (N, K) raw rewards.
 
         Raises:
@@ -117,7 +110,7 @@ class Anchors:
         """
         if not len(groups):
             return {}
-        found = [self._ask(groups, num_generations, examples, completions, rewards)]
+        found = [self._ask(groups, num_generations, rows, rewards)]
         if self.num_processes > 1:
             broadcast_object_list(found)
         return found[0]
@@ -126,18 +119,17 @@ class Anchors:
         self,
         groups: Ints,
         num_generations: int,
-        examples: Sequence[Example],
-        completions: Sequence[str],
+        rows: RewardRows,
         rewards: Floats,
     ) -> dict[int, Floats]:
         if not self.main:
             return {}
         if self.source is None or isinstance(self.source, Ratings):
-            raise ValueError("scalarizer.anchor: scores are asked for, but nobody can be asked")
+            raise ValueError("scalarizer.anchor: scores are asked for, but there is no source")
         anchors: dict[int, Floats] = {}
         for group in (int(g) for g in groups):
-            rows = slice(group * num_generations, (group + 1) * num_generations)
-            answer = self.source(examples[rows], completions[rows], rewards[rows])
+            place = slice(group * num_generations, (group + 1) * num_generations)
+            answer = self.source(rows.part(place), rewards[place])
             scores = np.asarray(answer, dtype=np.float64)
             if scores.shape != (num_generations,) or np.isinf(scores).any():
                 raise ValueError(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
@@ -30,8 +28,6 @@ from workbench.config.hub import loading
 from workbench.objectives import resolve
 from workbench.tasks.etudes import POLICY_DIR
 from workbench.train.rewards import ObjectiveReward
-from workbench.train.text import encode_prompts, with_system_prompt
-from workbench.types import Example
 
 MANAGED = {
     "output_dir": "the run directory decides",
@@ -166,34 +162,6 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[
 def load_rewards(config: RunConfig) -> list[ObjectiveReward]:
     """The K objectives of a run as reward functions. Raises ValueError naming a bad one."""
     return [ObjectiveReward(resolve(objective)) for objective in config.objectives]
-
-
-def check_lengths(
-    config: RunConfig,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    examples: Sequence[Example],
-) -> None:
-    """Refuse prompts that leave no room for a whole completion in the model's context.
-
-    Raises:
-        ValueError: Naming the prompt, its length and the limit.
-    """
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if context is None or not examples:
-        return
-    prompts = [with_system_prompt(e, config.policy.system_prompt) for e in examples]
-    completion = config.grpo.max_completion_length
-    lengths = [len(ids) for ids in encode_prompts(tokenizer, prompts)]
-    longest = int(np.argmax(lengths))
-    room = context - lengths[longest]
-    if completion > room:
-        left = f"at most {room} are left" if room > 0 else "leave this prompt out or shorten it"
-        raise ValueError(
-            f"grpo.max_completion_length: {completion} tokens do not fit behind the "
-            f"{lengths[longest]} tokens of prompt {examples[longest].prompt_id!r}; the model's "
-            f"context is {context} tokens: {left}"
-        )
 
 
 def grpo_config(config: RunConfig, output_dir: Path) -> GRPOConfig:

@@ -1,20 +1,23 @@
-"""Checkpoints that hold everything and execute nothing: safetensors and JSON.
+"""Checkpoints: transformers' own files, the scalarizer's state, and what a run decides by.
 
-    checkpoints/step-000050/
-        config.json, *.safetensors, tokenizer    the policy, as ``save_pretrained`` writes it
-        conductor.safetensors                    the scalarizer's state and the running moments
-        optimizer.safetensors, random.safetensors, reference.safetensors, buffer.safetensors
-        trainer.json                             scheduler, param groups, counters, random states
-        trainer_state.json                       transformers' own account of the training
+::
 
-Written under a temporary name and renamed, so that a directory that is there is whole.
+    runs/<id>/checkpoints/step-000050/
+        model.safetensors, config.json, ...      the policy, or adapter_model.safetensors
+        tokenizer.json, ...
+        conductor.safetensors                    scalarizer and running moments (``Weighing.state``)
+        optimizer.pt, scheduler.pt, rng_state*.pth, trainer_state.json    transformers' own
+        reference.safetensors, buffer.safetensors, value.safetensors      where there are such
+        trainer.json                             step, score, counters, memory; CRC of all the rest
+
+A checkpoint covers every row, metric and warning published before it, so it becomes visible (by a
+rename, its files on disk) only after all of them are durable.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,44 +26,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate.utils import gather_object
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
-from transformers import Trainer
 
-from workbench.train.sharded import restore_optimizer as restore_sharded
-from workbench.train.sharded import whole_optimizer
+from workbench.runs.checkpoints import (
+    CONDUCTOR,
+    PREFIX,
+    TRAINER,
+    inventory,
+    read_trainer,
+    step_of,
+    superfluous,
+)
+from workbench.train.sharded import restore_optimizer, whole_optimizer
 
 if TYPE_CHECKING:
     from workbench.train.maestro import MaestroTrainer
+    from workbench.train.offline_trainer import RowTraining
 
-CONDUCTOR = "conductor.safetensors"
-TRAINER = "trainer.json"
-PREFIX = "step-"
-
-
-def step_of(path: Path) -> int:
-    """Policy updates that a checkpoint directory's name stands for."""
-    return int(path.name.removeprefix(PREFIX))
-
-
-def list_checkpoints(directory: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    found = [p for p in directory.glob(f"{PREFIX}*") if (p / TRAINER).is_file()]
-    return sorted(found, key=step_of)
-
-
-def read_trainer(path: Path) -> dict[str, Any]:
-    """The JSON part of a checkpoint.
-
-    Raises:
-        FileNotFoundError: When the directory is no checkpoint of a run.
-    """
-    if not (path / TRAINER).is_file():
-        raise FileNotFoundError(f"{path}: no {TRAINER}; not a checkpoint of a run")
-    loaded: dict[str, Any] = json.loads((path / TRAINER).read_text())
-    return loaded
+OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"  # transformers' names
+ENTROPY = "entropy_ctrl_state.json"  # TRL's, and it reads it
 
 
 def load_conductor(path: Path) -> dict[str, np.ndarray]:
@@ -72,79 +58,137 @@ def save(trainer: MaestroTrainer) -> Path:
     """Write a checkpoint at the trainer's step, publish it, and apply retention.
 
     All processes call this; the first one writes.
+
+    Raises:
+        OSError: The disk refuses, or not every row could be written before.
     """
-    step = trainer.state.global_step
-    directory = trainer.checkpoint_dir / f"{PREFIX}{step:06d}"
-    states = [random_state()]
-    if trainer.accelerator.num_processes > 1:
-        states = gather_object(states)
-    weights, optimizer = None, None
-    if trainer.sharded:  # everybody gives a share
+    temporary = _temporary(trainer)
+    weights = None
+    if trainer.sharded:  # every process gives its share
         weights = trainer.accelerator.get_state_dict(trainer.model)
         optimizer = whole_optimizer(trainer)
+        if trainer.accelerator.is_main_process:
+            torch.save(optimizer, temporary / OPTIMIZER)
+            torch.save(trainer.lr_scheduler.state_dict(), temporary / SCHEDULER)
+    else:
+        trainer._save_optimizer_and_scheduler(str(temporary))
+    trainer._save_scaler(str(temporary))
+    trainer._save_rng_state(str(temporary))
+    trainer.accelerator.wait_for_everyone()
+    directory = trainer.checkpoint_dir / f"{PREFIX}{trainer.state.global_step:06d}"
     if not trainer.accelerator.is_main_process:
         return directory
-    temporary = trainer.checkpoint_dir / f".{directory.name}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     trainer.accelerator.unwrap_model(trainer.model).save_pretrained(temporary, state_dict=weights)
-    trainer.processing_class.save_pretrained(temporary)
     save_arrays(_contiguous(trainer.weighing.state()), temporary / CONDUCTOR)
-    tensors, groups, numbers = optimizer or optimizer_state(trainer.optimizer)
-    save_file(tensors, temporary / "optimizer.safetensors")
-    save_arrays(
-        {f"{rank}.{k}": v for rank, state in enumerate(states) for k, v in state["arrays"].items()},
-        temporary / "random.safetensors",
-    )
-    if trainer.config.grpo.reference_sync_every and trainer.reference is not None:
-        assert trainer.reference.frozen is not None
-        _save_unshared(trainer.reference.frozen.state_dict(), temporary / "reference.safetensors")
+    reference = trainer.reference.frozen if trainer.reference is not None else None
+    if trainer.config.grpo.reference_sync_every and reference is not None:
+        _save_unshared(reference.state_dict(), temporary / "reference.safetensors")
     buffered = _buffer(trainer)
     if buffered:
         _save_unshared(buffered, temporary / "buffer.safetensors")
+    if trainer.use_adaptive_entropy:
+        known = {"entropy_coef": trainer.entropy_coef}
+        known["last_world_entropy"] = trainer._last_world_entropy
+        (temporary / ENTROPY).write_text(json.dumps(known))
+    return finish(
+        trainer,
+        temporary,
+        {
+            "micro_step": trainer._step,
+            "counters": asdict(trainer.counters),
+            "too_large": trainer.too_large,
+        },
+    )
+
+
+def save_rows(trainer: RowTraining, extra: Mapping[str, Mapping[str, torch.Tensor]]) -> Path:
+    """The same for a run that learns from logged rows; ``extra`` are further files of tensors."""
+    temporary = _temporary(trainer)
+    trainer._save_optimizer_and_scheduler(str(temporary))
+    trainer._save_scaler(str(temporary))
+    trainer._save_rng_state(str(temporary))
+    trainer.accelerator.wait_for_everyone()
+    if not trainer.accelerator.is_main_process:
+        return trainer.checkpoint_dir / f"{PREFIX}{trainer.state.global_step:06d}"
+    trainer.policy.save_pretrained(temporary)
+    save_arrays(_contiguous(trainer.scalarizer_state), temporary / CONDUCTOR)
+    for name, tensors in extra.items():
+        _save_unshared(tensors, temporary / name)
+    return finish(trainer, temporary, {})
+
+
+def _temporary(trainer: MaestroTrainer | RowTraining) -> Path:
+    """An empty directory that all processes write into."""
+    path = trainer.checkpoint_dir / f".{PREFIX}{trainer.state.global_step:06d}"
+    if trainer.accelerator.is_main_process:
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+    trainer.accelerator.wait_for_everyone()
+    return path
+
+
+def finish(
+    trainer: MaestroTrainer | RowTraining, temporary: Path, content: Mapping[str, Any]
+) -> Path:
+    """The end of every checkpoint: rows durable, files on disk, the rename, retention.
+
+    Raises:
+        OSError: The disk refuses, or not every row could be written before.
+    """
+    step = trainer.state.global_step
+    directory = trainer.checkpoint_dir / f"{PREFIX}{step:06d}"
+    trainer.processing_class.save_pretrained(temporary)
     trainer.state.save_to_json(str(temporary / "trainer_state.json"))
-    content = {
+    whole = {
         "step": step,
-        "micro_step": trainer._step,
         "score": trainer.headline,
-        "counters": asdict(trainer.counters),
-        "scheduler": jsonable(trainer.lr_scheduler.state_dict()),
-        "param_groups": groups,
-        "optimizer_numbers": numbers,
-        "random": [state["plain"] for state in states],
+        "processes": trainer.accelerator.num_processes,
+        "memory": trainer.memory.state(),
+        **content,
+        "files": inventory(temporary),
     }
-    (temporary / TRAINER).write_text(json.dumps(content))
+    (temporary / TRAINER).write_text(json.dumps(whole))
+    for file in temporary.rglob("*"):
+        _to_disk(file)
+    _to_disk(temporary)
+    if not trainer.publisher.flush():
+        raise OSError("the rows before it could not be written")
     shutil.rmtree(directory, ignore_errors=True)
     os.replace(temporary, directory)
+    _to_disk(trainer.checkpoint_dir)
     size = sum(f.stat().st_size for f in directory.rglob("*") if f.is_file())
-    published = {"bytes": float(size), "score": trainer.headline}
-    trainer.publisher.checkpoint(step, directory, published)
+    trainer.publisher.checkpoint(step, directory, {"bytes": float(size), "score": trainer.headline})
     for path in superfluous(trainer.checkpoint_dir, trainer.config.logging.keep_checkpoints):
         shutil.rmtree(path)
         trainer.publisher.checkpoint(step_of(path), path, {"removed": True})
     return directory
 
 
-def restore(trainer: MaestroTrainer, path: Path) -> None:
-    """Optimiser, scheduler, scalarizer, counters, reference and buffer of a checkpoint.
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or a directory's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
-    The policy itself is loaded by transformers, random states by ``restore_random``.
+
+def restore(trainer: MaestroTrainer, path: Path) -> None:
+    """Scalarizer, counters, memory, reference and buffer of a checkpoint.
+
+    Policy, optimiser, schedule and random states are loaded by transformers.
     """
     content = read_trainer(path)
-    if trainer.sharded:
-        groups, numbers = content["param_groups"], content["optimizer_numbers"]
-        restore_sharded(trainer, path, groups, numbers)
-        trainer.lr_scheduler.load_state_dict(content["scheduler"])
-    else:
-        restore_optimizer(trainer, path)
     trainer.weighing.load(load_conductor(path))
     trainer.headline = content["score"]
+    trainer.memory.load(content["memory"])
+    trainer.too_large = content["too_large"]
     trainer._step = content["micro_step"]
     for name, value in content["counters"].items():
         setattr(trainer.counters, name, value)
-    if trainer.config.grpo.reference_sync_every and trainer.reference is not None:
-        assert trainer.reference.frozen is not None
-        trainer.reference.frozen.load_state_dict(load_file(path / "reference.safetensors"))
+    reference = trainer.reference.frozen if trainer.reference is not None else None
+    if trainer.config.grpo.reference_sync_every and reference is not None:
+        reference.load_state_dict(load_file(path / "reference.safetensors"))
     if (path / "buffer.safetensors").is_file():
         parts: dict[int, dict[str, torch.Tensor]] = {}
         for key, tensor in load_file(path / "buffer.safetensors").items():
@@ -153,74 +197,23 @@ def restore(trainer: MaestroTrainer, path: Path) -> None:
         trainer._buffered_inputs = [parts[i] for i in sorted(parts)]
 
 
-def restore_optimizer(trainer: Trainer, path: Path) -> None:
-    """Moments and learning-rate schedule of a checkpoint, for any trainer of transformers."""
-    content = read_trainer(path)
-    state: dict[int, dict[str, Any]] = {}
-    for key, tensor in load_file(path / "optimizer.safetensors").items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
-    for index, numbers in content["optimizer_numbers"].items():
-        state.setdefault(int(index), {}).update(numbers)
-    groups = content["param_groups"]
-    for group in groups:
-        if "betas" in group:
-            group["betas"] = tuple(group["betas"])
-    trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
-    trainer.lr_scheduler.load_state_dict(content["scheduler"])
+def restore_sharded(trainer: MaestroTrainer, path: Path) -> None:
+    """Optimiser and schedule of a checkpoint, for parameters that are spread over processes."""
+    restore_optimizer(trainer, torch.load(path / OPTIMIZER, "cpu", weights_only=True))
+    trainer.lr_scheduler.load_state_dict(torch.load(path / SCHEDULER, weights_only=True))
 
 
-def restore_random(trainer: Trainer, path: Path) -> None:
-    """Give this process back the random states it had when the checkpoint was written."""
-    rank = trainer.accelerator.process_index
-    plain = read_trainer(path)["random"]
-    if rank >= len(plain):
+def check_processes(path: Path, processes: int) -> None:
+    """Refuse to continue with other random states than were written.
+
+    Raises:
+        ValueError: The checkpoint was written by another number of processes.
+    """
+    written = read_trainer(path)["processes"]
+    if processes != written:
         raise ValueError(
-            f"{path}: written by {len(plain)} processes; resume with as many, not with "
-            f"{trainer.accelerator.num_processes}"
+            f"{path}: written by {written} processes; resume with as many, not with {processes}"
         )
-    arrays = load_arrays(path / "random.safetensors")
-    version, internal, gauss = plain[rank]["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, position, has_gauss, cached = plain[rank]["numpy"]
-    np.random.set_state((name, arrays[f"{rank}.numpy"], position, has_gauss, cached))
-    torch.set_rng_state(torch.from_numpy(arrays[f"{rank}.torch"]))
-    for device in range(torch.cuda.device_count()):
-        key = f"{rank}.cuda{device}"
-        if key in arrays:
-            torch.cuda.set_rng_state(torch.from_numpy(arrays[key]), device)
-
-
-def random_state() -> dict[str, Any]:
-    """Random states of this process: arrays for safetensors, the rest for JSON."""
-    version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
-    arrays = {"numpy": keys, "torch": torch.get_rng_state().numpy()}
-    for device in range(torch.cuda.device_count()):
-        arrays[f"cuda{device}"] = torch.cuda.get_rng_state(device).numpy()
-    return {
-        "arrays": arrays,
-        "plain": {
-            "python": [version, list(internal), gauss],
-            "numpy": [name, position, has_gauss, cached],
-        },
-    }
-
-
-def optimizer_state(
-    optimizer: torch.optim.Optimizer,
-) -> tuple[dict[str, torch.Tensor], list[Any], dict[str, Any]]:
-    """Tensors by "index.name", param groups, and numbers that are no tensors."""
-    whole = optimizer.state_dict()
-    tensors: dict[str, torch.Tensor] = {}
-    numbers: dict[str, dict[str, Any]] = {}
-    for index, values in whole["state"].items():
-        for name, value in values.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"{index}.{name}"] = value.contiguous()
-            else:
-                numbers.setdefault(str(index), {})[name] = value
-    return tensors, jsonable(whole["param_groups"]), numbers
 
 
 def _buffer(trainer: MaestroTrainer) -> dict[str, torch.Tensor]:
@@ -246,17 +239,3 @@ def _save_unshared(state: Mapping[str, torch.Tensor], path: Path) -> None:
 
 def _contiguous(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.array(value, order="C") for name, value in arrays.items()}
-
-
-def jsonable(value: Any) -> Any:
-    """Tuples to lists and tensors to numbers, so that JSON takes it."""
-    return json.loads(json.dumps(value, default=lambda tensor: tensor.item()))
-
-
-def superfluous(directory: Path, keep: int) -> list[Path]:
-    """Checkpoints beyond the newest ``keep``, but never the best one."""
-    found = list_checkpoints(directory)
-    scores = {path: read_trainer(path)["score"] for path in found}
-    scored = [path for path in found if scores[path] is not None]
-    best = max(scored, key=lambda path: (scores[path], step_of(path)), default=None)
-    return [path for path in found[:-keep] if path != best]

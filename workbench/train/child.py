@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.config.credentials import resolve
 from workbench.objectives.http import StoppedWaiting
 from workbench.runs import processes
+from workbench.runs.checkpoints import FOLDER, newest_whole, step_of
 from workbench.runs.environment import choose_threads, quiet_libraries
 from workbench.runs.notify import post
 from workbench.runs.rundir import read_config, read_identity
@@ -35,6 +36,8 @@ from workbench.types import RolloutBatch, Task
 if TYPE_CHECKING:
     from workbench.config import RunConfig
     from workbench.core.findings import Finding
+    from workbench.train.reference import Reference
+    from workbench.train.session import Session
 
 
 class StopRequest:
@@ -100,44 +103,34 @@ class Child:
         return self._train(config, task)
 
     def _train(self, config: RunConfig, task: Task) -> str:
-        from workbench.train import build
-        from workbench.train.anchors import anchor_source
-        from workbench.train.checkpoint import list_checkpoints, step_of
         from workbench.train.evaluate import summarise, table
-        from workbench.train.maestro import MaestroTrainer
         from workbench.train.monitor import RunMonitor
-        from workbench.train.ratings import Ratings
         from workbench.train.session import Session
 
-        args = build.grpo_config(config, self.run_dir / "trackers")
-        prompts = [example.prompt_id for example in task.train]
-        anchor = anchor_source(config, task.judge, self.run_dir.parent, prompts)
-        if isinstance(anchor, Ratings):
-            self.say(anchor.describe())
+        self.prepare(config, task)
         session = Session.load(config, task).on_device()
+        task = session.task
+        for note in task.notes:
+            self.say(f"task: {note}")
         parameters = sum(p.numel() for p in session.model.parameters())
         threads = choose_threads(parameters)
         self.say(f"policy {config.policy.model}: {parameters:,} parameters, {threads} threads")
-        saved = list_checkpoints(self.run_dir / "checkpoints") if self.resume else []
+        self.made_ready(session)
+        saved = self._saved() if self.resume else None
+        evaluated = bool(config.evaluation.prompts and task.report)
         before = None
-        if not saved and config.evaluation.before and config.evaluation.prompts and task.report:
+        if saved is None and evaluated and config.evaluation.before:
             self.phase("evaluating before", "evaluating the policy before training")
             before = self._evaluate(session, session.model, None, 0, "before")
-        trainer = MaestroTrainer(
-            config,
-            session.model,
-            session.tokenizer,
-            args,
-            task.train,
-            session.rewards,
-            session.weighing,
-            self.writer,
-            self.run_dir / "checkpoints",
-            anchor,
-            task.answer_lead,
+        trainer = self.trainer(session)
+        reference = self.reference(session, trainer)
+        roller = session.roller(
+            trainer.policy,
+            reference,
+            session.end_ids,
+            trainer.state,
+            trainer.memory.judge_calls,
         )
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        roller = session.roller(model, trainer.reference, trainer.eos_token_ids)
         monitor = RunMonitor(
             trainer,
             roller,
@@ -148,25 +141,89 @@ class Child:
             trainer.sharded,
         )
         trainer.add_callback(monitor)
-        if saved:
-            self.phase("training", f"resuming after step {step_of(saved[-1])}")
-        else:
-            self.phase("training", "training")
-        trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
+        what = f": {self.doing}" if self.doing else ""
+        start = f"resuming after step {step_of(saved)}" if saved is not None else "training"
+        self.phase("training", start + what)
+        began = time.perf_counter()
+        trainer.train(resume_from_checkpoint=None if saved is None else str(saved))
         self.step = trainer.state.global_step
+        self.trained(time.perf_counter() - began)
         if monitor.stopped is not None:
             self._end("stopped", f"{monitor.stopped} after step {self.step}")
             return "stopped"
-        if config.evaluation.prompts and task.report:
+        if evaluated:
             self.phase("evaluating after", "evaluating the trained policy")
             after = self._evaluate(
-                session, model, trainer.reference, self.step, "after", trainer.sharded
+                session, trainer.policy, reference, self.step, "after", trainer.sharded
             )
             if after is not None:
                 means = None if before is None else summarise(before)
                 self.say("held-out judge and mean weights\n" + table(summarise(after), means))
+                self.evaluated(session, trainer, after)
         self._end("finished", None)
         return "finished"
+
+    def _saved(self) -> Path | None:
+        """The newest whole checkpoint; newer ones that are damaged are passed over, and named."""
+        whole, damaged = newest_whole(self.run_dir / FOLDER)
+        for path, problem in damaged:
+            instead = "the start" if whole is None else f"step {step_of(whole)}"
+            text = f"The checkpoint of step {step_of(path)} cannot be used: {problem}."
+            advice = f"The run continues from {instead}; the rows after it are sampled again."
+            self.say(f"{text} {advice}")
+            self.writer.warning(step_of(path), "checkpoint", text, advice)
+            if self.main:  # never again the newest, never the best
+                path.rename(path.with_name(f".damaged-{path.name}"))
+        return whole
+
+    # -- what differs between runs that sample and runs that learn from logged rows ---------------
+
+    doing = ""
+    """What is trained, for the log; empty where the run's first line says it."""
+
+    def prepare(self, config: RunConfig, task: Task) -> None:
+        """Everything that can fail before the model is loaded."""
+        from workbench.train import build
+        from workbench.train.anchors import anchor_source
+        from workbench.train.ratings import Ratings
+
+        self.arguments = build.grpo_config(config, self.run_dir / "trackers")
+        prompts = [example.prompt_id for example in task.train]
+        self.anchor = anchor_source(config, task.judge, self.run_dir.parent, prompts)
+        if isinstance(self.anchor, Ratings):
+            self.say(self.anchor.describe())
+
+    def made_ready(self, session: Session) -> None:
+        """What needs the model and comes before the first evaluation."""
+
+    def trainer(self, session: Session) -> Any:
+        """The trainer of this run."""
+        from workbench.train.maestro import MaestroTrainer
+
+        return MaestroTrainer(
+            session.config,
+            session.model,
+            session.tokenizer,
+            self.arguments,
+            session.task.train,
+            session.rewards,
+            session.weighing,
+            self.writer,
+            self.run_dir / FOLDER,
+            self.anchor,
+            session.task.answer_lead,
+        )
+
+    def reference(self, session: Session, trainer: Any) -> Reference | None:
+        """The frozen reference, for objectives that ask for one."""
+        found: Reference | None = trainer.reference
+        return found
+
+    def trained(self, seconds: float) -> None:
+        """Training has ended, ``seconds`` after it began."""
+
+    def evaluated(self, session: Session, trainer: Any, batch: RolloutBatch) -> None:
+        """The evaluation after training has ended."""
 
     def _evaluate(
         self,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.runs import checkpoints
 from workbench.runs.environment import quiet_libraries
 from workbench.runs.evaluations import PROGRESS
 from workbench.runs.rundir import read_config
@@ -92,37 +93,6 @@ def table(summary: dict[str, dict[str, float]], before: dict[str, Any] | None = 
     return "\n".join(lines)
 
 
-def find_checkpoint(run_dir: Path, wanted: str) -> Path | None:
-    """A checkpoint by ``last``, ``best``, a step or a path; None for ``base``.
-
-    Raises:
-        FileNotFoundError: When there is no such checkpoint; lists those that are there.
-    """
-    from workbench.train.checkpoint import list_checkpoints, read_trainer, step_of
-
-    found = list_checkpoints(run_dir / "checkpoints")
-    if wanted == "base":
-        return None
-    if wanted == "last" and found:
-        return found[-1]
-    if wanted == "best":
-        scored = [p for p in found if read_trainer(p)["score"] is not None]
-        if scored:
-            return max(scored, key=lambda p: (read_trainer(p)["score"], step_of(p)))
-        if found:
-            return found[-1]
-    if wanted.isdigit():
-        for path in found:
-            if step_of(path) == int(wanted):
-                return path
-    elif Path(wanted).is_dir():
-        return Path(wanted)
-    raise FileNotFoundError(
-        f"no checkpoint {wanted!r} in {run_dir}; there are "
-        f"{[step_of(p) for p in found] or 'none'}; allowed are base, last, best, a step or a path"
-    )
-
-
 def evaluate(
     config: RunConfig,
     task: Task,
@@ -185,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     quiet_libraries(config)
     try:
-        checkpoint = find_checkpoint(arguments.run_dir, arguments.checkpoint)
+        checkpoint = checkpoints.find(arguments.run_dir, arguments.checkpoint)
         task = load_task(config.task)
         _tell("loading the policy")
         batch, examples = evaluate(

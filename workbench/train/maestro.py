@@ -2,10 +2,12 @@
 
 The seam (held by tests/test_trl_seam.py against the pinned version of TRL):
 
+    _tokenize_prompts                -> the one rendering of prompts (``text``)
+    _generate_single_turn            -> the one way of drawing completions (``sampling``)
     _generate                        -> the token ids as generated are kept
     _calculate_rewards               -> one scoring pass, objectives rewarded, (N, K) kept
     _generate_and_score_completions  -> weights, advantages; TRL's are replaced, its log corrected
-    _compute_loss                    -> no forward of its own where scoring can serve (``shared``)
+    _compute_loss and its forward    -> the training pass and its audit (``shared_pass``)
     log                              -> every number also goes to the run's store
 
 All processes of a distributed run gather the same rows and compute the same weights; the first one
@@ -22,29 +24,41 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import gather
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig
+from trl.models.utils import unwrap_model_for_generation
 
 from workbench.config import RunConfig
 from workbench.core.findings import step_metrics
+from workbench.objectives.signature import RewardRows
 from workbench.train import checkpoint as checkpoints
 from workbench.train.anchors import Anchor, Anchors
 from workbench.train.ratings import Ratings
 from workbench.train.reference import Reference, frozen_copy, on_device
-from workbench.train.rewards import ObjectiveReward, all_needs
+from workbench.train.rewards import ObjectiveReward, all_needs, reward_matrix
 from workbench.train.rollout import score_rows
 from workbench.train.rows import Rows
 from workbench.train.sampler import PromptOrder
+from workbench.train.sampling import Sampling, generate
 from workbench.train.scoring import Scores
 from workbench.train.sharded import is_sharded, restore_policy
-from workbench.train.shared_pass import SharedPass, put
+from workbench.train.shared_pass import (
+    GRAPH_SHARE,
+    Logged,
+    SharedPass,
+    device_bytes,
+    graph_bytes,
+    put,
+)
 from workbench.train.step_metrics import scalar_metrics, weight_metrics
-from workbench.train.text import example_columns, prompt_text, with_system_prompt
+from workbench.train.text import Rendering, example_columns
+from workbench.train.watch_memory import WatchMemory
 from workbench.train.weighting import Weighing, WeightedBatch
 from workbench.train.writer_protocol import Publisher
-from workbench.types import Example, Floats, RolloutBatch
+from workbench.types import Example, Floats, Ints, RolloutBatch
 
 
 @dataclass
@@ -98,6 +112,9 @@ class MaestroTrainer(SharedPass):
         self.checkpoint_dir = checkpoint_dir
         self.answer_lead = answer_lead
         self.counters = Counters()
+        self.memory = WatchMemory()
+        self.rendering = Rendering.of(config, tokenizer)
+        self.sampling = Sampling.of(config)
         self.headline: float | None = None  # judge on the probe prompts, as far as known
         self.diagnostics: dict[str, float] = {}  # of the newest batch
         self.latest: dict[str, float] = {}  # what was logged last
@@ -107,7 +124,7 @@ class MaestroTrainer(SharedPass):
         frozen = None
         if "reference" in self.needs and not adapter and args.beta == 0:
             frozen = frozen_copy(model, args.temperature)
-        prompts = [with_system_prompt(e, config.policy.system_prompt) for e in self.examples]
+        prompts = [self.rendering.prompt(e) for e in self.examples]
         super().__init__(
             model=model,
             reward_funcs=list(self.rewards),
@@ -126,8 +143,15 @@ class MaestroTrainer(SharedPass):
             anchor, self.accelerator.is_main_process, self.accelerator.num_processes
         )
         self._ids: tuple[list[list[int]], list[list[int]]] = ([], [])
+        self._drawn: list[Floats] | None = None
         self._scores: Scores | None = None
+        self._rewarded: RewardRows | None = None
         self._gathered_rewards: Floats = np.zeros((0, len(self.rewards)))
+
+    @property
+    def policy(self) -> PreTrainedModel:
+        """The model that is trained, without what is wrapped around it."""
+        return self.accelerator.unwrap_model(self.model)
 
     # -- the seam ------------------------------------------------------------------------------
 
@@ -143,6 +167,32 @@ class MaestroTrainer(SharedPass):
             self.config.seed,
         )
 
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return self.rendering.encode(prompts), None, {}
+
+    def _generate_single_turn(
+        self, prompt_ids: Any, images: Any, multimodal_fields: Any, num_generations: int
+    ) -> tuple[Any, Any]:
+        if self.use_vllm:
+            found = super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations
+            )
+            self._drawn = None if found[1] is None else [np.asarray(r, float) for r in found[1]]
+            return found
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+            self._dist.summon_full_params(self.model_wrapped, recurse=False),
+        ):
+            completion_ids, self._drawn = generate(
+                model, self.processing_class, prompt_ids, self.sampling, self.eos_token_ids
+            )
+        return completion_ids, None
+
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
         generated = super()._generate(prompts)
         self._ids = (generated[0], generated[1])
@@ -151,53 +201,111 @@ class MaestroTrainer(SharedPass):
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> torch.Tensor:
+        indices = [row["index"] for row in inputs]
+        columns = {name: [values[i] for i in indices] for name, values in self.columns.items()}
+        self._scores = replace(self._score(columns["reference"]), sampling_logps=self._drawn)
+        self._rewarded = RewardRows(
+            prompts,
+            completions,
+            completion_ids_list,
+            columns,
+            {
+                "scores": self._scores,
+                "trainer_state": self.state,
+                "log_metric": self._log_metric,
+                "log_extra": self._log_completion_extra,
+            },
+        )
+        local = reward_matrix(self.rewards, self._rewarded)
+        rewards = torch.tensor(local, dtype=torch.float32, device=self.accelerator.device)
+        gathered = gather(rewards)
+        self._gathered_rewards = gathered.double().cpu().numpy()
+        return gathered
+
+    def _score(self, references: Sequence[str | None]) -> Scores:
+        """The scoring pass; with its graph where that serves the loss and fits."""
+        keep_graph = self.shares_pass and self._graph_fits()
+        try:
+            return self._pass(references, keep_graph)
+        except torch.OutOfMemoryError as error:
+            if not keep_graph:
+                raise
+            self._keep_apart(f"it did not fit into memory ({str(error).partition('.')[0]})")
+        torch.cuda.empty_cache()
+        return self._pass(references, keep_graph=False)
+
+    def _pass(self, references: Sequence[str | None], keep_graph: bool) -> Scores:
+        self._metrics["train"]["shared_pass"].append(float(keep_graph))
         with self.accelerator.autocast():  # as TRL's own forward
-            self._scores = score_rows(
+            return score_rows(
                 self.accelerator.unwrap_model(self.model),
                 self.processing_class,
                 *self._ids,
-                [row["reference"] for row in inputs],
+                references,
                 self.answer_lead,
                 self.needs,
                 self.reference,
                 eos_ids=self.eos_token_ids,
                 max_completion_length=self.max_completion_length,
                 batch_size=self.args.per_device_train_batch_size,
-                keep_graph=self.shares_pass,
+                keep_graph=keep_graph,
+                entropy_graph=self._entropy_bonus_enabled,
                 lockstep=self.sharded,
             )
-        for reward in self.rewards:
-            reward.scores = self._scores
-        gathered = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        self._gathered_rewards = gathered.double().cpu().numpy()
-        return gathered
+
+    def _graph_fits(self) -> bool:
+        """Whether the estimate of the graph's size is within its bound; if not, says so once."""
+        longest = max(len(p) + len(c) for p, c in zip(*self._ids, strict=True))
+        model = self.accelerator.unwrap_model(self.model)
+        needed = graph_bytes(model, len(self._ids[0]), longest)
+        allowed = GRAPH_SHARE * device_bytes(self.args.device)
+        if needed <= allowed:
+            return True
+        self._keep_apart(f"it would keep {needed / 1e9:.1f} GB, above {allowed / 1e9:.1f} GB")
+        return False
+
+    def _keep_apart(self, reason: str) -> None:
+        self.too_large = True
+        self.publisher.warning(
+            self.state.global_step,
+            "shared_pass",
+            f"The scoring pass no longer serves as the training pass: {reason}.",
+            "Nothing is lost but time: each step runs the policy twice. "
+            "grpo.gradient_accumulation_steps splits the training pass.",
+        )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         indices = [row["index"] for row in inputs]
-        rows = [
-            {"prompt": row["prompt"], **{name: c[i] for name, c in self.columns.items()}}
-            for row, i in zip(inputs, indices, strict=True)
-        ]
-        output = super()._generate_and_score_completions(rows)
+        # TRL is given the prompt alone: a column's name must not mean anything to it
+        output = super()._generate_and_score_completions(
+            [{"prompt": row["prompt"], "index": row["index"]} for row in inputs]
+        )
         started = time.perf_counter()
-        local = self._local_rows(indices, [row["prompt"] for row in inputs], output)
+        local = self._local_rows(indices, output)
         batch = local.gathered(self.accelerator.num_processes)
-        weighed = self._weigh(batch)
+        judged = np.full(len(batch.indices), np.nan)
+        weighed = self._weigh(batch, judged)
         first = self.accelerator.process_index * len(inputs)
-        mine = weighed.advantages[first : first + len(inputs)]
+        mine = slice(first, first + len(inputs))
         output["advantages"] = torch.tensor(
-            mine, dtype=torch.float32, device=output["advantages"].device
+            weighed.advantages[mine], dtype=torch.float32, device=output["advantages"].device
         )
         assert self._scores is not None
         put(output, self._scores.graph)
         self._correct_log(weighed)
-        judged = self._learn(batch, weighed)
+        self._learn(batch, weighed, judged)
         rollouts = self._rollouts(batch, weighed, judged)
         self._diagnose(rollouts, weighed)
+        self.logged = Logged(rollouts.advantages[mine], local.loss_tokens, self._scores.token_logps)
         if self.accelerator.is_main_process:
             self.publisher.rollouts(rollouts)
         self._metrics["train"]["weighing_seconds"].append(time.perf_counter() - started)
         return output
+
+    def audit_found(self, error: float) -> None:
+        """Told by the loss: raise the step's ``audit_error`` to this."""
+        self.diagnostics["audit_error"] = max(error, self.diagnostics.get("audit_error", 0.0))
+        self._metrics["train"]["audit_error"][-1:] = [self.diagnostics["audit_error"]]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log as TRL does, and publish the numbers under the step their rollouts have."""
@@ -209,39 +317,47 @@ class MaestroTrainer(SharedPass):
 
     # -- one batch -----------------------------------------------------------------------------
 
-    def _local_rows(
-        self, indices: list[int], prompts: list[Any], output: Mapping[str, Any]
-    ) -> Rows:
+    def _local_rows(self, indices: list[int], output: Mapping[str, Any]) -> Rows:
         """This process's part of the batch."""
-        assert self._scores is not None
-        scores = self._scores
+        assert self._scores is not None and self._rewarded is not None
+        scores, given = self._scores, self._rewarded
         if scores.reference_token_logps is None and "ref_per_token_logps" in output:
             # TRL ran the reference for its own KL term: no second pass for the log
             logps = output["ref_per_token_logps"].double().cpu().numpy()
             own = [logps[i, : len(row)] for i, row in enumerate(scores.token_logps)]
             scores = replace(scores, reference_token_logps=own)
-        tokenizer = self.processing_class
+        mask = output["completion_mask"]
+        mask = mask * output["tool_mask"] if "tool_mask" in output else mask
         return Rows(
             indices=indices,
             prompts=[
-                prompt_text(tokenizer, prompt, ids)
-                for prompt, ids in zip(prompts, self._ids[0], strict=True)
+                self.rendering.shown(prompt, ids)
+                for prompt, ids in zip(given.prompts, self._ids[0], strict=True)
             ],
-            completions=tokenizer.batch_decode(self._ids[1], skip_special_tokens=True),
+            completions=self.rendering.texts(self._ids[1]),
+            replies=list(given.completions),
+            prompt_ids=self._ids[0],
             token_ids=self._ids[1],
+            loss_tokens=mask.sum(1).cpu().numpy(),
             token_entropies=[row.astype(np.float32) for row in scores.token_entropies],
             truncated=scores.truncated,
             hidden=scores.hidden,
+            policy_logp=scores.policy_logp,
             behaviour_logp=scores.behaviour_logp,
             reference_logp=scores.reference_logp,
             kl=scores.kl,
         )
 
-    def _weigh(self, batch: Rows) -> WeightedBatch:
+    def _weigh(self, batch: Rows, judged: Floats) -> WeightedBatch:
+        """Weights and advantages; trusted scores that are asked for meanwhile go into (N,)."""
+        rated = self.anchors.rated()
+        if rated is not None:
+            self.weighing.recall(rated)
         penalty = None
         if self.config.grpo.kl_in_reward and self.config.grpo.beta > 0:
-            assert batch.kl is not None
-            penalty = self.config.grpo.beta * batch.kl
+            assert batch.reference_logp is not None
+            # k1, summed over the tokens: in a detached reward the mean of k3 has another gradient
+            penalty = self.config.grpo.beta * (batch.policy_logp - batch.reference_logp)
         return self.weighing.weigh(
             self._gathered_rewards,
             [self.examples[i].kind for i in batch.indices],
@@ -249,25 +365,31 @@ class MaestroTrainer(SharedPass):
             self.state.global_step,
             batch.hidden,
             penalty,
+            in_loss=batch.loss_tokens > 0,
+            ask=lambda groups: self._ask(groups, batch, judged),
         )
 
-    def _learn(self, batch: Rows, weighed: WeightedBatch) -> Floats:
-        """Ask for the anchors that are due, let the scalarizer learn; (N,) judged scores."""
-        judged = np.full(len(batch.indices), np.nan)
+    def _ask(self, groups: Ints, batch: Rows, judged: Floats) -> dict[int, Floats]:
+        """Pay for the trusted scores of whole groups, and note them in ``judged`` (N,)."""
         g = self.num_generations
-        anchors = self.anchors.ask(
-            self.weighing.anchor_groups(weighed),
-            g,
-            [self.examples[i] for i in batch.indices],
-            batch.completions,
-            weighed.rewards,
+        columns = {n: [values[i] for i in batch.indices] for n, values in self.columns.items()}
+        assert self._rewarded is not None
+        rows = RewardRows(
+            [self.rendering.prompt(self.examples[i]) for i in batch.indices],
+            batch.replies,
+            batch.token_ids,
+            columns,
+            self._rewarded.context,
         )
+        anchors = self.anchors.ask(groups, g, rows, self._gathered_rewards)
         for group, scores in anchors.items():
             judged[group * g : (group + 1) * g] = scores
         self.counters.anchor_calls += len(anchors) * g
-        rated = self.anchors.rated()
-        if rated is not None:
-            self.weighing.recall(rated)
+        return anchors
+
+    def _learn(self, batch: Rows, weighed: WeightedBatch, judged: Floats) -> None:
+        """Ask for the anchors that are due after weighing, let the scalarizer learn."""
+        anchors = self._ask(self.weighing.anchor_groups(weighed), batch, judged)
         update = self.weighing.learn(weighed, anchors)
         if update is not None and self.accelerator.is_main_process:
             policy = {k[7:]: v for k, v in update.items() if k.startswith("policy/")}
@@ -275,15 +397,13 @@ class MaestroTrainer(SharedPass):
             self.publisher.conductor_update(
                 self.state.global_step, {**rest, "policy": policy} if policy else rest
             )
-        return judged
 
     def _correct_log(self, weighed: WeightedBatch) -> None:
         """Make TRL's log say what trained the policy, not what TRL would have done."""
-        whole = (
-            self.config.aggregation == "normalize_then_sum"
-            or self.config.grpo.scale_rewards == "batch"
-        )
-        corrected = scalar_metrics(weighed.scalars, self.num_generations, whole)
+        how = "advantage" if self.config.aggregation == "normalize_then_sum" else "group"
+        if how == "group" and self.config.grpo.scale_rewards == "batch":
+            how = "batch"
+        corrected = scalar_metrics(weighed.scalars, weighed.advantages, self.num_generations, how)
         for name, value in corrected.items():
             self._metrics["train"][name][-1] = value
         self._logs["advantages"].clear()
@@ -330,8 +450,13 @@ class MaestroTrainer(SharedPass):
             )
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            checkpoints.restore(self, Path(checkpoint))
+        if checkpoint is None:
+            return
+        if self.sharded:
+            checkpoints.restore_sharded(self, Path(checkpoint))
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        checkpoints.restore(self, Path(checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self.sharded:
@@ -341,4 +466,5 @@ class MaestroTrainer(SharedPass):
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            checkpoints.restore_random(self, Path(checkpoint))
+            checkpoints.check_processes(Path(checkpoint), self.accelerator.num_processes)
+        super()._load_rng_state(checkpoint)

@@ -15,7 +15,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from workbench.core.findings import Finding, warnings_from
 from workbench.train.maestro import MaestroTrainer
-from workbench.train.rollout import RolloutGenerator, Sampling
+from workbench.train.rollout import RolloutGenerator
+from workbench.train.sampling import Sampling
 from workbench.train.step_metrics import probe_metrics
 from workbench.types import Example
 
@@ -61,8 +62,7 @@ class RunMonitor(TrainerCallback):
         self.notify = notify
         self.together = together
         self.stopped: str | None = None
-        self.history: list[dict[str, float]] = []
-        self.open: set[str] = set()  # codes of findings that were already told
+        self.memory = trainer.memory
         self.ends: deque[float] = deque(maxlen=21)  # when the last steps ended
         self.said = 0.0
 
@@ -95,8 +95,7 @@ class RunMonitor(TrainerCallback):
         sync = self.config.grpo.reference_sync_every
         if sync and step % sync == 0 and self.trainer.reference is not None:
             self.trainer.reference.sync()
-        # an anchor's few groups are a noisier judge than the probes, which come below
-        self.history.append({k: v for k, v in self.trainer.diagnostics.items() if k != "judge"})
+        self.memory.add(self.trainer.diagnostics)
         if step % self.config.probe.every == 0 or step == last:
             self._probe(step)
         reason = self._diagnose(step) or self.wants_stop()
@@ -131,13 +130,8 @@ class RunMonitor(TrainerCallback):
         if not self.probes or not (main or self.together):
             return
         seed = np.random.SeedSequence([self.config.seed, step, PROBE]).generate_state(1)[0]
-        grpo = self.config.grpo
-        sampling = Sampling(
-            num_generations=self.config.probe.num_generations,
-            max_completion_length=grpo.max_completion_length,
-            temperature=grpo.temperature,
-            top_p=grpo.top_p,
-            seed=int(seed),
+        sampling = Sampling.of(
+            self.config, num_generations=self.config.probe.num_generations, seed=int(seed)
         )
         batch = self.roller.roll_out(self.probes, sampling, step, "probe")
         if not main:
@@ -148,8 +142,8 @@ class RunMonitor(TrainerCallback):
         self.publisher.metrics(step, numbers, "probe")
         if "judge" in numbers:
             self.trainer.headline = numbers["judge"]
-            if self.history:
-                self.history[-1]["judge"] = numbers["judge"]
+            if self.memory.history:
+                self.memory.history[-1]["judge"] = numbers["judge"]
 
     def _diagnose(self, step: int) -> str | None:
         """Look at the history; why the run should stop by itself, if it should."""
@@ -162,12 +156,12 @@ class RunMonitor(TrainerCallback):
             free = shutil.disk_usage(self.trainer.checkpoint_dir.parent).free
             if free < FREE_BYTES:
                 return f"stopped by itself: {free / 1e6:.0f} MB left on the disk"
-        findings = warnings_from(self.history)
+        findings = warnings_from(self.memory.history)
         for finding in findings:
-            if finding.code not in self.open:
+            if finding.code not in self.memory.told:
                 self._main(lambda f=finding: self._tell(step, f))
-        self.open = {finding.code for finding in findings}
-        if "collapse" in stop_on and "collapse" in self.open:
+        self.memory.told = {finding.code for finding in findings}
+        if "collapse" in stop_on and "collapse" in self.memory.told:
             return "stopped by itself: the Conductor has collapsed onto one objective"
         return None
 

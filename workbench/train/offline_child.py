@@ -13,14 +13,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workbench.config import RunConfig
 from workbench.config.offline import OfflineConfig
 from workbench.runs import rundir
-from workbench.runs.environment import choose_threads
+from workbench.runs.checkpoints import FOLDER
 from workbench.runs.rundir import read_config
 from workbench.train.child import Child
 from workbench.types import Floats, RolloutBatch, Task
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from workbench.train.offline_rules import Finding
     from workbench.train.offline_tokens import TokenRows
     from workbench.train.offline_trainer import RowTraining
+    from workbench.train.reference import Reference
     from workbench.train.session import Session
 
 
@@ -74,55 +75,55 @@ class OfflineChild(Child):
 
     reference_seconds = 0.0
 
-    def _train(self, config: RunConfig, task: Task) -> str:
-        from workbench.train import build
-        from workbench.train.checkpoint import list_checkpoints, step_of
-        from workbench.train.evaluate import summarise, table
-        from workbench.train.monitor import RunMonitor
-        from workbench.train.sequence_logprobs import prepare_rows
-        from workbench.train.session import Session
-
+    def prepare(self, config: RunConfig, task: Task) -> None:
+        """Rows with rewards that passed the rules on texts, before the model is loaded."""
         assert config.offline is not None
-        runs = source_runs(config.offline, self.run_dir.parent)
-        frame, findings, total = self._read(config, runs)
-        session = Session.load(config, task).on_device()
-        model = prepare_rows(session.model)
-        parameters = sum(p.numel() for p in model.parameters())
-        threads = choose_threads(parameters)
-        self.say(f"policy {config.policy.model}: {parameters:,} parameters, {threads} threads")
-        rows = self._prepare(config, session, frame, findings, total, runs)
-        saved = list_checkpoints(self.run_dir / "checkpoints") if self.resume else []
-        evaluated = bool(config.evaluation.prompts and task.report)
-        before = None
-        if not saved and evaluated and config.evaluation.before:
-            self.phase("evaluating before", "evaluating the policy before training")
-            before = self._evaluate(session, model, None, 0, "before")
-        trainer = self._trainer(config, session, rows)
-        # any checkpoint's reference is loaded anew: the policy itself moves away from it
-        reference = session.reference_for(self.run_dir / "checkpoints")
-        roller = session.roller(trainer.policy, reference, build.end_ids(model, session.tokenizer))
-        monitor = RunMonitor(
-            trainer, roller, session.probes(), self.wants_stop, self.say, self._notify_finding
+        self.sources = source_runs(config.offline, self.run_dir.parent)
+        self.frame, self.findings, self.total = self._read(config, self.sources)
+
+    def made_ready(self, session: Session) -> None:
+        """Token ids, the remaining rules, standardised rewards, l_ref and V."""
+        from workbench.train.sequence_logprobs import prepare_rows
+
+        assert session.config.offline is not None
+        prepare_rows(session.model)
+        self.rows = self._prepare(
+            session.config, session, self.frame, self.findings, self.total, self.sources
         )
-        trainer.add_callback(monitor)
-        start = f"resuming after step {step_of(saved[-1])}" if saved else "training"
-        self.phase("training", f"{start}: {config.offline.method} on {len(rows)} rows")
-        began = time.perf_counter()
-        trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
-        self.step = trainer.state.global_step
-        self._cost(self.reference_seconds + time.perf_counter() - began)
-        if monitor.stopped is not None:
-            self._end("stopped", f"{monitor.stopped} after step {self.step}")
-            return "stopped"
-        if evaluated:
-            self.phase("evaluating after", "evaluating the trained policy")
-            batch = self._evaluate(session, trainer.policy, reference, self.step, "after")
-            if batch is not None:
-                means = None if before is None else summarise(before)
-                self.say("held-out judge and mean weights\n" + table(summarise(batch), means))
-                self._distance(session, trainer, batch)
-        self._end("finished", None)
-        return "finished"
+        self.doing = f"{session.config.offline.method} on {len(self.rows)} rows"
+
+    def trainer(self, session: Session) -> RowTraining:
+        """The trainer of the method."""
+        from workbench.train.offline_trl import LEARNERS
+
+        assert session.config.offline is not None
+        trainer: RowTraining = LEARNERS[session.config.offline.method](
+            session.config,
+            session.model,
+            session.tokenizer,
+            self.rows,
+            self.writer,
+            self.run_dir / FOLDER,
+        )
+        trainer.scalarizer_state = session.weighing.state()
+        return trainer
+
+    def reference(self, session: Session, trainer: Any) -> Reference | None:
+        """Loaded anew: the policy itself moves away from it."""
+        return session.reference_for(self.run_dir / FOLDER)
+
+    def trained(self, seconds: float) -> None:
+        """What learning took: seconds, and the largest memory that the process had.
+
+        The reference's seconds are included, as KTO's are, which asks it as it goes.
+        """
+        import torch
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        if torch.cuda.is_available():
+            peak = torch.cuda.max_memory_allocated() / 2**20
+        numbers = {"train_seconds": self.reference_seconds + seconds, "peak_memory_mb": peak}
+        self.writer.metrics(self.step, numbers)
 
     def _read(
         self, config: RunConfig, runs: Mapping[str, RunConfig]
@@ -209,49 +210,15 @@ class OfflineChild(Child):
                 offline_tokens.cache_logps(path, key, logps)
         return logps
 
-    def _trainer(self, config: RunConfig, session: Session, rows: TokenRows) -> RowTraining:
-        from workbench.train.offline_trainer import PartitionTrainer
-        from workbench.train.offline_trl import KtoRows, SftRows
-
-        assert config.offline is not None
-        kinds = {"rpo": PartitionTrainer, "dro": PartitionTrainer, "kto": KtoRows, "sft": SftRows}
-        trainer: RowTraining = kinds[config.offline.method](
-            config,
-            session.model,
-            session.tokenizer,
-            rows,
-            self.writer,
-            self.run_dir / "checkpoints",
-        )
-        trainer.scalarizer_state = session.weighing.state()
-        return trainer
-
-    def _cost(self, seconds: float) -> None:
-        """What learning took: seconds, and the largest memory that the process had.
-
-        The reference's seconds are included, as KTO's are, which asks it as it goes.
-        """
-        import torch
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        if torch.cuda.is_available():
-            peak = torch.cuda.max_memory_allocated() / 2**20
-        self.writer.metrics(self.step, {"train_seconds": seconds, "peak_memory_mb": peak})
-
-    def _distance(self, session: Session, trainer: RowTraining, batch: RolloutBatch) -> None:
+    def evaluated(self, session: Session, trainer: RowTraining, batch: RolloutBatch) -> None:
         """KL from the reference, on the completions of the last evaluation."""
         from workbench.train.build import load_policy
-        from workbench.train.rollout import spread
         from workbench.train.sequence_logprobs import prepare_rows, row_logps
-        from workbench.train.text import encode_prompts, with_system_prompt
 
         config, tokenizer = session.config, session.tokenizer
-        examples = spread(session.task.report, config.evaluation.prompts)
-        system = config.policy.system_prompt
-        ids = encode_prompts(tokenizer, [with_system_prompt(e, system) for e in examples])
-        prompts = [p for p in ids for _ in range(batch.num_generations)]
+        prompts = batch.prompt_token_ids
         base = prepare_rows(load_policy(config.policy)).to(trainer.policy.device)
-        assert batch.token_ids is not None and config.offline is not None
+        assert prompts is not None and batch.token_ids is not None and config.offline is not None
         size = config.offline.update.batch_size
         pad = tokenizer.pad_token_id
         ours, theirs = (

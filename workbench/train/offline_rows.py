@@ -18,14 +18,13 @@ Nothing here holds a model. A frame has one row per response and these columns:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from workbench.config import RunConfig
 from workbench.config.offline import OfflineConfig, RewardConfig, SourceConfig
-from workbench.train.offline_file import file_rows
+from workbench.tasks.offline_file import file_rows
 from workbench.train.saved_conductor import Guide
 from workbench.train.votes import Sql, people_scores
 from workbench.types import Floats
@@ -64,7 +63,7 @@ def load_rows(
         RowsError: When no row is left or the reward cannot be computed.
     """
     if config.source.path is not None:
-        frame = file_rows(Path(config.source.path), config.source.columns)
+        frame = file_rows(config.source.path, config.source.columns)
     elif config.signal == "votes":
         frame = _run_rows(config, runs, sql, _votes(config, runs, sql))
     else:

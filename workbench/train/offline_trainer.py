@@ -14,9 +14,7 @@ Metrics, besides transformers' ``loss``, ``grad_norm`` and ``learning_rate``:
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,17 +22,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from workbench.config import RunConfig
 from workbench.config.offline import OfflineConfig
 from workbench.core.losses import dro_loss, rpo_loss
+from workbench.runs.checkpoints import read_trainer
 from workbench.train import checkpoint as checkpoints
 from workbench.train.offline_tokens import TokenRows, row_order
 from workbench.train.sequence_logprobs import RowPolicy, hidden_size, make_batch, value_network
+from workbench.train.watch_memory import WatchMemory
 from workbench.train.writer_protocol import Publisher
 
 LOSSES = {"rpo": rpo_loss, "dro": dro_loss}
@@ -97,6 +96,8 @@ class RowTraining(Trainer):
     checkpoint_dir: Path
     headline: float | None
     reference: None
+    sharded = False
+    memory: WatchMemory
     diagnostics: dict[str, float]
     latest: dict[str, float]
     scalarizer_state: dict[str, np.ndarray]  # never moves here; evaluations want it beside a policy
@@ -109,6 +110,7 @@ class RowTraining(Trainer):
         self.checkpoint_dir = checkpoint_dir
         self.headline = None
         self.reference = None
+        self.memory = WatchMemory()
         self.diagnostics = {}
         self.latest = {}
         self.scalarizer_state = {}
@@ -128,62 +130,24 @@ class RowTraining(Trainer):
             self.latest = numbers
             self.publisher.metrics(max(0, self.state.global_step - 1), numbers)
 
+    def extra_tensors(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Further files of tensors of a checkpoint."""
+        return {}
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self.accelerator.is_main_process:
-            save_rows_checkpoint(self)
+        checkpoints.save_rows(self, self.extra_tensors())
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            checkpoints.restore_optimizer(self, Path(checkpoint))
+            content = read_trainer(Path(checkpoint))
+            self.headline = content["score"]
+            self.memory.load(content["memory"])
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            checkpoints.restore_random(self, Path(checkpoint))
-
-
-def save_rows_checkpoint(trainer: RowTraining) -> Path:
-    """Write a checkpoint at the trainer's step, publish it, and apply retention.
-
-    The layout is ``checkpoint``'s; DRO adds its value network.
-    """
-    step = trainer.state.global_step
-    directory = trainer.checkpoint_dir / f"{checkpoints.PREFIX}{step:06d}"
-    temporary = trainer.checkpoint_dir / f".{directory.name}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    trainer.policy.save_pretrained(temporary)
-    trainer.processing_class.save_pretrained(temporary)
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if isinstance(model, RowPolicy) and model.value is not None:
-        save_file(model.value.state_dict(), temporary / VALUE)
-    save_arrays(trainer.scalarizer_state, temporary / checkpoints.CONDUCTOR)
-    tensors, groups, numbers = checkpoints.optimizer_state(trainer.optimizer)
-    save_file(tensors, temporary / "optimizer.safetensors")
-    # every process draws alike: rows are split by the sampler, not by chance
-    random, ranks = checkpoints.random_state(), range(trainer.accelerator.num_processes)
-    save_arrays(
-        {f"{rank}.{k}": v for rank in ranks for k, v in random["arrays"].items()},
-        temporary / "random.safetensors",
-    )
-    trainer.state.save_to_json(str(temporary / "trainer_state.json"))
-    content = {
-        "step": step,
-        "score": trainer.headline,
-        "scheduler": checkpoints.jsonable(trainer.lr_scheduler.state_dict()),
-        "param_groups": groups,
-        "optimizer_numbers": numbers,
-        "random": [random["plain"] for _ in ranks],
-    }
-    (temporary / checkpoints.TRAINER).write_text(json.dumps(content))
-    shutil.rmtree(directory, ignore_errors=True)
-    os.replace(temporary, directory)
-    size = sum(f.stat().st_size for f in directory.rglob("*") if f.is_file())
-    trainer.publisher.checkpoint(step, directory, {"bytes": float(size), "score": trainer.headline})
-    kept = trainer.config.logging.keep_checkpoints
-    for path in checkpoints.superfluous(trainer.checkpoint_dir, kept):
-        shutil.rmtree(path)
-        trainer.publisher.checkpoint(checkpoints.step_of(path), path, {"removed": True})
-    return directory
+            checkpoints.check_processes(Path(checkpoint), self.accelerator.num_processes)
+        super()._load_rng_state(checkpoint)
 
 
 class PartitionTrainer(RowTraining):
@@ -300,8 +264,32 @@ class PartitionTrainer(RowTraining):
         """(n,) entries of a (N,) array as a tensor beside the log-probabilities."""
         return torch.as_tensor(values[index.cpu().numpy()], dtype=like.dtype, device=like.device)
 
-    def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
-        wrapped = self.accelerator.unwrap_model(self.model)
-        super()._load_from_checkpoint(checkpoint, wrapped.policy)
+    def extra_tensors(self) -> dict[str, dict[str, torch.Tensor]]:
+        """The value network of DRO."""
+        network = self.accelerator.unwrap_model(self.model).value
+        return {} if network is None else {VALUE: network.state_dict()}
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        wrapped, path = self.accelerator.unwrap_model(self.model), Path(resume_from_checkpoint)
+        load_weights(wrapped.policy, path)
         if wrapped.value is not None:
-            wrapped.value.load_state_dict(load_file(Path(checkpoint) / VALUE))
+            wrapped.value.load_state_dict(load_file(path / VALUE))
+
+
+def load_weights(policy: Any, path: Path) -> None:
+    """Weights, or adapters, of a checkpoint into a policy that has the same.
+
+    transformers' own loading asks the trained module for attributes of a model, which a policy
+    beside a value network is not.
+    """
+    if hasattr(policy, "load_adapter"):
+        policy.load_adapter(str(path), policy.active_adapters[0], is_trainable=True)
+        return
+    weights: dict[str, torch.Tensor] = {}
+    for file in sorted(path.glob("model*.safetensors")):
+        weights |= load_file(file)
+    missing = policy.load_state_dict(weights, strict=False).missing_keys
+    tied = set(policy.all_tied_weights_keys)  # written once, under the other's name
+    if set(missing) - tied:
+        raise ValueError(f"{path}: weights {sorted(set(missing) - tied)} are missing")
+    policy.tie_weights()

@@ -20,7 +20,12 @@ from trl import KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 from workbench.config import RunConfig
 from workbench.train.offline_rows import RowsError
 from workbench.train.offline_tokens import TokenRows, row_order
-from workbench.train.offline_trainer import RowTraining, section, shared_arguments
+from workbench.train.offline_trainer import (
+    PartitionTrainer,
+    RowTraining,
+    section,
+    shared_arguments,
+)
 from workbench.train.writer_protocol import Publisher
 
 MANAGED = (
@@ -192,3 +197,12 @@ class SftRows(RowTraining, SFTTrainer):
             processing_class=tokenizer,
         )
         self.remove_callback(PrinterCallback)
+
+
+LEARNERS: dict[str, type[RowTraining]] = {
+    "rpo": PartitionTrainer,
+    "dro": PartitionTrainer,
+    "kto": KtoRows,
+    "sft": SftRows,
+}
+"""Every method by the name that ``offline.method`` takes."""

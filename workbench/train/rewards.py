@@ -1,8 +1,8 @@
-"""Objectives as TRL calls reward functions, and what happens when one misbehaves.
+"""Whatever scores completions, called with checks: objectives, judges, anchors.
 
-A reward that silently became 0 would poison training, so an objective that raises, returns the
-wrong number of values or something that is no finite number stops the run, and the error names the
-objective, the row and its texts. None and NaN mean "does not apply to this row".
+A reward that silently became 0 would poison training, so a function that raises, returns the wrong
+number of values or something that is no finite number stops the run, and the error names it, the
+row and its texts. None and NaN mean "does not apply to this row".
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 
 from workbench.objectives import Objective
 from workbench.objectives.http import EndpointError
+from workbench.objectives.signature import RewardFunction, RewardRows, accepted, as_reward
 from workbench.train.scoring import Scores
 from workbench.types import Floats
 
@@ -36,16 +37,24 @@ def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
 class ObjectiveReward:
     """One objective behind TRL's reward signature, with checks on what it returns.
 
-    The function gets the example's columns and ``scores``, those of them that it can take; it may
-    be a coroutine function. ``__name__`` is what TRL logs its rewards under.
+    ``__name__`` is what TRL logs its rewards under.
+
+    Args:
+        objective: The function with its bounds and needs.
+        what: How messages call it.
     """
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, what: str | None = None) -> None:
         self.__name__ = self.name = objective.name
-        self.function = objective.function
+        self.what = what or f"objective {objective.name!r}"
+        self.function = as_reward(objective.function, self.what)
         self.needs = objective.needs
         self.bounds = (objective.lower, objective.upper)
-        self.scores: Scores | None = None  # of the rows that are about to be rewarded
+
+    @classmethod
+    def trusted(cls, function: RewardFunction, what: str) -> ObjectiveReward:
+        """A judge or an anchor: a function that no weight is chosen for."""
+        return cls(Objective(what, function, None, None, frozenset(), ""), what)
 
     def __call__(
         self,
@@ -55,24 +64,22 @@ class ObjectiveReward:
         **columns: Any,
     ) -> list[float]:
         """Rewards of N rows, NaN where the objective does not apply. Raises RewardError."""
-        keywords = {**columns, "scores": self.scores}
+        return self.of(RewardRows(prompts, completions, completion_ids, {}, columns))
+
+    def of(self, rows: RewardRows) -> list[float]:
+        """The same of rows in one piece. Raises RewardError."""
         try:
-            values = self._call(prompts, completions, completion_ids, keywords)
-        except EndpointError as error:  # it was asked long enough: no search for a guilty row
+            values = self._call(rows.keywords)
+        except EndpointError as error:  # it was asked long enough: the rows are not to blame
             raise RewardError(str(error)) from error
         except Exception as error:
-            row = self._failing_row(prompts, completions, completion_ids, keywords)
+            row = self._failing_row(rows)
             problem = f"raised {type(error).__name__}: {error}"
-            raise self._error(problem, row, prompts, completions) from error
-        return self._checked(values, prompts, completions)
+            raise self._error(problem, row, rows.prompts, rows.completions) from error
+        return self._checked(values, rows.prompts, rows.completions)
 
-    def _call(self, prompts: Any, completions: Any, ids: Any, keywords: dict[str, Any]) -> Any:
-        values = self.function(
-            prompts=prompts,
-            completions=completions,
-            completion_ids=ids,
-            **_accepted(self.function, keywords),
-        )
+    def _call(self, keywords: dict[str, Any]) -> Any:
+        values = self.function(**accepted(self.function, keywords))
         return _awaited(values) if inspect.iscoroutine(values) else values
 
     def _checked(
@@ -85,7 +92,7 @@ class ObjectiveReward:
                 else f"a {type(values).__name__}"
             )
             raise RewardError(
-                f"objective {self.name!r} returned {found} for {len(prompts)} completions; "
+                f"{self.what} returned {found} for {len(prompts)} completions; "
                 "it must return a list with one number (or None) per completion"
             )
         rewards = []
@@ -100,16 +107,11 @@ class ObjectiveReward:
             rewards.append(number)
         return rewards
 
-    def _failing_row(self, prompts: Any, completions: Any, ids: Any, keywords: Any) -> int | None:
+    def _failing_row(self, rows: RewardRows) -> int | None:
         """The first row that fails by itself; None when only the whole batch does."""
-        for row in range(len(prompts)):
+        for row in range(len(rows)):
             try:
-                self._call(
-                    prompts[row : row + 1],
-                    completions[row : row + 1],
-                    ids[row : row + 1],
-                    _row_of(keywords, row, len(prompts)),
-                )
+                self._call(_row_of(rows.keywords, row, len(rows)))
             except Exception:  # this is the search for the error that is being reported
                 return row
         return None
@@ -117,7 +119,7 @@ class ObjectiveReward:
     def _error(
         self, problem: str, row: int | None, prompts: Sequence[Any], completions: Sequence[Any]
     ) -> RewardError:
-        text = f"objective {self.name!r} {problem}"
+        text = f"{self.what} {problem}"
         if row is None:
             return RewardError(f"{text}\n  on the batch of {len(prompts)} rows, on no single one")
         return RewardError(
@@ -126,22 +128,12 @@ class ObjectiveReward:
         )
 
 
-def reward_matrix(
-    rewards: Sequence[ObjectiveReward],
-    scores: Scores,
-    prompts: Sequence[Any],
-    completions: Sequence[Any],
-    completion_ids: Sequence[Sequence[int]],
-    columns: dict[str, list[Any]],
-) -> Floats:
-    """(N, K) rewards outside of TRL's loop, for probes and evaluations. Raises RewardError.
+def reward_matrix(rewards: Sequence[ObjectiveReward], rows: RewardRows) -> Floats:
+    """(N, K) rewards, in training as in probes and evaluations. Raises RewardError.
 
-    Rounded to float32 as TRL's are, so that a probe row and a training row compare.
+    Rounded to float32 as TRL's are.
     """
-    matrix = []
-    for reward in rewards:
-        reward.scores = scores
-        matrix.append(reward(prompts, completions, completion_ids, **columns))
+    matrix = [reward.of(rows) for reward in rewards]
     return np.array(matrix, dtype=np.float32).T.astype(np.float64)
 
 
@@ -150,21 +142,13 @@ def all_needs(rewards: Sequence[ObjectiveReward]) -> frozenset[str]:
     return frozenset().union(*(reward.needs for reward in rewards))
 
 
-def _accepted(function: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
-    """The keywords that a function can take; all of them when it has ``**kwargs``."""
-    parameters = inspect.signature(function).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return keywords
-    return {name: value for name, value in keywords.items() if name in parameters}
-
-
 def _row_of(keywords: dict[str, Any], row: int, rows: int) -> dict[str, Any]:
     """Keywords of one row: columns cut to it, everything else as it is."""
     cut: dict[str, Any] = {}
     for name, value in keywords.items():
         if isinstance(value, Scores):
             cut[name] = row_scores(value, row)
-        elif isinstance(value, list) and len(value) == rows:
+        elif isinstance(value, Sequence) and not isinstance(value, str) and len(value) == rows:
             cut[name] = value[row : row + 1]
         else:
             cut[name] = value

@@ -6,60 +6,24 @@ the scalarizer is asked without exploring and learns nothing.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, TrainerState
 
-from workbench.objectives.llm import judged
+from workbench.objectives.signature import RewardRows
 from workbench.train.reference import Reference
 from workbench.train.rewards import ObjectiveReward, all_needs, reward_matrix
+from workbench.train.sampling import Sampling, generate, isolated_rng
 from workbench.train.scoring import Scores, score
-from workbench.train.text import (
-    completion_text,
-    encode_answers,
-    encode_continuation,
-    encode_prompts,
-    example_columns,
-    prompt_text,
-    with_system_prompt,
-)
+from workbench.train.text import Rendering, encode_answers, encode_continuation, example_columns
 from workbench.train.weighting import Weighing
-from workbench.types import Example, Judge, RolloutBatch
-
-
-@contextmanager
-def isolated_rng(seed: int) -> Iterator[None]:
-    """Seed python, numpy and torch inside the block, and give back what was there before."""
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=devices):
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How completions are drawn; temperature 0 is greedy."""
-
-    num_generations: int
-    max_completion_length: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    seed: int = 0
+from workbench.types import Example, Floats, RolloutBatch
 
 
 @dataclass(frozen=True)
@@ -67,20 +31,22 @@ class RolloutGenerator:
     """Everything a rollout outside of training needs.
 
     ``model`` has TRL's fused head (``scoring.prepare_scoring``). ``judge`` may be None: its scores
-    are then NaN. ``judge_calls`` counts by split. ``tell`` hears how far a rollout is, in words.
+    are then NaN. ``judge_calls`` counts by split. ``state`` is what reward functions get as
+    ``trainer_state``: the training's own, or one that says as much. ``tell`` hears how far a
+    rollout is, in words.
     """
 
     model: nn.Module
-    tokenizer: PreTrainedTokenizerBase
+    rendering: Rendering
     eos_ids: Sequence[int]
     rewards: Sequence[ObjectiveReward]
     weighing: Weighing
     reference: Reference | None
-    judge: Judge | None
+    judge: ObjectiveReward | None
     answer_lead: str
-    system_prompt: str | None
     batch_size: int
     judge_calls: dict[str, int]
+    state: TrainerState
     tell: Callable[[str], None] | None = None
 
     def roll_out(
@@ -92,21 +58,37 @@ class RolloutGenerator:
             RewardError: When an objective fails.
         """
         rows = [e for e in examples for _ in range(sampling.num_generations)]
-        prompts = [with_system_prompt(e, self.system_prompt) for e in rows]
-        prompt_ids = encode_prompts(self.tokenizer, prompts)
+        prompts = [self.rendering.prompt(e) for e in rows]
+        prompt_ids = self.rendering.encode(prompts)
+        measured: dict[str, list[float]] = defaultdict(list)
         with isolated_rng(sampling.seed):
-            completion_ids = self._generate(prompt_ids, sampling)
+            completion_ids, drawn = generate(
+                self.model,
+                self.rendering.tokenizer,
+                prompt_ids,
+                sampling,
+                self.eos_ids,
+                batch_size=self.batch_size,
+                tell=self.tell,
+            )
             self._say(f"scoring {len(completion_ids)} completions")
             scores = self._score(rows, prompt_ids, completion_ids, sampling)
-            texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-            completions: Sequence[Any] = [
-                text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
-                for prompt, text in zip(prompts, texts, strict=True)
-            ]
-            rewards = reward_matrix(
-                self.rewards, scores, prompts, completions, completion_ids, example_columns(rows)
+            scores = replace(scores, sampling_logps=drawn)
+            texts = self.rendering.texts(completion_ids)
+            given = RewardRows(
+                prompts,
+                self.rendering.completions(prompts, prompt_ids, completion_ids),
+                completion_ids,
+                example_columns(rows),
+                {
+                    "scores": scores,
+                    "trainer_state": self.state,
+                    "log_metric": lambda name, value: measured[name].append(float(value)),
+                    "log_extra": ignored,
+                },
             )
-            judged = self._judge(rows, completions, split)
+            rewards = reward_matrix(self.rewards, given)
+            judged = self._judge(given, split)
         weighed = self.weighing.weigh(
             rewards,
             [e.kind for e in rows],
@@ -121,8 +103,7 @@ class RolloutGenerator:
             objectives=self.weighing.names,
             num_generations=sampling.num_generations,
             prompts=[
-                prompt_text(self.tokenizer, p, ids)
-                for p, ids in zip(prompts, prompt_ids, strict=True)
+                self.rendering.shown(p, ids) for p, ids in zip(prompts, prompt_ids, strict=True)
             ],
             prompt_ids=[e.prompt_id for e in rows],
             kinds=[e.kind for e in rows],
@@ -140,56 +121,16 @@ class RolloutGenerator:
             reference_logp=scores.reference_logp,
             judge=judged,
             mask=weighed.choice.mask,
+            prompt_token_ids=prompt_ids,
             token_ids=completion_ids,
             token_entropies=[values.tolist() for values in scores.token_entropies],
             contexts=scores.hidden.astype(np.float16),
+            logged={name: float(np.mean(values)) for name, values in measured.items()},
         )
-
-    def _generate(self, prompt_ids: list[list[int]], sampling: Sampling) -> list[list[int]]:
-        """Completions as token ids, end token included."""
-        device = next(self.model.parameters()).device
-        settings = self._generation(sampling)
-        was_training = self.model.training
-        self.model.eval()
-        completions: list[list[int]] = []
-        try:
-            for start in range(0, len(prompt_ids), self.batch_size):
-                self._say(f"sampling, {start} of {len(prompt_ids)} completions done")
-                chunk = prompt_ids[start : start + self.batch_size]
-                batch = self.tokenizer.pad(
-                    {"input_ids": chunk}, padding_side="left", return_tensors="pt"
-                ).to(device)
-                with torch.no_grad():
-                    output = self.model.generate(**batch, generation_config=settings)
-                generated = output[:, batch["input_ids"].shape[1] :].tolist()
-                completions += [self._until_end(tokens) for tokens in generated]
-        finally:
-            self.model.train(was_training)
-        return completions
 
     def _say(self, text: str) -> None:
         if self.tell is not None:
             self.tell(text)
-
-    def _generation(self, sampling: Sampling) -> GenerationConfig:
-        greedy = sampling.temperature == 0
-        return GenerationConfig(
-            max_new_tokens=sampling.max_completion_length,
-            do_sample=not greedy,
-            temperature=None if greedy else sampling.temperature,
-            top_p=None if greedy else sampling.top_p,
-            top_k=None if greedy else 0,
-            pad_token_id=self.tokenizer.pad_token_id,
-            bos_token_id=self.tokenizer.bos_token_id,
-            eos_token_id=list(self.eos_ids),
-            disable_compile=True,
-        )
-
-    def _until_end(self, tokens: list[int]) -> list[int]:
-        for position, token in enumerate(tokens):
-            if token in self.eos_ids:
-                return tokens[: position + 1]
-        return tokens
 
     def _score(
         self,
@@ -200,7 +141,7 @@ class RolloutGenerator:
     ) -> Scores:
         return score_rows(
             self.model,
-            self.tokenizer,
+            self.rendering.tokenizer,
             prompt_ids,
             completion_ids,
             [e.reference for e in rows],
@@ -212,12 +153,15 @@ class RolloutGenerator:
             batch_size=self.batch_size,
         )
 
-    def _judge(self, rows: Sequence[Example], completions: Sequence[Any], split: str) -> np.ndarray:
+    def _judge(self, rows: RewardRows, split: str) -> Floats:
         if self.judge is None:
             return np.full(len(rows), np.nan)
         self.judge_calls[split] = self.judge_calls.get(split, 0) + len(rows)
-        texts = [completion_text(c) for c in completions]
-        return np.array(judged(self.judge, rows, texts), dtype=np.float64)
+        return np.array(self.judge.of(rows), dtype=np.float64)
+
+
+def ignored(column: str, values: Any) -> None:
+    """``log_extra`` of a rollout: the store has no column for it."""
 
 
 def score_rows(

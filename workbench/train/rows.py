@@ -11,12 +11,14 @@ from accelerate.utils import gather_object
 from numpy.typing import NDArray
 
 from workbench.train.weighting import WeightedBatch
-from workbench.types import Example, Floats, RolloutBatch
+from workbench.types import Example, Floats, Ints, RolloutBatch
 
 
 @dataclass(frozen=True)
 class Rows:
     """What is known of n rows besides rewards; ``indices`` point into the training prompts.
+
+    ``replies`` are the completions as objectives got them: the texts, or lists of messages.
 
     Made by each process for its own rows, joined in the order in which TRL gathers rewards.
     """
@@ -24,10 +26,14 @@ class Rows:
     indices: list[int]
     prompts: list[str]
     completions: list[str]
+    replies: list[Any]
+    prompt_ids: list[list[int]]
     token_ids: list[list[int]]
+    loss_tokens: Ints
     token_entropies: list[NDArray[np.float32]]
     truncated: NDArray[np.bool_]
     hidden: NDArray[np.float32]
+    policy_logp: Floats
     behaviour_logp: Floats
     reference_logp: Floats | None
     kl: Floats | None
@@ -65,7 +71,7 @@ class Rows:
             weighed: Rewards, weights and advantages of these rows.
             examples: N examples.
             objectives: Names of the K objectives.
-            judged: (N,) trusted scores, NaN where nobody asked.
+            judged: (N,) trusted scores, NaN where none was asked for.
             contexts: Whether to log terminal hidden states.
             token_entropies: Whether to log the entropy of each token.
         """
@@ -91,8 +97,12 @@ class Rows:
             kl=self.kl,
             behaviour_logp=self.behaviour_logp,
             reference_logp=self.reference_logp,
-            judge=judged,
+            # what trained a row is logged as it was used: noise and shuffling of a study included
+            judge=judged if choice.trusted is None else choice.trusted,
+            judge_share=choice.trusted_share,
             mask=choice.mask,
+            loss_tokens=self.loss_tokens,
+            prompt_token_ids=self.prompt_ids,
             token_ids=self.token_ids,
             token_entropies=self.token_entropies if token_entropies else None,
             contexts=self.hidden.astype(np.float16) if contexts else None,

@@ -24,6 +24,9 @@ class PromptOrder(Sampler[int]):
         batches: Generation batches of the whole plan.
         uses: How often TRL asks for each generation batch.
         seed: The run's seed.
+
+    Raises:
+        ValueError: There is no prompt.
     """
 
     def __init__(
@@ -35,6 +38,8 @@ class PromptOrder(Sampler[int]):
         uses: int,
         seed: int,
     ) -> None:
+        if num_prompts < 1:
+            raise ValueError(f"{num_prompts} prompts to train on; at least 1 is needed")
         self.num_prompts = num_prompts
         self.prompts_per_batch = prompts_per_batch
         self.num_generations = num_generations

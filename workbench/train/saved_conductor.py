@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from workbench.core.emphasis import weights_from_state
 from workbench.runs import rundir
-from workbench.train.checkpoint import CONDUCTOR, list_checkpoints, step_of
+from workbench.runs.checkpoints import CONDUCTOR, UnknownCheckpointError, find
 from workbench.types import Floats
 
 ROW = ["split", "step", "group_id", "sample"]
@@ -71,13 +71,12 @@ def load_guide(runs_dir: Path, handle: str, contexts: Contexts) -> Guide:
     """
     name, _, at = handle.partition("@")
     path = rundir.resolve(runs_dir, name)
-    saved = {str(step_of(p)): p for p in list_checkpoints(path / "checkpoints")}
-    if not saved or (at and at not in saved):
-        raise ValueError(
-            f"offline.reward.conductor: {handle!r} has no such checkpoint; there are "
-            f"{[f'{name}@{step}' for step in saved] or 'none'}"
-        )
-    chosen = saved[at] if at else list(saved.values())[-1]
+    try:
+        chosen = find(path, at or "last")
+    except UnknownCheckpointError as error:
+        raise ValueError(f"offline.reward.conductor: {error}") from error
+    if chosen is None:
+        raise ValueError(f"offline.reward.conductor: {handle!r} is the policy before training")
     state = load_file(chosen / CONDUCTOR)
     if "log_temperature" not in state:
         raise ValueError(f"offline.reward.conductor: run {name!r} was not trained with a Conductor")

@@ -48,8 +48,9 @@ class Scores:
     ``hidden`` (N, D) float32 is the last layer after the final norm at the last completion token.
     ``answer_logps`` holds the log-probability of each token of the reference answer after prompt
     and completion, None for a row without one. ``reference_token_logps`` is None when no reference
-    pass ran. Everything is in nats, at the sampling temperature. ``graph`` is for a trainer that
-    takes this pass for its own forward.
+    pass ran. Everything is in nats, at the sampling temperature. ``sampling_logps`` are those of
+    the distribution that tokens were drawn from, where something cut or bent it; None where it was
+    the policy's. ``graph`` is for a trainer that takes this pass for its own forward.
     """
 
     hidden: NDArray[np.float32]
@@ -59,12 +60,19 @@ class Scores:
     max_completion_length: int
     answer_logps: Sequence[Floats | None] | None = None
     reference_token_logps: Sequence[Floats] | None = None
+    sampling_logps: Sequence[Floats] | None = None
     graph: TokenGraph | None = None
 
     @property
-    def behaviour_logp(self) -> Floats:
-        """(N,) log-probability of each completion under the policy that sampled it."""
+    def policy_logp(self) -> Floats:
+        """(N,) log-probability of each completion under the policy, at the sampling temperature."""
         return np.array([row.sum() for row in self.token_logps])
+
+    @property
+    def behaviour_logp(self) -> Floats:
+        """(N,) log-probability that each completion had when it was sampled."""
+        drawn = self.token_logps if self.sampling_logps is None else self.sampling_logps
+        return np.array([row.sum() for row in drawn])
 
     @property
     def reference_logp(self) -> Floats | None:
@@ -88,14 +96,20 @@ def prepare_scoring(model: PreTrainedModel, temperature: float = 1.0) -> None:
 
     May be called again to change the temperature. GRPOTrainer does it for the policy itself.
     """
-    causal = model.get_base_model() if hasattr(model, "peft_config") else model
-    add_fused_lm_head(causal, temperature=temperature, outputs=("log_probs", "entropy"))
+    add_fused_lm_head(
+        below_adapters(model), temperature=temperature, outputs=("log_probs", "entropy")
+    )
+
+
+def below_adapters(model: nn.Module) -> nn.Module:
+    """The language model itself; adapters, where there are any, are layers inside it."""
+    # a base that carries adapters has a peft_config too: only the wrapper knows what is below it
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def backbone(model: nn.Module) -> nn.Module:
     """The transformer below the language-model head, whose output is after the final norm."""
-    causal = model.get_base_model() if hasattr(model, "peft_config") else model
-    return causal.base_model
+    return below_adapters(model).base_model
 
 
 def score(
@@ -109,6 +123,7 @@ def score(
     lead_ids: TokenIds = (),
     batch_size: int | None = None,
     keep_graph: bool = False,
+    entropy_graph: bool = False,
     lockstep: bool = False,
 ) -> Scores:
     """Score N completions in eval mode, without gradients unless the graph is to be kept.
@@ -124,6 +139,7 @@ def score(
         batch_size: Rows per forward pass; None puts all in one.
         keep_graph: Return ``Scores.graph``; all rows then go through one pass. It stays None where
             a completion has no prompt, so that its first token has no probability.
+        entropy_graph: Keep the entropies' part of that graph too: a bonus on them trains.
         lockstep: Run as many passes whether or not any row here has an answer: under FSDP every
             process takes part in every pass.
 
@@ -154,25 +170,40 @@ def score(
         answer_logps=[row for p in parts for row in p[3]] if answer_ids is not None else None,
         truncated=np.array([not (len(c) and c[-1] in ended) for c in completion_ids], dtype=bool),
         max_completion_length=max_completion_length,
-        graph=_completion_graph(rows, *parts[0][4]) if keep_graph and parts else None,
+        graph=_graph(rows, parts[0][4], entropy_graph) if keep_graph and parts else None,
     )
 
 
-def _completion_graph(
-    rows: Sequence[TokenRow], log_probs: torch.Tensor, entropies: torch.Tensor
+def _graph(
+    rows: Sequence[TokenRow], tensors: tuple[torch.Tensor, torch.Tensor], entropy_graph: bool
 ) -> TokenGraph | None:
-    """Cut the completions out of shifted values: (n, L - 1) to (n, T), differentiable."""
+    """The completions' part of shifted values (n, L - 1), differentiable: (n, T)."""
     if any(row.start == 0 for row in rows):
         return None
-    start = torch.tensor([row.start for row in rows], device=log_probs.device)[:, None]
-    length = torch.tensor([row.trunk - row.start for row in rows], device=log_probs.device)[:, None]
-    index = torch.arange(int(length.max()), device=log_probs.device)[None]  # (1, T)
-    inside = index < length
-    places = (start - 1 + index).clamp(0, log_probs.shape[1] - 1)  # (n, T)
-    return TokenGraph(
-        torch.where(inside, log_probs.gather(1, places), 0.0),
-        torch.where(inside, entropies.detach().gather(1, places), 0.0),
-    )
+    start = torch.tensor([row.start for row in rows])
+    length = torch.tensor([row.trunk - row.start for row in rows])
+    log_probs, entropies = tensors
+    entropies = entropies if entropy_graph else entropies.detach()
+    width = int(length.max())
+    return TokenGraph(*(cut_out(v, start, length, width) for v in (log_probs, entropies)))
+
+
+def cut_out(
+    values: torch.Tensor, start: torch.Tensor, length: torch.Tensor, width: int
+) -> torch.Tensor:
+    """Values of each row's completion, 0 behind its end, differentiable.
+
+    Args:
+        values: (n, L - 1); what is said of token j stands at j - 1.
+        start: (n,) where each completion begins; the token at 0 has no value.
+        length: (n,) its tokens.
+        width: T, columns of the result (n, T).
+    """
+    start, length = start.to(values.device)[:, None], length.to(values.device)[:, None]
+    index = torch.arange(width, device=values.device)[None]  # (1, T)
+    places = start - 1 + index  # (n, T)
+    inside = (index < length) & (places >= 0)
+    return torch.where(inside, values.gather(1, places.clamp(0, values.shape[1] - 1)), 0.0)
 
 
 def _position_limit(model: nn.Module) -> int | None:

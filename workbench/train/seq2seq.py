@@ -26,28 +26,6 @@ TokenIds = Sequence[int]
 class Seq2SeqRoller(RolloutGenerator):
     """A RolloutGenerator for models whose completions come from a decoder of their own."""
 
-    def _generate(self, prompt_ids: list[list[int]], sampling: Sampling) -> list[list[int]]:
-        device = next(self.model.parameters()).device
-        start = self.model.config.decoder_start_token_id
-        settings = self._generation(sampling)
-        settings.decoder_start_token_id = start
-        was_training = self.model.training
-        self.model.eval()
-        completions: list[list[int]] = []
-        try:
-            for begin in range(0, len(prompt_ids), self.batch_size):
-                self._say(f"sampling, {begin} of {len(prompt_ids)} completions done")
-                chunk = prompt_ids[begin : begin + self.batch_size]
-                batch = self.tokenizer.pad(
-                    {"input_ids": chunk}, padding_side="right", return_tensors="pt"
-                ).to(device)
-                with torch.no_grad():
-                    output = self.model.generate(**batch, generation_config=settings)
-                completions += [self._until_end(tokens) for tokens in output[:, 1:].tolist()]
-        finally:
-            self.model.train(was_training)
-        return completions
-
     def _score(
         self,
         rows: Sequence[Example],
@@ -61,8 +39,8 @@ class Seq2SeqRoller(RolloutGenerator):
                 "an objective needs the frozen reference, which encoder-decoder policies do not "
                 "have here; choose objectives without it"
             )
-        lead = encode_continuation(self.tokenizer, self.answer_lead)
-        answers = encode_answers(self.tokenizer, [e.reference for e in rows])
+        lead = encode_continuation(self.rendering.tokenizer, self.answer_lead)
+        answers = encode_answers(self.rendering.tokenizer, [e.reference for e in rows])
         parts = [
             decoder_pass(
                 self.model,

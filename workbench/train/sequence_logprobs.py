@@ -27,12 +27,12 @@ def prepare_rows(model: PreTrainedModel) -> PreTrainedModel:
     Raises:
         ValueError: For adapters on an encoder-decoder model.
     """
-    adapted = hasattr(model, "peft_config")
+    adapted = hasattr(model, "get_base_model")
     if model.config.is_encoder_decoder:
         if adapted:
             raise ValueError("policy.lora: not for encoder-decoder models; set it to null")
     else:
-        prepare_scoring(model.get_base_model() if adapted else model)
+        prepare_scoring(model)
     return model
 
 

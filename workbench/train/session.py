@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState
 
 from workbench.config import RunConfig
+from workbench.runs.checkpoints import step_of
 from workbench.train import build
-from workbench.train.checkpoint import load_conductor, step_of
+from workbench.train.checkpoint import load_conductor
+from workbench.train.fitting import fitted
 from workbench.train.reference import Reference
 from workbench.train.rewards import ObjectiveReward, all_needs
-from workbench.train.rollout import RolloutGenerator, Sampling, spread
+from workbench.train.rollout import RolloutGenerator, spread
+from workbench.train.sampling import Sampling
 from workbench.train.scoring import prepare_scoring
 from workbench.train.seq2seq import Seq2SeqRoller
+from workbench.train.text import Rendering
 from workbench.train.weighting import Weighing
 from workbench.types import Example, RolloutBatch, Task
 
@@ -35,6 +39,16 @@ class Session:
     rewards: list[ObjectiveReward]
     weighing: Weighing
 
+    @property
+    def end_ids(self) -> list[int]:
+        """Token ids that end a completion."""
+        return build.end_ids(self.model, self.tokenizer)
+
+    @property
+    def rendering(self) -> Rendering:
+        """How this run's prompts become tokens."""
+        return Rendering.of(self.config, self.tokenizer)
+
     @classmethod
     def load(cls, config: RunConfig, task: Task, checkpoint: Path | None = None) -> Session:
         """Load what the configuration names; policy and scalarizer from a checkpoint if given.
@@ -46,8 +60,7 @@ class Session:
         rewards = build.load_rewards(config)
         tokenizer = build.load_tokenizer(config.policy)
         model = build.load_policy(config.policy, checkpoint)
-        examples = [*task.train, *task.calibration, *task.report]
-        build.check_lengths(config, model, tokenizer, examples)
+        task = fitted(config, model, tokenizer, task)
         hidden_size = model.config.get_text_config().hidden_size
         weighing = Weighing(config, [r.bounds for r in rewards], hidden_size)
         if checkpoint is not None:
@@ -55,23 +68,36 @@ class Session:
         return cls(config, task, model, tokenizer, rewards, weighing)
 
     def roller(
-        self, model: PreTrainedModel, reference: Reference | None, eos_ids: Sequence[int]
+        self,
+        model: PreTrainedModel,
+        reference: Reference | None,
+        eos_ids: Sequence[int],
+        state: TrainerState | None = None,
+        judge_calls: dict[str, int] | None = None,
     ) -> RolloutGenerator:
-        """Rolls out prompts of this run under a model."""
-        grpo = self.config.grpo
+        """Rolls out prompts of this run under a model.
+
+        Args:
+            model: The policy.
+            reference: Its frozen reference, where an objective asks for one.
+            eos_ids: Token ids that end a completion.
+            state: The training's, for reward functions; None: one at step 0 of this run.
+            judge_calls: Counts judge calls by split; None: a new count.
+        """
+        grpo, judge = self.config.grpo, self.task.judge
         kind = Seq2SeqRoller if model.config.is_encoder_decoder else RolloutGenerator
         return kind(
             model=model,
-            tokenizer=self.tokenizer,
+            rendering=self.rendering,
             eos_ids=eos_ids,
             rewards=self.rewards,
             weighing=self.weighing,
             reference=reference,
-            judge=self.task.judge,
+            judge=None if judge is None else ObjectiveReward.trusted(judge, "task.judge"),
             answer_lead=self.task.answer_lead,
-            system_prompt=self.config.policy.system_prompt,
             batch_size=grpo.prompts_per_step * grpo.num_generations,
-            judge_calls={},
+            judge_calls={} if judge_calls is None else judge_calls,
+            state=state or TrainerState(max_steps=self.config.steps),
         )
 
     def probes(self) -> list[Example]:
@@ -107,13 +133,14 @@ class Session:
         prepare_scoring(model, temperature)
         if reference is not None and reference.frozen not in (None, model):
             prepare_scoring(reference.frozen, temperature)
-        sampling = Sampling(
+        sampling = Sampling.of(
+            self.config,
             num_generations=settings.num_generations,
-            max_completion_length=self.config.grpo.max_completion_length,
             temperature=settings.temperature,
             seed=self.config.seed + EVALUATION_SEED,
         )
-        roller = self.roller(model, reference, build.end_ids(model, self.tokenizer))
+        now = TrainerState(global_step=step, max_steps=self.config.steps)
+        roller = self.roller(model, reference, self.end_ids, now)
         return replace(roller, tell=tell).roll_out(examples, sampling, step, split)
 
     def reference_for(self, checkpoint: Path | None) -> Reference | None:

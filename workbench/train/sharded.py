@@ -7,7 +7,6 @@ needs everybody's share of the parameters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,34 +46,16 @@ def is_sharded(trainer: MaestroTrainer) -> bool:
     return backend.is_fsdp
 
 
-def whole_optimizer(trainer: MaestroTrainer) -> tuple[dict[str, torch.Tensor], Any, dict[str, Any]]:
-    """Tensors by "parameter.name", param groups, numbers; all processes must call this.
+def whole_optimizer(trainer: MaestroTrainer) -> dict[str, Any]:
+    """State of the optimiser by parameter names; all processes must call this.
 
-    Only the first process gets them; the others get nothing.
+    Only the first process gets it; the others get nothing.
     """
-    found = get_optimizer_state_dict(trainer.model, _bare(trainer.optimizer), options=WHOLE)
-    tensors: dict[str, torch.Tensor] = {}
-    numbers: dict[str, dict[str, Any]] = {}
-    for parameter, values in found.get("state", {}).items():
-        for name, value in values.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"{parameter}.{name}"] = value.contiguous()
-            else:
-                numbers.setdefault(parameter, {})[name] = value
-    return tensors, found.get("param_groups", []), numbers
+    return get_optimizer_state_dict(trainer.model, _bare(trainer.optimizer), options=WHOLE)
 
 
-def restore_optimizer(
-    trainer: MaestroTrainer, path: Path, groups: Any, numbers: Mapping[str, Any]
-) -> None:
+def restore_optimizer(trainer: MaestroTrainer, whole: dict[str, Any]) -> None:
     """Give every process its share of the moments of a checkpoint."""
-    state: dict[str, dict[str, Any]] = {}
-    for key, tensor in load_file(path / "optimizer.safetensors").items():
-        parameter, _, name = key.rpartition(".")
-        state.setdefault(parameter, {})[name] = tensor
-    for parameter, values in numbers.items():
-        state.setdefault(parameter, {}).update(values)
-    whole = {"state": state, "param_groups": groups}
     set_optimizer_state_dict(trainer.model, _bare(trainer.optimizer), whole, options=WHOLE)
 
 

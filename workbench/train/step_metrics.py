@@ -12,11 +12,12 @@ from workbench.types import Floats, RolloutBatch
 
 
 def simplex_entropy(weights: Floats) -> float:
-    """Mean over rows of H(w) / log K, (N, K); 1 is equal weights, 0 all weight on one."""
+    """Mean over rows of H(|w|) / log K, (N, K); 1 is equal weights, 0 all weight on one."""
     if weights.shape[1] == 1:
         return 0.0
-    safe = np.where(weights > 0, weights, 1.0)
-    return float(-(weights * np.log(safe)).sum(axis=1).mean() / math.log(weights.shape[1]))
+    size = np.abs(weights)  # a kernel head's weights are signed; their absolute values sum to 1
+    safe = np.where(size > 0, size, 1.0)
+    return float(-(size * np.log(safe)).sum(axis=1).mean() / math.log(weights.shape[1]))
 
 
 def weight_metrics(
@@ -32,17 +33,23 @@ def weight_metrics(
     return metrics
 
 
-def scalar_metrics(scalars: Floats, num_generations: int, whole_batch: bool) -> dict[str, float]:
+def scalar_metrics(
+    scalars: Floats, advantages: Floats, num_generations: int, how: str
+) -> dict[str, float]:
     """TRL's ``reward``, ``reward_std`` and ``frac_reward_zero_std``, of what trained the policy.
 
     Args:
         scalars: (N,) weighted sums, NaN for rows without any reward.
+        advantages: (N,) what became of them.
         num_generations: G.
-        whole_batch: The deviation that divides is the batch's, not each group's.
+        how: What makes a row flat: no deviation in its ``group``, none in the ``batch``, or, where
+            z-scores are summed, no ``advantage`` anywhere.
     """
     known = scalars[~np.isnan(scalars)]
     spread = float(known.std(ddof=1)) if len(known) > 1 else 0.0
-    if whole_batch:
+    if how == "advantage":
+        flat = float(not advantages.any())
+    elif how == "batch":
         flat = float(spread < EPSILON**2)
     else:
         grouped = scalars.reshape(-1, num_generations)
@@ -54,7 +61,7 @@ def scalar_metrics(scalars: Floats, num_generations: int, whole_batch: bool) -> 
 
 def probe_metrics(batch: RolloutBatch) -> dict[str, float]:
     """Means of a probe or an evaluation: rewards, weights, judge, length, truncation."""
-    metrics = weight_metrics(batch.weights, batch.policy, batch.objectives)
+    metrics = {**batch.logged, **weight_metrics(batch.weights, batch.policy, batch.objectives)}
     for k, name in enumerate(batch.objectives):
         values = batch.rewards[:, k]
         if not np.isnan(values).all():

@@ -1,15 +1,78 @@
-"""Between examples and token ids: prompts and answers in, plain texts out."""
+"""Between examples and token ids: prompts and answers in, texts and messages out.
+
+``Rendering`` is the one description of it: whoever turns a prompt into tokens or tokens into what
+an objective reads (training, probes, evaluations, the length check, offline learning) asks it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+from trl.chat_template_utils import parse_response
 
+from workbench.config import RunConfig
 from workbench.types import Example
 
-Prompt = str | Sequence[Mapping[str, str]]
+Prompt = str | Sequence[Mapping[str, Any]]
+TEMPLATE = "chat_template_kwargs"
+"""The field of ``grpo.extra`` that the chat template is given, e.g. ``enable_thinking``."""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How a run's prompts become tokens, and its tokens what objectives and judges read."""
+
+    tokenizer: PreTrainedTokenizerBase
+    system_prompt: str | None = None
+    template: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Rendering:
+        """That of a run."""
+        template = config.grpo.extra.get(TEMPLATE) or {}
+        return cls(tokenizer, config.policy.system_prompt, template)
+
+    def prompt(self, example: Example) -> Prompt:
+        """The example's prompt with the run's system prompt, where it is a conversation."""
+        return with_system_prompt(example, self.system_prompt)
+
+    def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Token ids of N prompts. Raises ValueError; see ``encode_prompts``."""
+        return encode_prompts(self.tokenizer, prompts, **self.template)
+
+    def texts(self, completion_ids: Sequence[Sequence[int]]) -> list[str]:
+        """N completions as plain text, special tokens left out."""
+        return self.tokenizer.batch_decode(list(completion_ids), skip_special_tokens=True)
+
+    def completions(
+        self,
+        prompts: Sequence[Prompt],
+        prompt_ids: Sequence[Sequence[int]],
+        completion_ids: Sequence[Sequence[int]],
+    ) -> list[Any]:
+        """N completions as objectives get them: text, or one assistant message each.
+
+        A tokenizer that says how its responses are read (``response_template``, the older
+        ``response_schema``) has them parsed: thinking and tool calls get fields of their own.
+        """
+        texts = self.texts(completion_ids)
+        if isinstance(prompts[0], str):
+            return list(texts)
+        parsed = any(
+            getattr(self.tokenizer, name, None) is not None  # older tokenizers have neither
+            for name in ("response_template", "response_schema")
+        )
+        if not parsed:
+            return [[{"role": "assistant", "content": text}] for text in texts]
+        rows = zip(prompt_ids, completion_ids, strict=True)
+        return [[parse_response(self.tokenizer, list(c), prefix=list(p))] for p, c in rows]
+
+    def shown(self, prompt: Prompt, prompt_ids: Sequence[int]) -> str:
+        """A prompt as it is logged: plain text as it is, a conversation as the policy saw it."""
+        return prompt_text(self.tokenizer, prompt, prompt_ids)
 
 
 def with_system_prompt(example: Example, system_prompt: str | None) -> Prompt:
@@ -64,13 +127,6 @@ def encode_continuation(tokenizer: PreTrainedTokenizerBase, text: str) -> list[i
     if not text:
         return []
     return list(tokenizer(text=f" {text}", add_special_tokens=False)["input_ids"])
-
-
-def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
-    """The text of a completion, plain or as assistant messages."""
-    if isinstance(completion, str):
-        return completion
-    return "\n".join(str(message["content"]) for message in completion)
 
 
 def prompt_text(

@@ -8,19 +8,22 @@ every process of a distributed run draw the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from workbench.config import RunConfig
 from workbench.core.advantages import aggregate
 from workbench.core.anchor import AnchoredConductor
-from workbench.core.scalarizer_input import ScalarizerInput, Weighting
+from workbench.core.kernel_conductor import KernelConductor
+from workbench.core.scalarizer_input import Ask, ScalarizerInput, Weighting
 from workbench.core.scalarizers import Scalarizer, build_scalarizer
 from workbench.core.scaling import ObjectiveScaling, RewardScaling
 from workbench.train.ratings import Rated
 from workbench.types import Floats, Ints
 
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 CHOOSE, ANCHOR, OBSERVE = 1, 2, 3  # purposes: what a generator is for
 SCALING_PREFIX = "reward_scaling/"
 State = dict[str, np.ndarray]
@@ -81,7 +84,7 @@ class Weighing:
             config.grpo.num_generations,
             config.seed,
             config.aggregation,
-            config.steps * config.grpo.prompts_per_step,
+            generations(config) * config.grpo.prompts_per_step,
         )
 
     def weigh(
@@ -93,6 +96,8 @@ class Weighing:
         hidden: Floats | None = None,
         penalty: Floats | None = None,
         explore: bool = True,
+        in_loss: Bools | None = None,
+        ask: Ask | None = None,
     ) -> WeightedBatch:
         """Weights and advantages of N rows.
 
@@ -107,6 +112,9 @@ class Weighing:
             hidden: (N, D) terminal hidden states.
             penalty: (N,) beta * KL, where it enters the reward.
             explore: Sample as in training.
+            in_loss: (N,) whether any token of a row enters the loss; the others carry no signal.
+            ask: Pays for trusted scores of whole groups, where learning comes before weighing;
+                None asks for none.
         """
         signed, scaled = self.scaling(rewards, num_generations, update=explore)
         scene = ScalarizerInput(
@@ -118,9 +126,15 @@ class Weighing:
             num_generations=num_generations,
             step=step,
             hidden=None if hidden is None else np.asarray(hidden, dtype=np.float64),
+            policy_steps=self.config.grpo.num_iterations,
         )
+        if explore:
+            self.scalarizer.observe(scene, self._rng(step, ANCHOR), ask or (lambda groups: {}))
         rng = self._rng(step, CHOOSE if explore else OBSERVE)
         choice = self.scalarizer.choose(scene, rng, explore)
+        if in_loss is not None and not in_loss.all():
+            mask = np.ones(len(in_loss)) if choice.mask is None else choice.mask
+            choice = replace(choice, mask=mask * in_loss)
         scalars, advantages = aggregate(
             scaled,
             choice.weights,
@@ -129,6 +143,8 @@ class Weighing:
             self.config.grpo.scale_rewards,
             penalty,
             choice.mask,
+            choice.trusted,
+            choice.trusted_share,
         )
         kept = scaled if self.scaling.changes_rewards else None
         return WeightedBatch(scene, rewards, kept, choice, scalars, advantages, penalty)
@@ -149,7 +165,7 @@ class Weighing:
         Their rewards are scaled as this run's are, all groups as one batch.
         """
         learner = self.scalarizer
-        if not isinstance(learner, AnchoredConductor):
+        if not isinstance(learner, AnchoredConductor | KernelConductor):
             raise ValueError(f"ratings: a {self.config.scalarizer.name!r} learns from none")
         groups, size, k = rated.rewards.shape
         scaled = rated.rewards
@@ -173,3 +189,8 @@ class Weighing:
 
     def _rng(self, step: int, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, step, purpose])
+
+
+def generations(config: RunConfig) -> int:
+    """How many batches of completions a run samples: one is trained on ``num_iterations`` times."""
+    return -(-config.steps // config.grpo.num_iterations)

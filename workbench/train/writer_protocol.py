@@ -36,6 +36,10 @@ class Publisher(Protocol):
         """Merge into the run's state."""
         ...
 
+    def flush(self) -> bool:
+        """Wait until everything so far is durable; False when it could not be written."""
+        ...
+
 
 class NullWriter:
     """What the other processes of a distributed run publish to: one process writes the store."""
@@ -47,4 +51,8 @@ class NullWriter:
         """Take anything, keep nothing."""
 
     rollouts = metrics = conductor_update = checkpoint = evaluation = warning = _nothing
-    state = flush = close = _nothing
+    state = close = _nothing
+
+    def flush(self) -> bool:
+        """There is nothing to write."""
+        return True

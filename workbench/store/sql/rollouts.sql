@@ -16,7 +16,7 @@ everything AS (
 SELECT
     r.run_id, r.attempt, r.step, r.split, r.kind, r.prompt_id, r.prompt, r.group_id, r.sample,
     r.completion, r.num_tokens, r.truncated, r.rewards, r.scaled, r.weights, r.policy, r.action,
-    r.scalar, r.mask, r.advantage, r.kl, r.behaviour_logp, r.reference_logp, r.judge,
+    r.scalar, r.mask, r.judge_share, r.advantage, r.kl, r.behaviour_logp, r.reference_logp, r.judge,
     r.token_ids, r.token_entropies, r.time
 FROM everything AS r
 LEFT JOIN newest USING (run_id, split, step)

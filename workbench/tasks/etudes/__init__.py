@@ -24,7 +24,7 @@ from random import Random
 
 from workbench.tasks.etudes import belief, comfort, fact, instruct, reason, story, translate
 from workbench.tasks.etudes.family import Family, Item
-from workbench.tasks.etudes.judge import judge
+from workbench.tasks.etudes.judge import judges
 from workbench.types import Example, Task
 
 FAMILIES: dict[str, Family] = {
@@ -97,7 +97,7 @@ def load(seed: int = 0, kinds: tuple[str, ...] = (), limit: int | None = None) -
         train=splits["train"][:limit],
         calibration=splits["calibration"],
         report=splits["report"],
-        judge=judge,
+        judge=judges,
         answer_lead=ANSWER_LEAD,
     )
 

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from typing import Any
 
+from workbench.objectives.format import text_of
+from workbench.objectives.signature import examples_of
 from workbench.tasks.etudes import belief, comfort, fact, instruct, reason, story, translate
 from workbench.types import Example
 
@@ -32,6 +36,14 @@ def judge(example: Example, completion: str) -> float:
         )
     score = RULES[example.kind](json.loads(example.extra["rubric"]), words_of(completion))
     return min(1.0, max(0.0, score))
+
+
+def judges(
+    prompts: Sequence[Any], completions: Sequence[Any], **columns: Any
+) -> list[float | None]:
+    """Scores of N completions: ``judge`` with the signature of every reward function."""
+    rows = zip(examples_of(prompts, columns), completions, strict=True)
+    return [judge(example, text_of(completion)) for example, completion in rows]
 
 
 def words_of(text: str) -> list[str]:
