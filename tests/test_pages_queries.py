@@ -13,7 +13,8 @@ from store_batches import make_batch, make_run
 from workbench.analysis import agreement, page_queries, votes
 from workbench.analysis.page_queries import BadFilter, Filters
 from workbench.api.workbench import Workbench
-from workbench.pages import export, inspect, live_cache, registry, runs_view
+from workbench.pages import export, inspect, live_cache, runs_view
+from workbench.pages.app import PAGES
 from workbench.store.writer import RunWriter
 
 
@@ -166,7 +167,7 @@ def test_an_export_has_one_column_an_objective_and_no_formula(wb, world):
 def test_every_page_gives_its_rows_away(wb, tab, wanted):
     view = {"tab": tab, "run": "maestro", "prompt": "p0", "step": "3",
             "sides": "maestro@before,maestro@after"}  # fmt: skip
-    page = registry.PAGES[tab](wb)
+    page = PAGES[tab](wb)
     parquet = export.packed(page.rows(wb, dict(view)), "parquet")
     rows = pd.read_parquet(io.BytesIO(b64decode(parquet["data"])))
     assert len(rows) == wanted(wb)

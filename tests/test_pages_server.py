@@ -137,16 +137,19 @@ def test_a_page_of_another_package_is_a_tab_and_an_address(tmp_path, monkeypatch
     """One entry point: its tab stands last, its address is kept, its widgets are filled."""
     from importlib.metadata import EntryPoint
 
-    from workbench.pages import registry
+    from workbench.config.registry import Registry
+    from workbench.pages import app
     from workbench.pages.app import build_app
     from workbench.pages.page import Page, html
 
     def build(wb):
         return Page("notes", [html("notes-all")], lambda wb, view, changed: ["<p>here</p>"])
 
-    monkeypatch.setattr(EntryPoint, "load", lambda self: build)
     theirs = EntryPoint("notes", "their_package:build", "workbench.pages")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [theirs])
+    own = app.PAGES.addresses
+    monkeypatch.setattr(app, "PAGES", Registry("pages"))
+    app.PAGES.addresses = own | {"notes": (theirs.value, "theirs")}
+    app.PAGES.found["notes"] = build
     router = build_app(tmp_path / "runs").router
     assert list(router.pages)[-1] == "notes"
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from workbench.api.workbench import Workbench
+from workbench.config.registry import Registry
 from workbench.pages.gradio_patches import gr
 from workbench.pages.page import Page
-from workbench.pages.registry import builders
 from workbench.pages.router import Router
 from workbench.pages.server import WorkbenchBlocks
 from workbench.runs.spawn import MAX_ACTIVE
+
+PAGES = Registry("pages")
+"""``build(wb) -> Page`` by name, in the order of the tabs; see ``workbench.config.registry``."""
 
 
 def build_app(
@@ -61,7 +64,7 @@ def build_app(
         memory = gr.State({})
         timer = gr.Timer(2.0, active=False)
         with gr.Tabs(elem_id="wb-tabs") as tabs:
-            for name, build in builders().items():
+            for name, build in PAGES.usable().items():
                 with gr.Tab(name.capitalize(), id=name):
                     pages[name] = build(wb)
         outputs = [address, tabs, timer, *router.outputs]

@@ -30,7 +30,7 @@ HEADS = (
     re.compile(rf"<\|im_start\|>{_ROLE}[^\n<]*\n?"),
     re.compile(rf"<\|start_header_id\|>{_ROLE}<\|end_header_id\|>\n*"),
     re.compile(rf"<start_of_turn>{_ROLE}\n?"),
-    re.compile(rf"<\|start\|>{_ROLE}(?:<\|channel\|>\w+)?<\|message\|>"),
+    re.compile(rf"<\|start\|>{_ROLE}(?:<\|channel\|>\w+)?(?:<\|message\|>|\Z)"),
     re.compile(rf"(?i:<\|START_OF_TURN_TOKEN\|><\|{_ROLE}_TOKEN\|>)"),
     re.compile(rf"<\|{_ROLE}\|>\n?"),
     re.compile(rf"(?i:<｜{_ROLE}｜>)"),
@@ -41,7 +41,7 @@ _INST = re.compile(
     re.DOTALL,
 )
 SPECIAL = re.compile(
-    r"<\|[^|<>\s]{1,40}\|>|<｜[^｜<>]{1,40}｜>|</?s>|<(?:eos|bos|pad|start_of_turn|end_of_turn)>"
+    r"<\|[^|<>\s]{1,40}\|>|<｜[^｜<>]{1,40}｜>|</?s>|<(?:eos|bos|pad|start_of_turn|end_of_turn|BOS_TOKEN)>"
     r"|\[/?INST\]|<</?SYS>>"
 )
 """Tokens that a template writes and a person does not."""

@@ -49,12 +49,13 @@ def texts(wb: Workbench, run_id: str, rows: pd.DataFrame, found: str = "") -> pd
                    md5(completion) AS digest,
                    CASE WHEN contains(completion, $end)
                         THEN strpos(completion, $end) + length($end) - 1
-                        WHEN starts_with(ltrim(completion), '<think>') THEN length(completion)
+                        WHEN starts_with(ltrim(completion, $blank), '<think>')
+                        THEN length(completion)
                         ELSE 0 END AS thought, token_ids, token_entropies
             FROM rollouts WHERE run_id = $run AND split = $split AND step = $step
                  AND group_id = $group),
         answers AS (
-            SELECT *, ltrim(substr(completion, thought + 1)) AS answer FROM whole),
+            SELECT *, ltrim(substr(completion, thought + 1), $blank) AS answer FROM whole),
         placed AS (
             SELECT *, CASE WHEN $found <> '' AND strpos(lower(answer), $found) > $head - $before
                            THEN strpos(lower(answer), $found) - $before ELSE 0 END AS start
@@ -64,7 +65,13 @@ def texts(wb: Workbench, run_id: str, rows: pd.DataFrame, found: str = "") -> pd
                CASE WHEN chars <= $head THEN token_entropies END AS token_entropies
         FROM placed ORDER BY sample""",
         _where(run_id, rows)
-        | {"found": found.lower(), "head": HEAD, "before": BEFORE, "end": THOUGHT_END},
+        | {
+            "found": found.lower(),
+            "head": HEAD,
+            "before": BEFORE,
+            "end": THOUGHT_END,
+            "blank": " \n\r\t",
+        },
     )
 
 

@@ -12,13 +12,14 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from workbench.config.glossary import GLOSSARY
 from workbench.formatting import NOTHING, num, percent, visible
 from workbench.plots.palette import kind_slot
 
@@ -72,12 +73,29 @@ def code(text: str) -> Markup:
     )
 
 
+def zipped(values: Iterable[Any], before: str = "") -> list[tuple[str, str]]:
+    """Values as the options of a drop-down: what is written, and what is shown."""
+    return [(str(v), f"{before}{v}") for v in values]
+
+
 def _shown(value: Any) -> Any:
     """What stands in a template between braces, before it is escaped."""
     if value is None:
         return ""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
+
+def meaning(term: str) -> str:
+    """What a term of the glossary means; empty where it has none. The first term named counts."""
+    words = term.lower()
+    for name, said in _TERMS:
+        if name in words:
+            return said
+    return ""
+
+
+_TERMS = sorted(((name.lower(), said) for name, said in GLOSSARY.items()), key=lambda t: -len(t[0]))
+"""Longest first: a flat group is no group."""
 
 ENVIRONMENT = Environment(
     loader=PackageLoader("workbench.pages"),
@@ -91,8 +109,9 @@ ENVIRONMENT.filters |= {
     "num": num, "percent": percent, "duration": duration, "ago": ago, "code": code,
 }  # fmt: skip
 ENVIRONMENT.globals |= {
-    "zipped": lambda values, before="": [(str(v), f"{before}{v}") for v in values],
+    "zipped": zipped,
     "go": go, "act": act, "attr": attr, "kind_slot": kind_slot, "isnan": math.isnan,
+    "meaning": meaning,
 }  # fmt: skip
 
 

@@ -10,9 +10,11 @@ from workbench.api.workbench import Workbench
 from workbench.formatting import NOTHING, num
 from workbench.pages import run_facts
 from workbench.pages.launch_address import duplicate, learn
-from workbench.pages.live_cache import LIVE
+from workbench.pages.live_cache import LIVE, recent
 from workbench.pages.page import View
 from workbench.pages.render import duration, render
+
+HERO_SECONDS = 10.0
 
 
 def detail(wb: Workbench, run: dict[str, Any]) -> Markup:
@@ -32,12 +34,15 @@ def detail(wb: Workbench, run: dict[str, Any]) -> Markup:
         note=run_facts.note_of(wb, run["run_id"]),
         tags=run_facts.tags_of(wb).get(run["run_id"], []),
         warnings=run_facts.warnings(wb, run["run_id"]),
+        hero=recent(
+            wb, ("hero", run["run_id"]), lambda: run_facts.hero(wb, run["run_id"]), HERO_SECONDS
+        ),
         facts=[
             ("status", status),
             ("step", f"{done} of {steps}"),
             ("left", duration(run["eta_seconds"]) if status == "running" else NOTHING),
             ("pace", f"{num(run['steps_per_second'])} steps/s"),
-            ("judge of probes", num(run["headline"])),
+            ("probe judge", num(run["headline"])),
             ("attempt", str(run.get("attempt") or 1)),
             ("id", str(run["run_id"])),
         ],

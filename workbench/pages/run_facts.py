@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
+from workbench.analysis.page_queries import objectives_of
 from workbench.api.workbench import Workbench
 from workbench.core.diagnostics import suggest_token_limit
 from workbench.pages.live_cache import config_of, yaml_of
 from workbench.pages.render import or_problem, render
+from workbench.plots.palette import objective_colors
 
 RECENT_SHARE = 0.2
 
@@ -21,6 +24,60 @@ def cards(wb: Workbench, run_id: str) -> Markup:
     checkpoints = or_problem("Checkpoints", checkpoints_card, wb, run_id)
     settings = or_problem("Settings", settings_card, wb, run_id)
     return Markup('<div class="wb-grid wb-wide">{}{}</div>{}').format(drift, checkpoints, settings)
+
+
+def hero(wb: Workbench, run_id: str) -> dict[str, Any]:
+    """What came of a run: the judge on held-out prompts, before and after, and weights by kind.
+
+    The interval of the gain is 1.96 standard errors of the mean over prompts, each compared with
+    itself. ``judge`` is None where no held-out prompt was judged both before and after.
+    """
+    frame = wb.sql(
+        """SELECT kind, prompt_id, avg(judge) FILTER (phase = 'before') AS before,
+                  avg(judge) FILTER (phase = 'after') AS after
+        FROM evaluations WHERE run_id = $run AND split = 'report' AND judge IS NOT NULL
+        GROUP BY kind, prompt_id""",
+        {"run": run_id},
+    ).dropna()
+    names = objectives_of(wb, run_id)
+    weights = wb.sql(
+        """SELECT kind, entry.key AS objective, avg(entry.value) AS weight
+        FROM (SELECT kind, unnest(map_entries(coalesce(policy, weights))) AS entry FROM rollouts
+              WHERE run_id = $run AND split = 'train'
+              AND step > (SELECT 0.8 * max(step) FROM rollouts WHERE run_id = $run))
+        GROUP BY ALL ORDER BY kind""",
+        {"run": run_id},
+    )
+    kinds = []
+    for kind in sorted(set(frame["kind"]) | set(weights["kind"])):
+        mine = weights[weights["kind"] == kind]
+        found = dict(zip(mine["objective"], mine["weight"], strict=True))
+        part = frame[frame["kind"] == kind]
+        kinds.append(
+            {
+                "kind": kind,
+                "judge": _gain(part) if len(part) else None,
+                "weights": {n: float(found[n]) for n in names if n in found},
+            }
+        )
+    return {
+        "judge": _gain(frame) if len(frame) else None,
+        "kinds": kinds,
+        "names": names,
+        "colors": objective_colors(names),
+    }
+
+
+def _gain(frame: pd.DataFrame) -> dict[str, float]:
+    change = frame["after"] - frame["before"]
+    error = float(change.std() / math.sqrt(len(change))) if len(change) > 1 else math.nan
+    return {
+        "before": float(frame["before"].mean()),
+        "after": float(frame["after"].mean()),
+        "gain": float(change.mean()),
+        "half": 1.96 * error,
+        "prompts": len(frame),
+    }
 
 
 def warnings(wb: Workbench, run_id: str) -> list[dict[str, Any]]:

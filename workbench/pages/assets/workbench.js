@@ -52,13 +52,33 @@
     if (!changed.length) changes.add("*");
     ask();
   };
-  wb.act = (args, origin) => {
+  // A question of our own: resolves to the text, true, or null when it was called off.
+  const question = (text, value) => new Promise((resolve) => {
+    const box = document.createElement("dialog"), form = document.createElement("form");
+    box.className = "wb-dialog"; form.method = "dialog";
+    const label = document.createElement("label"), bar = document.createElement("div");
+    label.textContent = text; bar.className = "wb-bar";
+    const field = value === undefined ? null : document.createElement(value.length > 60 || text.startsWith("Note") ? "textarea" : "input");
+    if (field) { field.value = value; field.setAttribute("aria-label", text); label.append(field); }
+    for (const [name, answer] of [["Cancel", ""], [field ? "OK" : text.split(" ")[0], "yes"]]) {
+      const button = document.createElement("button");
+      button.textContent = name; button.value = answer; button.className = "wb-button" + (answer ? field ? " primary" : " danger" : "");
+      if (!answer) button.type = "button";
+      button.onclick = () => { if (!answer) box.close(""); };
+      bar.append(button);
+    }
+    form.append(label, bar); box.append(form);
+    box.addEventListener("close", () => { box.remove(); resolve(box.returnValue === "yes" ? field ? field.value : true : null); });
+    document.querySelector(".gradio-container").append(box);
+    box.showModal(); field?.select();
+  });
+  wb.act = async (args, origin) => {
     if (!wb.ready || (origin && origin.disabled)) return;
-    if (args.confirm && !window.confirm(args.confirm)) return;
+    if (args.confirm && !(await question(args.confirm))) return;
     const form = origin?.hasAttribute("data-with") && origin.closest("[data-form]");
     if (form) args = { ...args, values: Object.fromEntries([...form.querySelectorAll("[name]")].map((c) => [c.name, value(c)])) };
     if (args.ask) {
-      const answer = window.prompt(args.ask, args.value ?? "");
+      const answer = await question(args.ask, args.value ?? "");
       if (answer === null) return;
       args = { ...args, value: answer };
     }
@@ -237,7 +257,7 @@
     const others = (wb.view.set || "").split("\n").filter((l) => l && !Object.keys(values).some((path) => l.startsWith(path + "=")));
     wb.go({ set: [...others, ...Object.entries(values).map(([path, text]) => path + "=" + text)].join("\n") });
   };
-  document.addEventListener("change", (event) => { if (event.target.dataset.upload !== undefined) { wb.upload(event.target); return; } if (event.target.type !== "range") later(event, 0); typed(event, 0); });
+  document.addEventListener("change", (event) => { if (event.target.dataset.pick !== undefined) { wb.go({ pick: event.target.dataset.pick }); return; } if (event.target.dataset.upload !== undefined) { wb.upload(event.target); return; } if (event.target.type !== "range") later(event, 0); typed(event, 0); });
   document.addEventListener("input", (event) => {
     if (["search", "range"].includes(event.target.type)) later(event, 160);
     if (["text", "number"].includes(event.target.type)) typed(event, 600);
@@ -305,11 +325,12 @@
     const value = chart.props.value;
     if (!value || !value.figure) {
       if (chart.box.data) window.Plotly.purge(chart.box);
-      chart.box.style.height = "0"; chart.bound = false;
+      chart.box.style.height = "0"; chart.bound = false; chart.box.dataset.empty = "";
       return;
     }
     const Plotly = await load();
     const { data, layout } = JSON.parse(JSON.stringify(value.figure));   // Plotly writes into what it draws
+    delete chart.box.dataset.empty;
     chart.box.style.height = (layout.height || 220) + "px";
     await Plotly.react(chart.box, data, themed(layout), { displayModeBar: false, responsive: true, displaylogo: false });
     if (!chart.bound) {
