@@ -29,8 +29,7 @@ def test_a_long_completion_is_folded_and_opened_where_it_stands(chats: App, tab:
     assert len(answer.inner_text()) < 2000
     rows.nth(1).get_by_role("button", name="show all").click()
     page.wait_for_function(
-        "n => document.querySelectorAll('.wb-group [data-text$=\\":answer\\"]')[1]"
-        ".textContent.length > n",
+        "n => document.querySelectorAll('.wb-group [data-text$=answer]')[1].textContent.length > n",
         arg=int(0.9 * HUGE),
     )
     page.get_by_label("standardised").check()  # the page is drawn anew: what was opened stays open
