@@ -56,7 +56,7 @@ browser:
 
 test: $(VENV)/.dev browser lint  ## set up, lint, run all tests
 	@$(PY) -m pytest -n $(JOBS) --dist loadgroup
-	@$(PY) -m pytest --nbmake notebooks -n $(JOBS) --timeout 900
+	@PYTHONPATH=tests $(PY) -m pytest -p fork_children --nbmake notebooks -n $(JOBS) --timeout 900
 
 bench: $(VENV)/.dev browser  ## timings: a step's cost, the store and the pages at a million rollouts
 	@$(WORKBENCH) bench --cost --runs-dir $(BENCH_RUNS)
@@ -70,7 +70,7 @@ screenshots: $(VENV)/.dev browser  ## pictures of every page, light and dark, fo
 	@$(PY) tests/screenshots.py .github/images
 
 notebooks: $(VENV)/.dev  ## execute the seven notebooks, in parallel
-	@$(PY) -m pytest --nbmake notebooks -n $(JOBS) --timeout 900
+	@PYTHONPATH=tests $(PY) -m pytest -p fork_children --nbmake notebooks -n $(JOBS) --timeout 900
 
 notebooks-save: $(VENV)/.dev browser  ## execute them and keep their outputs, figures as pictures
 	@$(PY) tests/notebook_outputs.py

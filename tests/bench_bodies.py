@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,3 +31,7 @@ def hangs(argv: Sequence[str]) -> int:
     write_state(argv[0], status="running", step=0)
     time.sleep(60)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(globals()[sys.argv[1]](sys.argv[2:]))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import App, Watched, chromium, start_app, watch, watched
+from fork_children import pytest_configure  # noqa: F401 - a hook
 from pages_world import make_world
 from playwright.sync_api import Browser, BrowserContext
 

@@ -34,6 +34,9 @@ class Published:
     def state(self, **changes):
         self.states |= changes
 
+    def flush(self):
+        return True
+
 
 def frame(*rows, **columns):
     """(prompt, response, reward) rows as a frame of ``offline_rows``."""
@@ -46,6 +49,7 @@ def frame(*rows, **columns):
         "origin": "test",
         "step": 0,
         "truncated": False,
+        "prompt_token_ids": None,
         "token_ids": None,
         "behaviour_logp": float("nan"),
         "reference_logp": float("nan"),

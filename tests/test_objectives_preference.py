@@ -2,8 +2,13 @@ import math
 
 import pytest
 import torch
-from tiny_models import save_tiny_reward
-from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
+from tiny_models import save_tiny_reward, tiny_tokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+)
 
 from workbench.config import ObjectiveConfig
 from workbench.objectives import OBJECTIVES, resolve
@@ -121,3 +126,38 @@ def test_a_model_that_is_not_there_says_what_to_do(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(OSError, match="'nobody/nothing' cannot be loaded.*hf download nobody/noth"):
         load_scorer("nobody/nothing", 8, "cpu")
+
+
+@pytest.mark.parametrize("own_pad", [False, True])
+def test_the_state_is_read_at_the_last_real_token(tmp_path, own_pad):
+    # without a pad token the end token would be taken for padding, and with another one in the
+    # configuration than in the tokenizer the padding for text
+    path = save_tiny_reward(tmp_path, "llama", chat=True)
+    model = AutoModelForSequenceClassification.from_pretrained(path)
+    model.config.pad_token_id = 2 if own_pad else None
+    model.save_pretrained(path)
+    tokenizer = tiny_tokenizer(chat=True)
+    tokenizer.pad_token = "<pad>" if own_pad else None
+    tokenizer.save_pretrained(path)
+    pairs = [("w3 w4", text) for text in ("w5", "w5 w6 w7 w8 w9")]
+    expected = []
+    for prompt, text in pairs:
+        ids = tokenizer(f"w0 {prompt} <eos> w0 {text} <eos>", return_tensors="pt")["input_ids"]
+        states = model.model(input_ids=ids).last_hidden_state
+        expected.append(float(model.score(states[0, -1]).detach()))
+    together = load_scorer(str(path), 64, "cpu")(pairs)
+    alone = [load_scorer(str(path), 64, "cpu")([pair])[0] for pair in pairs]
+    assert together == pytest.approx(expected, abs=1e-6)
+    assert alone == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_does_not_fit_is_the_beginning_of_the_prompt(tmp_path, capsys):
+    path = save_tiny_reward(tmp_path, "llama")
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = 6
+    tokenizer.save_pretrained(path)
+    score = load_scorer(str(path), 8, "cpu")
+    long = " ".join(f"w{i}" for i in range(20))
+    one, other, same = score([(long, "w5 w6"), (long, "w7 w8"), ("w9 " + long, "w5 w6")])
+    assert one == pytest.approx(same, abs=1e-6) and abs(one - other) > 1e-3
+    assert "reads 6 tokens" in capsys.readouterr().out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from pathlib import Path
@@ -17,12 +16,11 @@ from workbench.config.io import ConfigError, load
 from workbench.config.judge import LlmConfig
 from workbench.objectives import http, resolve
 from workbench.objectives.http import EndpointError, StoppedWaiting
-from workbench.objectives.llm import BudgetSpent, LlmJudge, judged, make_llm
+from workbench.objectives.llm import BudgetSpent, LlmJudge, make_llm
 from workbench.objectives.paid import Paid
 from workbench.objectives.remote import make_remote
 from workbench.runs.validation import check_allowed, check_config
 from workbench.tasks import load_task
-from workbench.types import Example
 
 PROMPTS, TEXTS = ["a", "b", "c"], ["one", "three", "seventeen"]
 
@@ -226,12 +224,11 @@ def test_a_budget_counts_every_request_of_a_run_and_outlives_a_restart(tmp_path:
         assert len(stub.seen) == 4 and again.paid.sent() == 3
 
 
-def test_as_a_judge_it_says_nan_where_it_cannot_say(tmp_path: Path) -> None:
+def test_as_a_judge_it_says_none_where_it_cannot_say(tmp_path: Path) -> None:
     with stub_server(by_length) as stub:
         asked = judge(stub.url, tmp_path, budget=2, parallel=1)
-        found = judged(asked, [Example(p, p) for p in PROMPTS], TEXTS)
-        assert found[:2] == [0.3, 0.5] and math.isnan(found[2])
-        assert judged(lambda example, text: 0.25, [Example("p", "p")], ["t"]) == [0.25]
+        found = asked(PROMPTS, TEXTS)
+        assert found[:2] == [0.3, 0.5] and found[2] is None
 
 
 def test_an_objective_is_a_grade_in_zero_to_one(tmp_path: Path) -> None:
@@ -252,7 +249,9 @@ def test_a_file_task_may_have_a_language_model_for_a_judge(tmp_path: Path) -> No
     with stub_server(by_length) as stub:
         llm = {"model": "tiny", "url": stub.url, "cache": str(tmp_path / "c.sqlite")}
         loaded = load_task(TaskConfig(**task, judge=LlmConfig(**llm)))
-        assert loaded.judge is not None and loaded.judge(loaded.train[0], "nine") == 0.4
+        assert loaded.judge is not None and loaded.judge([loaded.train[0].prompt], ["nine"]) == [
+            0.4
+        ]
     anchor = {"name": "conductor", "meta_reward": "anchor", "anchor": {"source": "judge"}}
     assert load({"task": {**task, "judge": llm}, "scalarizer": anchor}).task.judge is not None
     with pytest.raises(ConfigError, match=r"without task\.judge"):

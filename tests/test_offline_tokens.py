@@ -14,12 +14,20 @@ from workbench.train.offline_tokens import TokenRows
 from workbench.train.offline_trl import balancing, desirable, selected
 from workbench.train.scoring import prepare_scoring
 from workbench.train.sequence_logprobs import row_logps
+from workbench.train.text import Rendering
 
 W = {f"w{i}": i + 3 for i in range(37)}
 
 
-def encoded(table, encoder_decoder=False, chat=False, rendered=False):
-    return tokens.encode_rows(table, tiny_tokenizer(chat), encoder_decoder, rendered)
+def encoded(
+    table, encoder_decoder=False, chat=False, rendered=False, system_prompt=None, template=None
+):
+    return tokens.encode_rows(
+        table,
+        Rendering(tiny_tokenizer(chat), system_prompt, template or {}),
+        encoder_decoder,
+        rendered,
+    )
 
 
 def test_logged_token_ids_are_used_when_they_say_the_text():
@@ -48,6 +56,24 @@ def test_conversations_go_through_the_chat_template_and_rendered_ones_do_not():
     found, _ = encoded(table, chat=True, rendered=True)
     assert found["prompt_ids"][0] == [W["w0"], W["w1"], 2, W["w1"]]
     assert found["prompt_ids"][1] == [W["w0"], W["w1"], 2, W["w1"]]
+
+
+def test_prompts_are_those_that_were_sampled_from_where_they_were_logged():
+    # what a tokenizer that cleans up spaces shows of them ("w1w2") is other tokens
+    logged = {"prompt_token_ids": [[W["w1"], W["w2"]]] * 2, "token_ids": [[W["w5"], 2], [W["w6"]]]}
+    table = frame(("w1w2", "w5", 1.0), ("w1w2", "w6", 0.0), **logged)
+    found, exact = encoded(table, rendered=True)
+    assert exact and list(found["prompt_ids"]) == logged["prompt_token_ids"]
+    table["prompt_token_ids"] = None
+    found, exact = encoded(table, rendered=True)
+    assert not exact and found["prompt_ids"][0] == [1]
+
+
+def test_rows_of_a_file_are_rendered_as_the_runs_prompts_are():
+    table = frame(("a", "w5", 1.0))
+    table["prompt"] = [[{"role": "user", "content": "w1"}]]
+    found, _ = encoded(table, chat=True, system_prompt="w9")
+    assert found["prompt_ids"][0] == [3, W["w9"], 2, 3, W["w1"], 2, W["w1"]]
 
 
 ROWS = TokenRows(

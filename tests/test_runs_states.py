@@ -68,7 +68,7 @@ def test_ranks_go_on_when_their_leader_is_killed_and_are_refused_by_name(runs_di
         through_link.resume("both")
     rank.kill()
     wait_for(lambda: through_link.get("both").status == "failed")
-    assert "ended from outside" in through_link.get("both").message
+    assert "ended without a last state" in through_link.get("both").message
 
 
 def test_a_copy_of_a_running_run_has_no_process(runs_dir):

@@ -6,6 +6,9 @@ from itertools import combinations
 
 import pandas as pd
 
+from workbench.analysis.queries import annotations
+from workbench.store.reader import Store
+
 JUDGE = "\x00judge"
 """Key of the judge's column: no rater can be called that."""
 
@@ -83,3 +86,37 @@ def graded_alike(given: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
             value = both[a].rank().corr(both[b].rank())
             rows.append({"who": who, "n": len(both), "correlation": float(value)})
     return pd.DataFrame(rows, columns=["who", "n", "correlation"])
+
+
+def agreement(store: Store, run_id: str) -> pd.DataFrame:
+    """Who judges alike on Rate: columns what, who, same, correlation, n.
+
+    ``same`` is the share of n groups with the same pick, ``correlation`` Spearman's over n graded
+    completions.
+    """
+    marks = annotations(store, run_id)
+    votes, given = picks(marks), grades(marks)
+    rollouts = rated(store, run_id, {*votes["group_id"], *given["group_id"]})
+    parts = {
+        "raters with each other": between_raters(votes),
+        "picks the judge likes best": with_scores(votes, rollouts, "judge"),
+        "picks with the largest advantage": with_scores(votes, rollouts, "advantage"),
+        "grades": graded_alike(given, rollouts),
+    }
+    rows = [{"what": w} | r for w, frame in parts.items() for r in frame.to_dict("records")]
+    return pd.DataFrame(rows, columns=["what", "who", "same", "correlation", "n"])
+
+
+def rated(store: Store, run_id: str, groups: set[str]) -> pd.DataFrame:
+    """The completions of rated groups: group_id, sample, judge, advantage."""
+    return store.sql(
+        "SELECT group_id, sample, judge, advantage FROM rollouts "
+        "WHERE run_id = $run AND list_contains($groups, group_id)",
+        {"run": run_id, "groups": sorted(groups)},
+    )
+
+
+def chance(store: Store, run_id: str, votes: pd.DataFrame) -> float:
+    """How often two raters who pick at random agree on the voted groups; NaN without any."""
+    sizes = rated(store, run_id, set(votes["group_id"])).groupby("group_id").size()
+    return 1 / float(sizes.mean())

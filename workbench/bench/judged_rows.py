@@ -18,8 +18,11 @@ All share one loop over ``RowPolicy``, so that they differ in nothing but their 
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -216,26 +219,14 @@ def train(session: Session, writer: RunWriter, learner: str) -> Any:
     return model
 
 
-def sft(argv: Sequence[str] | None = None) -> int:
-    """Child process of a cell that imitates the best judged rows; returns the exit status."""
-    return child(argv, lambda session, run_dir, writer: train(session, writer, "sft"))
+def main(argv: Sequence[str] | None = None) -> int:
+    """Child process of a cell that learns from judged rows; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m workbench.bench.judged_rows")
+    parser.add_argument("--learner", choices=list(LOSSES), required=True)
+    parser.add_argument("run_dir", type=Path)
+    given = parser.parse_args(argv)
+    return child(given.run_dir, lambda session, _, writer: train(session, writer, given.learner))
 
 
-def pg(argv: Sequence[str] | None = None) -> int:
-    """Child process of a cell with the policy gradient on judged rows."""
-    return child(argv, lambda session, run_dir, writer: train(session, writer, "pg"))
-
-
-def dpo(argv: Sequence[str] | None = None) -> int:
-    """Child process of a cell with DPO on judged rows."""
-    return child(argv, lambda session, run_dir, writer: train(session, writer, "dpo"))
-
-
-def rpo(argv: Sequence[str] | None = None) -> int:
-    """Child process of a cell with RPO on judged rows."""
-    return child(argv, lambda session, run_dir, writer: train(session, writer, "rpo"))
-
-
-def dro(argv: Sequence[str] | None = None) -> int:
-    """Child process of a cell with DRO on judged rows."""
-    return child(argv, lambda session, run_dir, writer: train(session, writer, "dro"))
+if __name__ == "__main__":
+    sys.exit(main())

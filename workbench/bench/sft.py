@@ -26,7 +26,7 @@ from workbench.train.build import end_ids
 from workbench.train.evaluate import evaluation_rows, summarise, table
 from workbench.train.rollout import spread
 from workbench.train.session import Session
-from workbench.train.text import encode_answers, encode_prompts, with_system_prompt
+from workbench.train.text import encode_answers
 
 
 def token_rows(session: Session) -> list[tuple[list[int], list[int]]]:
@@ -38,8 +38,8 @@ def token_rows(session: Session) -> list[tuple[list[int], list[int]]]:
     examples = [e for e in session.task.train if e.reference]
     if not examples:
         raise ValueError(f"task {session.task.name!r} has no reference answers to learn from")
-    system = session.config.policy.system_prompt
-    prompts = encode_prompts(session.tokenizer, [with_system_prompt(e, system) for e in examples])
+    rendering = session.rendering
+    prompts = rendering.encode([rendering.prompt(e) for e in examples])
     answers = encode_answers(session.tokenizer, [e.reference for e in examples])
     end = end_ids(session.model, session.tokenizer)[:1]
     return [(p, [*a, *end]) for p, a in zip(prompts, answers, strict=True) if a]
@@ -113,20 +113,18 @@ def run(run_dir: Path, writer: RunWriter, config: RunConfig, learn: Learn | None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Child process of an SFT cell; returns the exit status."""
-    return child(argv, lambda session, run_dir, _: train(session, run_dir / "trackers"))
-
-
-def measure(argv: Sequence[str] | None = None) -> int:
-    """Child process of a cell that only evaluates; returns the exit status."""
-    return child(argv, None)
-
-
-def child(argv: Sequence[str] | None, learn: Learn | None) -> int:
-    """Body of a cell's child process, whatever it learns from; returns the exit status."""
+    """Child process of a cell that learns from references or not at all; returns the status."""
     parser = argparse.ArgumentParser(prog="python -m workbench.bench.sft", description=__doc__)
+    parser.add_argument("--measure", action="store_true", help="learn nothing, only evaluate")
     parser.add_argument("run_dir", type=Path)
-    run_dir = parser.parse_args(argv).run_dir
+    arguments = parser.parse_args(argv)
+    if arguments.measure:
+        return child(arguments.run_dir, None)
+    return child(arguments.run_dir, lambda session, path, _: train(session, path / "trackers"))
+
+
+def child(run_dir: Path, learn: Learn | None) -> int:
+    """Body of a cell's child process, whatever it learns from; returns the exit status."""
     status, message = "finished", None
     with RunWriter(run_dir) as writer:
         try:

@@ -7,13 +7,14 @@ from typing import Any
 
 from workbench.commands.base import (
     Command,
+    emit,
     json_flag,
-    plain,
     print_frame,
     print_json,
     run_argument,
     say,
 )
+from workbench.formatting import plain
 
 
 def _whatif_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +63,12 @@ def _whatif(args: argparse.Namespace) -> int:
     if args.json:
         print_json(summary | {"top": [plain(r) for r in top.to_dict("records")]})
         return 0
-    print(
+    emit(
         f"{summary['rows']:.0f} completions: rank correlation {summary['rank_correlation']:.3f}, "
         f"{summary['sign_flips']:.1%} change sign"
     )
     print_frame(result.mean_weights().rename_axis("kind").reset_index())
-    print()
+    emit()
     print_frame(top)
     return 0
 
@@ -131,7 +132,7 @@ def _compare(args: argparse.Namespace) -> int:
         ("configuration", result.config),
     ):
         if len(frame):
-            print(f"\n{title}")
+            emit(f"\n{title}")
             print_frame(frame)
     return 0
 
@@ -173,10 +174,6 @@ def _evaluate(args: argparse.Namespace) -> int:
     return failed
 
 
-WHATIF = Command(
-    "recompute advantages of logged rows under other weights", _whatif_arguments, _whatif
-)
-COMPARE = Command(
-    "runs or checkpoints side by side on the same prompts", _compare_arguments, _compare
-)
-EVALUATE = Command("evaluate a checkpoint on held-out prompts", _evaluate_arguments, _evaluate)
+WHATIF = Command(_whatif_arguments, _whatif)
+COMPARE = Command(_compare_arguments, _compare)
+EVALUATE = Command(_evaluate_arguments, _evaluate)

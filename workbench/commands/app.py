@@ -7,10 +7,11 @@ import os
 import sys
 
 from workbench.commands.base import Command
-from workbench.runs.spawn import AUTH, MAX_ACTIVE
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
+    from workbench.runs.spawn import MAX_ACTIVE
+
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument(
@@ -50,6 +51,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.auth:
         _start_again_without(args)
     from workbench.pages import serve
+    from workbench.runs.spawn import AUTH
 
     named = os.environ.pop(AUTH, "").split()  # popped: no child of the app is told
     print(f"workbench on http://{args.host}:{args.port} (Ctrl-C ends it; runs go on)", flush=True)
@@ -71,6 +73,8 @@ def _start_again_without(args: argparse.Namespace) -> None:
 
     Every user of a machine can read the words of its processes; only its owner, their environment.
     """
+    from workbench.runs.spawn import AUTH
+
     for text in args.auth:
         _pair(text)
     words = ["app", "--host", args.host, "--port", str(args.port), "--runs-dir", args.runs_dir]
@@ -92,4 +96,4 @@ def _pair(text: str) -> tuple[str, str]:
     return user, password
 
 
-APP = Command("open the browser workbench", _arguments, _run)
+APP = Command(_arguments, _run)

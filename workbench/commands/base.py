@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
+
+from workbench.formatting import escaped_json, num, plain, visible
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command.
+    """One command; ``__main__`` has its name and its line of help.
 
     Attributes:
-        help: one line, shown in the list of commands.
         arguments: adds its arguments to a parser.
         run: does it; returns the exit status.
         runs_dir: whether it takes ``--runs-dir`` (every command that works on runs).
     """
 
-    help: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     runs_dir: bool = True
@@ -42,24 +42,19 @@ def run_argument(parser: argparse.ArgumentParser, **more: Any) -> None:
     parser.add_argument("run", metavar="RUN", help="id or name of a run", **more)
 
 
-def plain(value: Any) -> Any:
-    """``value`` as JSON can hold it: numpy becomes Python, NaN and infinities become null."""
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
-        return [plain(v) for v in value]
-    if hasattr(value, "tolist"):  # numpy scalars and arrays, pandas' NaT and NA have no such thing
-        return plain(value.tolist())
-    return str(value) if (value != value) is False else None  # NA differs from itself by being NA
+def emit(text: Any = "", end: str = "\n") -> None:
+    """Print text on stdout, with everything spelled out that a terminal would obey or not show."""
+    sys.stdout.write(visible(text) + end)
+
+
+def say(text: str) -> None:
+    """A line for the person, on stderr, so that stdout holds results alone."""
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on stdout."""
-    print(json.dumps(plain(value), ensure_ascii=False))
+    """Print one JSON value on stdout; characters that a terminal would obey are JSON's escapes."""
+    print(escaped_json(json.dumps(plain(value), ensure_ascii=False)))
 
 
 def shown(value: Any) -> str:
@@ -69,46 +64,41 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 100 else f"{value:.3g}"
+        return num(value).replace("−", "-")  # what people copy into a shell is a number
     if isinstance(value, Mapping):
         return "  ".join(f"{k} {shown(v)}" for k, v in value.items())
-    return " ".join(str(value).split())
+    return visible(" ".join(str(value).split()))
 
 
-def print_table(
-    rows: Iterable[Sequence[Any]], header: Sequence[str], out: Any = None, width: int = 60
-) -> None:
-    """Print rows as an aligned table; columns of numbers are right-aligned."""
+def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str], width: int = 60) -> None:
+    """Print rows as an aligned table; columns of numbers are right-aligned.
+
+    A text is cut at ``width`` columns of the terminal, of which some letters take two.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     rows = [list(row) for row in rows]
-    cells = [[_cut(shown(value), width) for value in row] for row in rows]
-    sizes = [max([len(h), *(len(row[i]) for row in cells)]) for i, h in enumerate(header)]
-    right = [
-        any(isinstance(r[i], int | float) for r in rows)
-        and not any(isinstance(r[i], str) for r in rows)
-        for i in range(len(header))
-    ]
-
-    def line(values: Sequence[str]) -> str:
-        aligned = [
-            v.rjust(s) if r else v.ljust(s) for v, s, r in zip(values, sizes, right, strict=True)
-        ]
-        return "  ".join(aligned).rstrip()
-
-    print(line(header), file=out)
-    for row in cells:
-        print(line(row), file=out)
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, name in enumerate(header):
+        kinds = {type(row[i]) for row in rows if row[i] is not None}
+        table.add_column(
+            Text(visible(name)),
+            justify="right" if kinds and kinds <= {int, float, bool} else "left",
+            no_wrap=True,
+            max_width=max(width, len(name)),
+        )
+    for row in rows:
+        table.add_row(*(Text(shown(value)) for value in row))
+    wide = (width + 2) * max(1, len(header)) + sum(map(len, header))
+    page = Console(file=StringIO(), width=wide, color_system=None)
+    page.print(table)
+    for line in page.file.getvalue().splitlines():  # type: ignore[attr-defined]
+        print(line.rstrip())
 
 
-def print_frame(frame: Any, out: Any = None) -> None:
+def print_frame(frame: Any) -> None:
     """Print a DataFrame as a table."""
     rows = [[plain(value) for value in row] for row in frame.itertuples(index=False, name=None)]
-    print_table(rows, [str(c) for c in frame.columns], out)
-
-
-def say(text: str) -> None:
-    """A line for the person, on stderr, so that stdout holds results alone."""
-    print(text, file=sys.stderr, flush=True)
+    print_table(rows, [str(c) for c in frame.columns])

@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from typing import Any
 
-from workbench.commands.base import Command, json_flag, print_frame, print_json
+from workbench.commands.base import Command, emit, json_flag, print_frame, print_json
 
 SHOWN = 5
 
@@ -54,14 +54,14 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"rows": rows.to_dict("records"), **counts})
         return 0
-    print(
+    emit(
         f"every row can be used: {counts['train']:,} to train on, {counts['calibration']:,} for "
         f"probes, {counts['report']:,} held out; {counts['with_reference']:,} with a reference, "
         f"{counts['conversations']:,} conversations"
     )
-    print("kinds: " + ", ".join(f"{kind} {n:,}" for kind, n in counts["kinds"].items()))
+    emit("kinds: " + ", ".join(f"{kind} {n:,}" for kind, n in counts["kinds"].items()))
     if counts["columns"]:
-        print("columns that objectives receive: " + ", ".join(counts["columns"]))
+        emit("columns that objectives receive: " + ", ".join(counts["columns"]))
     return 0
 
 
@@ -72,4 +72,4 @@ def _pair(item: str) -> tuple[str, str]:
     return name, column
 
 
-DATA = Command("look at rows and check them all", _arguments, _run, runs_dir=False)
+DATA = Command(_arguments, _run, runs_dir=False)

@@ -11,8 +11,9 @@ from typing import Any
 
 from workbench.api.handle import POLL_SECONDS, Run
 from workbench.api.workbench import Workbench
-from workbench.commands.base import print_json, print_table, say
-from workbench.runs.progress import duration, line
+from workbench.commands.base import emit, print_json, print_table, say
+from workbench.formatting import duration
+from workbench.runs.progress import line
 from workbench.runs.rundir import ENDED, RunInfo
 
 PLAIN_SECONDS = 2.0
@@ -54,15 +55,15 @@ def print_outcome(outcome: dict[str, Any]) -> None:
         before, after = outcome["judge_before"], outcome["judge_after"]
         rows.append(("all", before, after, _gain(before, after)))
         print_table(rows, ["held-out judge", "before", "after", "change"])
-        print()
+        emit()
     names = list(outcome["weights"])
     if names:
         rows = [(k, *(f["weights"].get(n) for n in names)) for k, f in families.items()]
         rows.append(("all", *outcome["weights"].values()))
         print_table(rows, ["mean weight", *names])
-        print()
+        emit()
     took = f" in {duration(outcome['seconds'])}" if "seconds" in outcome else ""
-    print(
+    emit(
         f"{outcome['name']} ({outcome['run_id']}): {outcome['status']}, step {outcome['step']} of "
         f"{outcome['steps']}, {outcome['rollouts']} training completions{took}"
     )

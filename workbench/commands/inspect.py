@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from workbench.commands.base import Command, json_flag, plain, print_frame, print_json, run_argument
+from workbench.commands.base import Command, emit, json_flag, print_frame, print_json, run_argument
+from workbench.formatting import plain
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def _run(args: argparse.Namespace) -> int:
         shown = ["sample", "completion", "action", "weights", "rewards", "advantage", "judge"]
     if args.out is not None:
         _keep(rows, args.out)
-        print_json({"file": str(args.out)}) if args.json else print(args.out)
+        print_json({"file": str(args.out)}) if args.json else emit(args.out)
         return 0
     if args.json:
         said: dict[str, Any] = {"rows": [plain(r) for r in rows.to_dict("records")]}
@@ -49,9 +50,9 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     print_frame(rows[shown])
     if findings is not None:
-        print()
+        emit()
         for row in findings.itertuples():
-            print(" ".join(filter(None, (row.title, row.text, row.advice))))
+            emit(" ".join(filter(None, (row.title, row.text, row.advice))))
     return 0
 
 
@@ -69,4 +70,4 @@ def _keep(rows: Any, path: Path) -> None:
     path.write_bytes(writers[path.suffix](flat(rows)))
 
 
-INSPECT = Command("prompts with the weights they got; one group", _arguments, _run)
+INSPECT = Command(_arguments, _run)

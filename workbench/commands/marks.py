@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from workbench.commands.base import (
     Command,
     UsageError,
+    emit,
     json_flag,
-    plain,
     print_frame,
     print_json,
     run_argument,
     say,
 )
+from workbench.formatting import plain
 
 if TYPE_CHECKING:
     from workbench.api.workbench import Workbench
@@ -65,7 +66,7 @@ def _duplicate(args: argparse.Namespace) -> int:
     wb = Workbench(args.runs_dir, limit=None)
     config = load(to_dict(wb.duplicate(args.run, args.name)), args.set)
     if args.print:
-        print(dump(config), end="")
+        emit(dump(config), end="")
         return 0
     return begun(wb, wb.start(config, parent=wb.resolve(args.run)), args)
 
@@ -111,7 +112,7 @@ def _annotate(args: argparse.Namespace) -> int:
     columns = ["annotation_id", "type", "rater", "score", "text", "group_id", "sample"]
     print_frame(marks[columns])
     if len(agreement):
-        print()
+        emit()
         print_frame(agreement)
     return 0
 
@@ -140,6 +141,6 @@ def _store(wb: Workbench, run: str, args: argparse.Namespace) -> list[str]:
     return done
 
 
-RENAME = Command("give a run another name", _rename_arguments, _rename)
-DUPLICATE = Command("start a run with the settings of another", _duplicate_arguments, _duplicate)
-ANNOTATE = Command("tag, note, vote, grade; who agrees with whom", _annotate_arguments, _annotate)
+RENAME = Command(_rename_arguments, _rename)
+DUPLICATE = Command(_duplicate_arguments, _duplicate)
+ANNOTATE = Command(_annotate_arguments, _annotate)

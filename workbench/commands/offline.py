@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
-from workbench.commands.base import Command, json_flag
+from workbench.commands.base import Command, emit, json_flag
 from workbench.commands.runs import begun
-from workbench.runs.spawn import MAX_ACTIVE
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,13 +50,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
     from workbench.config.text import dump
+    from workbench.runs.spawn import MAX_ACTIVE
 
     wb = Workbench(args.runs_dir, limit=MAX_ACTIVE if args.queue else None)
     config = wb.offline_config(args.source, args.method, sets=args.set, name=args.name)
     if args.print:
-        print(dump(config), end="")
+        emit(dump(config), end="")
         return 0
     return begun(wb, wb.start(config, processes=args.processes), args)
 
 
-OFFLINE = Command("learn from logged rollouts, votes or a file of rows", _arguments, _run)
+OFFLINE = Command(_arguments, _run)

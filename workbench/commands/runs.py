@@ -9,14 +9,14 @@ import time
 from workbench.commands.base import (
     Command,
     UsageError,
+    emit,
     json_flag,
-    plain,
     print_json,
     print_table,
     run_argument,
     say,
 )
-from workbench.runs.spawn import MAX_ACTIVE
+from workbench.formatting import plain
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +53,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queue", action="store_true", help="wait for a free slot")
     parser.add_argument("--detach", action="store_true", help="print the id and leave it running")
     parser.add_argument("--print", action="store_true", help="print the whole YAML, start nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="look at everything that can be known, start nothing"
+    )
     json_flag(parser, "one object with what came of the run")
     parser.epilog = "keys, with what they allow and their defaults:\n" + keys_help()
 
@@ -61,6 +64,7 @@ def _run(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
     from workbench.config.io import PRESETS, load, with_name
     from workbench.config.text import dump
+    from workbench.runs.spawn import MAX_ACTIVE
 
     for item in [s for s in args.set if "=" not in s and args.config is None][:1]:
         args.config = item  # `run --set steps=3 quick`: the option took the configuration along
@@ -71,9 +75,15 @@ def _run(args: argparse.Namespace) -> int:
     if args.name is not None:
         config = with_name(config, args.name)
     if args.print:
-        print(dump(config), end="")
+        emit(dump(config), end="")
         return 0
     wb = Workbench(args.runs_dir, limit=MAX_ACTIVE if args.queue else None)
+    if args.check:
+        from workbench.runs.validation import with_absolute_paths
+
+        wb.launcher.check(with_absolute_paths(config))
+        say("nothing is wrong that can be known before the model is loaded")
+        return 0
     taken = config.name is not None and wb.has(config.name)
     if args.reuse and taken:
         run = wb.run(config.name)
@@ -87,7 +97,7 @@ def _run(args: argparse.Namespace) -> int:
 def begun(wb: object, run: object, args: argparse.Namespace) -> int:
     """Leave a started run alone, or follow it to its end."""
     if args.detach:
-        print_json({"run_id": run}) if args.json else print(run)
+        print_json({"run_id": run}) if args.json else emit(run)
         return 0
     from workbench.commands.follow import follow
 
@@ -100,12 +110,10 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from workbench.api.workbench import Workbench
+    from workbench.runs.launcher import Launcher
 
-    frame = Workbench(args.runs_dir).runs()
-    if args.status:
-        frame = frame[frame["status"] == args.status]
-    rows = [plain(row) for row in frame.to_dict("records")]
+    infos = Launcher(args.runs_dir).list()
+    rows = [plain(i.as_dict()) for i in infos if args.status in (None, i.status)]
     if args.json:
         print_json(rows)
     elif not rows:
@@ -152,16 +160,16 @@ def _show(args: argparse.Namespace) -> int:
     run = wb.run(args.run)
     if args.reproduce:
         recipe = wb.reproduce(run)
-        print_json(recipe) if args.json else print("\n".join(recipe["lines"]))
+        print_json(recipe) if args.json else emit("\n".join(recipe["lines"]))
         return 0
     if args.config:
         config = wb.config(run)
-        print_json(to_dict(config)) if args.json else print(dump(config), end="")
+        print_json(to_dict(config)) if args.json else emit(dump(config), end="")
         return 0
     if args.log:
         offset = 0
         while (part := run.log(offset))[0]:
-            sys.stdout.write(part[0])
+            emit(part[0].replace("\r\n", "\n").replace("\r", "\n"), end="")
             offset = part[1]
         return 0
     outcome = wb.outcome(run)
@@ -171,9 +179,9 @@ def _show(args: argparse.Namespace) -> int:
         return 0
     print_outcome(outcome)
     for row in warnings.itertuples():
-        print(f"step {row.step}: {row.message} {row.advice}")
+        emit(f"step {row.step}: {row.message} {row.advice}")
     if outcome["message"]:
-        print(outcome["message"])
+        emit(outcome["message"])
     return 0
 
 
@@ -231,9 +239,9 @@ def _delete(args: argparse.Namespace) -> int:
     return 0
 
 
-RUN = Command("train a policy: CONFIG.yaml or a preset", _run_arguments, _run)
-LIST = Command("list every run with its live status", _list_arguments, _list)
-SHOW = Command("show one run: outcome, configuration, log, recipe", _show_arguments, _show)
-STOP = Command("stop a run: ask, terminate, kill; verified", _stop_arguments, _stop)
-RESUME = Command("continue a run that ended before its last step", _resume_arguments, _resume)
-DELETE = Command("delete a run, its rows and checkpoints", _delete_arguments, _delete)
+RUN = Command(_run_arguments, _run)
+LIST = Command(_list_arguments, _list)
+SHOW = Command(_show_arguments, _show)
+STOP = Command(_stop_arguments, _stop)
+RESUME = Command(_resume_arguments, _resume)
+DELETE = Command(_delete_arguments, _delete)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.commands.base import (
     Command,
     UsageError,
+    emit,
     json_flag,
-    plain,
     print_frame,
     print_json,
     print_table,
     run_argument,
     say,
 )
+from workbench.formatting import neutral, plain, visible
 from workbench.store.limits import QUERY_SECONDS, go_on_in_a_child
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ def _query(args: argparse.Namespace) -> int:
     if args.json:
         print_json([plain(row) for row in answer.rows.to_dict("records")])
     elif args.csv:
-        _harmless(answer.rows).to_csv(sys.stdout, index=False)
+        print_csv(answer.rows)
     else:
         print_frame(answer.rows)
     if answer.notice:
@@ -55,14 +58,26 @@ def _query(args: argparse.Namespace) -> int:
     return 0
 
 
-def _harmless(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    from workbench.store.export import neutral
+def print_csv(frame: pd.DataFrame) -> None:
+    """Every value whole: lists and maps as JSON, numbers to the last digit, nothing as nothing.
 
-    texts = frame.select_dtypes(include=["object", "string"]).columns
-    return frame.assign(
-        **{c: frame[c].map(lambda v: neutral(v) if isinstance(v, str) else v) for c in texts}
-    )
+    Text that a spreadsheet would take for a formula gets an apostrophe in front; on a terminal,
+    what that would obey is spelled out.
+    """
+    told = visible if sys.stdout.isatty() else str
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([told(neutral(str(name))) for name in frame.columns])
+    for row in frame.itertuples(index=False, name=None):
+        writer.writerow([told(_csv_cell(value)) for value in row])
+
+
+def _csv_cell(value: Any) -> str:
+    if isinstance(value, float):  # numpy's too
+        return "" if value != value else repr(float(value))
+    known = neutral(value) if isinstance(value, str) else plain(value)
+    if isinstance(known, list | dict):
+        return json.dumps(known, ensure_ascii=False)
+    return "" if known is None else str(known)
 
 
 def _schema_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +90,7 @@ def _schema(args: argparse.Namespace) -> int:
     from workbench.store.describe import schema_frame, schema_markdown, views_markdown
 
     if args.markdown:
-        print(f"{views_markdown()}\n{schema_markdown()}", end="")
+        emit(f"{views_markdown()}\n{schema_markdown()}", end="")
         return 0
     frame = schema_frame()
     views = list(dict.fromkeys(frame["view"]))
@@ -87,10 +102,10 @@ def _schema(args: argparse.Namespace) -> int:
         print_json(frame.to_dict("records"))
         return 0
     for view, rows in frame.groupby("view", sort=False):
-        print(f"{view}")
+        emit(f"{view}")
         cells = [("  " + r.column, r.type, r.comment) for r in rows.itertuples()]
         print_table(cells, ["  column", "type", "meaning"], width=110)
-        print()
+        emit()
     return 0
 
 
@@ -103,7 +118,7 @@ def _archive(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
     report = Workbench(args.runs_dir).archive(args.run)
-    print_json({"report": report.splitlines()}) if args.json else print(report)
+    print_json({"report": report.splitlines()}) if args.json else emit(report)
     return 0
 
 
@@ -127,12 +142,12 @@ def _export(args: argparse.Namespace) -> int:
     wb = Workbench(args.runs_dir)
     if args.checkpoint is not None:
         folders = [wb.export_model(run, args.checkpoint) for run in args.run]
-        print_json([str(f) for f in folders]) if args.json else print("\n".join(map(str, folders)))
+        print_json([str(f) for f in folders]) if args.json else emit("\n".join(map(str, folders)))
         return 0
     suffix = ".duckdb" if args.format == "duckdb" else f"-{args.format}"
     out = args.out or f"{args.run[0] if len(args.run) == 1 else 'runs'}{suffix}"
     files = wb.export(args.run, out, args.format)
-    print_json([str(f) for f in files]) if args.json else print("\n".join(map(str, files)))
+    print_json([str(f) for f in files]) if args.json else emit("\n".join(map(str, files)))
     return 0
 
 
@@ -150,7 +165,7 @@ def _import(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
     found = Workbench(args.runs_dir).import_(args.path, args.name)
-    print_json(found) if args.json else print("\n".join(found))
+    print_json(found) if args.json else emit("\n".join(found))
     return 0
 
 
@@ -167,13 +182,13 @@ def _doctor(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
     health = Workbench(args.runs_dir).doctor(args.mend)
-    print_json(health.as_dict()) if args.json else print(health)
+    print_json(health.as_dict()) if args.json else emit(health)
     return 0 if health.healthy else 1
 
 
-QUERY = Command("ask the store with SQL, while runs write", _query_arguments, _query)
-SCHEMA = Command("list every view and column with its meaning", _schema_arguments, _schema)
-ARCHIVE = Command("move segments into native tables", _archive_arguments, _archive)
-EXPORT = Command("write runs to files of their own", _export_arguments, _export)
-IMPORT = Command("bring in runs from elsewhere", _import_arguments, _import)
-DOCTOR = Command("tell the state of the store in one screen", _doctor_arguments, _doctor)
+QUERY = Command(_query_arguments, _query)
+SCHEMA = Command(_schema_arguments, _schema)
+ARCHIVE = Command(_archive_arguments, _archive)
+EXPORT = Command(_export_arguments, _export)
+IMPORT = Command(_import_arguments, _import)
+DOCTOR = Command(_doctor_arguments, _doctor)

@@ -7,7 +7,15 @@ import signal
 import sys
 from typing import Any
 
-from workbench.commands.base import Command, UsageError, json_flag, print_frame, print_json, say
+from workbench.commands.base import (
+    Command,
+    UsageError,
+    emit,
+    json_flag,
+    print_frame,
+    print_json,
+    say,
+)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,11 +94,11 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError("name a YAML file or a preset, or a sweep to --continue or --show")
     plan = _plan(wb, args)
     if args.print:
-        print(f"{plan.count} trials, {plan.jobs} at once, of:")
+        emit(f"{plan.count} trials, {plan.jobs} at once, of:")
         for axis in plan.axes:
             ends = f"{axis.low:g}..{axis.high:g}" if axis.is_range else ", ".join(axis.values)
-            print(f"  {axis.key}: {ends}")
-        print(f"  seed: {', '.join(map(str, plan.seeds))}")
+            emit(f"  {axis.key}: {ends}")
+        emit(f"  seed: {', '.join(map(str, plan.seeds))}")
         return 0
     from workbench.runs.sweep_driver import Driver
 
@@ -137,11 +145,11 @@ def _report(wb: Any, name: str, as_json: bool) -> int:
         print_json({"name": name, "counts": counts}
                    | {k: t.to_dict("records") for k, t in tables.items()})  # fmt: skip
         return 0
-    print(", ".join(f"{n} {status}" for status, n in counts.items()) or "no trials yet")
+    emit(", ".join(f"{n} {status}" for status, n in counts.items()) or "no trials yet")
     if len(found.best):
         print_frame(found.best.rename(columns={"value": found.plan.metric}))
         sys.stdout.flush()
     return 0
 
 
-SWEEP = Command("a grid or a random search over keys and seeds", _arguments, _run)
+SWEEP = Command(_arguments, _run)

@@ -45,7 +45,8 @@ class TaskConfig:
     """Where the prompts come from."""
 
     name: Literal[tuple(TASKS)] = "etudes"  # type: ignore[valid-type]
-    """`etudes`: seven small families that ship with the package. `file`: your own rows."""
+    """`etudes`: seven small families that ship with the package. `chats`: the same kinds in
+    everyday English, for chat models. `file`: your own rows."""
     path: str | None = None
     """File task: JSONL, JSON, CSV, TSV or Parquet (also .gz, .zst) with a `prompt` column (text or
     chat messages), a directory of `datasets` or of such files, or `hub:OWNER/NAME[:SUBSET]`;
@@ -77,10 +78,11 @@ class TaskConfig:
     def _paths(self) -> TaskConfig:
         if self.name == "file" and not self.path:
             raise ValueError("task.path is missing: a file task needs the path of its rows")
-        if self.name == "etudes" and (self.path or self.eval_path):
+        written = self.name in ("etudes", "chats")
+        if written and (self.path or self.eval_path):
             raise ValueError("task.path belongs to a file task: set task.name to 'file'")
-        if self.name == "etudes" and self.judge:
-            raise ValueError("task.judge belongs to a file task: the etudes have their own judge")
+        if written and self.judge:
+            raise ValueError(f"task.judge belongs to a file task: {self.name} have their own judge")
         return self
 
 
@@ -110,6 +112,8 @@ class PolicyConfig:
     """Train low-rank adapters instead of all weights."""
     quantize: Literal["8bit", "4bit"] | None = None
     """Load the base below an adapter in 8 or 4 bits; needs a CUDA GPU and bitsandbytes."""
+    attn_implementation: str | None = None
+    """Attention as transformers names it: `sdpa`, `eager`, `flash_attention_2`; null: its own."""
     gradient_checkpointing: Bool = False
     """Trade compute for memory in the training pass."""
     trust_remote_code: Bool = False
@@ -182,7 +186,7 @@ class GRPOSettings:
     lr_scheduler_type: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
     """Learning-rate schedule over `steps`."""
     warmup_steps: Annotated[int, Strict(), Field(ge=0)] = 0
-    """Steps of linear warm-up."""
+    """Steps of linear warm-up, under every schedule."""
     max_grad_norm: Positive = 1.0
     """Gradient clipping."""
     temperature: Positive = 1.0
@@ -192,7 +196,8 @@ class GRPOSettings:
     beta: NonNegative = 0.0
     """Weight of the KL term against the reference."""
     kl_in_reward: Bool = False
-    """Subtract `beta` * KL from the scalar reward instead of adding it to the loss."""
+    """Subtract `beta` * (log pi - log pi_ref) of the whole completion from the scalar reward
+    instead of adding a KL term to the loss."""
     reference_sync_every: Annotated[int, Strict(), Field(ge=0)] = 0
     """Copy the policy into the reference every so many steps; 0 keeps it frozen."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
@@ -203,10 +208,14 @@ class GRPOSettings:
     """Optimisation passes over each generation."""
     gradient_accumulation_steps: Count = 1
     """Micro-batches per policy update."""
-    loss_type: Literal["grpo", "dr_grpo", "bnpo", "dapo"] = "dapo"
-    """How token losses are averaged (TRL's names)."""
+    loss_type: Literal["grpo", "dr_grpo", "bnpo", "dapo", "cispo", "sapo", "vespo", "luspo"] = (
+        "dapo"
+    )
+    """The loss and how its tokens are averaged (TRL's names)."""
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of TRL's GRPOConfig, e.g. `{use_vllm: true}`; unknown ones are refused."""
+    """Further fields of TRL's GRPOConfig, e.g. `{use_vllm: true}`. What has a key of its own, is
+    unknown or would have no effect is refused. `top_k`, `min_p`, `repetition_penalty`,
+    `generation_kwargs` and `chat_template_kwargs` act on probes and evaluations too."""
 
 
 @dataclass(frozen=True, config=STRICT)

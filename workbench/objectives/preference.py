@@ -71,11 +71,7 @@ def load_scorer(model: str, batch_size: int, device: str | None) -> Scorer:
             f"preference model {model!r} has {classifier.config.num_labels} outputs; "
             "1 (a score) or 2 (rejected, preferred) are allowed"
         )
-    tokenizer.padding_side = "right"  # no token sees the padding, whatever kind positions are
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if classifier.config.pad_token_id is None:
-        classifier.config.pad_token_id = tokenizer.pad_token_id
+    limit = context_of(classifier, tokenizer)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     classifier.to(where).eval()
 
@@ -83,19 +79,60 @@ def load_scorer(model: str, batch_size: int, device: str | None) -> Scorer:
         values: list[float] = []
         for start in range(0, len(pairs), batch_size):
             texts = [render(tokenizer, *pair) for pair in pairs[start : start + batch_size]]
-            batch = tokenizer(
-                texts,
-                return_tensors="pt",
-                padding=True,
-                truncation=True,
-                add_special_tokens=tokenizer.chat_template is None,
-            )
+            ids = _read(tokenizer, texts, limit, model)
+            width = max(1, *map(len, ids))
+            # decoders read the state at the last token that is not the padding: the padding must
+            # be a token that no row ends on, whatever tokenizer and configuration say
+            pad = _padding(ids, classifier.config.get_text_config().vocab_size)
+            classifier.config.get_text_config().pad_token_id = pad
+            classifier.config.pad_token_id = pad
+            batch = {
+                "input_ids": torch.tensor([[*row, *[pad] * (width - len(row))] for row in ids]),
+                "attention_mask": torch.tensor(
+                    [[1] * len(row) + [0] * (width - len(row)) for row in ids]
+                ),
+            }
             with torch.no_grad():
-                logits = classifier(**batch.to(where)).logits.float()  # (n, 1) or (n, 2)
+                found = classifier(**{name: value.to(where) for name, value in batch.items()})
+            logits = found.logits.float()  # (n, 1) or (n, 2)
             values += (logits[:, -1] - (logits[:, 0] if logits.shape[1] == 2 else 0.0)).tolist()
         return values
 
     return score
+
+
+def context_of(classifier: Any, tokenizer: Any) -> int | None:
+    """Tokens that a reward model reads; None where it does not say."""
+    declared = classifier.config.get_text_config().to_dict()
+    sizes = [declared.get("max_position_embeddings"), declared.get("n_positions")]
+    known = [n for n in (*sizes, tokenizer.model_max_length) if isinstance(n, int) and n < 10**9]
+    return min(known, default=None)
+
+
+_told: set[str] = set()
+
+
+def _read(tokenizer: Any, texts: list[str], limit: int | None, model: str) -> list[list[int]]:
+    """Token ids that fit: what is cut off is the beginning of the prompt, not the completion."""
+    special = tokenizer.chat_template is None  # a template writes its own
+    rows = tokenizer(texts, add_special_tokens=special)["input_ids"]
+    if limit is None or max(map(len, rows)) <= limit:
+        return [list(row) for row in rows]
+    if model not in _told:
+        _told.add(model)
+        print(f"{model} reads {limit} tokens: of longer rows the beginning is left out", flush=True)
+    tokenizer.truncation_side = "left"
+    cut = tokenizer(texts, add_special_tokens=special, truncation=True, max_length=limit)
+    return [list(row) for row in cut["input_ids"]]
+
+
+def _padding(rows: Sequence[Sequence[int]], vocabulary: int) -> int:
+    """A token id that none of the rows ends on. Raises ValueError where each is some row's end."""
+    ends = {row[-1] for row in rows if row}
+    free = next((token for token in range(vocabulary) if token not in ends), None)
+    if free is None:
+        raise ValueError(f"rows end on each of {vocabulary} tokens: lower params.batch_size")
+    return free
 
 
 def render(tokenizer: Any, prompt: Any, completion: Any) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+from workbench.formatting import neutral
+
 MAPS = ("rewards", "scaled", "weights", "policy")
 TOKENS = ("token_ids", "token_entropies")
 
@@ -26,11 +27,6 @@ def flat(rows: pd.DataFrame) -> pd.DataFrame:
         for key in dict.fromkeys(k for m in maps for k in m):
             columns[f"{name}.{key}"] = [m.get(key) for m in maps]
     return pd.DataFrame(columns, index=rows.index)
-
-
-def neutral(value: Any) -> Any:
-    """A text that a spreadsheet would run as a formula gets an apostrophe in front."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def as_csv(rows: pd.DataFrame) -> bytes:

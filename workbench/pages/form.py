@@ -147,7 +147,8 @@ def objectives(
     """One row an objective: those that there are, then one's own; each can be switched and set."""
     active = [o if isinstance(o, Mapping) else {"name": o} for o in data.get("objectives") or []]
     names = [str(o.get("name", "")) for o in active]
-    shown = [*OBJECTIVES, *(n for n in names if n not in OBJECTIVES)]
+    known = OBJECTIVES.usable()
+    shown = list(dict.fromkeys([*known, *names]))
     rows = []
     for name in shown:
         on = name in names
@@ -159,7 +160,7 @@ def objectives(
                 "name": name,
                 "on": on,
                 "flipped": objectives_text(rest if on else [*active, {"name": name}]),
-                "about": OBJECTIVES[name].description if name in OBJECTIVES else "",
+                "about": known[name].description if name in known else "",
                 "function": entry.get("function") or "",
                 "controls": _settings(at, name, entry, typed, problems) if on else [],
                 "wrong": " ".join(

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from workbench.analysis.diagnosis import Group, findings
-from workbench.analysis.page_queries import matrix
+from workbench.analysis.group_report import group_of
+from workbench.analysis.queries import matrix
+from workbench.config import RunConfig
+from workbench.core.group_findings import findings
 from workbench.formatting import num, visible
 from workbench.pages import chat_text
 from workbench.pages.inspect_data import HEAD
@@ -30,28 +32,6 @@ ADVANTAGE_SCALE = 2.0
 FOLDED_AT = 260
 """Characters, or lines of them, from which on a text is folded to a few lines."""
 LINES = 4
-
-
-def group_of(rows: pd.DataFrame, names: Sequence[str]) -> Group:
-    """The arrays of one group from its rows."""
-    raw = matrix(rows["rewards"], names)
-    scaled = rows["scaled"].notna().all()
-    has_policy = rows["policy"].notna().all()
-    return Group(
-        objectives=list(names),
-        rewards=matrix(rows["scaled"], names) if scaled else raw,
-        weights=matrix(rows["weights"], names),
-        advantages=rows["advantage"].to_numpy(dtype=float),
-        judge=rows["judge"].to_numpy(dtype=float, na_value=np.nan),
-        truncated=rows["truncated"].fillna(False).to_numpy(dtype=bool),
-        policy=matrix(rows["policy"], names) if has_policy else None,
-        mask=rows["mask"].to_numpy(dtype=float) if rows["mask"].notna().all() else None,
-        judge_share=(
-            rows["judge_share"].fillna(0.0).to_numpy(dtype=float)
-            if "judge_share" in rows and rows["judge_share"].notna().any()
-            else None
-        ),
-    )
 
 
 def short(name: str) -> str:
@@ -154,6 +134,7 @@ def group_card(
     colors: Mapping[str, str],
     what_if: Floats,
     parts: Sequence[Parts | None] | None,
+    config: RunConfig | None,
 ) -> Markup:
     """The whole card: tools, what was asked, what is odd, and the table.
 
@@ -167,8 +148,10 @@ def group_card(
         colors: their colours.
         what_if: (G,) advantages under other weights.
         parts: pieces of each text with their entropies, to tint them by; None: leave them plain.
+        config: the run's; advice that cannot matter under it is left out. None: not known.
     """
-    group = group_of(rows, names)
+    # what was said twice counts, not what it was: the digest stands for the text
+    group = group_of(rows.assign(completion=texts["digest"].to_numpy()), names, step)
     raw = matrix(rows["rewards"], names)
     standardised = view.get("std") == "1"
     if standardised:
@@ -186,7 +169,7 @@ def group_card(
         if view.get("special") != "1" and not part:
             head = chat_text.SPECIAL.sub("", head)
         line["shown"] = shaded_text(head, part) if part else found_in(head, wanted)
-    found = findings(group)
+    found = findings(group, config)
     hot = {f.row for f in found if f.row is not None}
     prompt = str(texts["prompt"].iloc[0])
     chat = chat_text.messages(prompt)
@@ -232,7 +215,7 @@ def _note(found: Any, colors: Mapping[str, str]) -> dict[str, Any]:
         before, _, after = found.text.partition(f": {found.objective} ")
         before, name = f"{before}: ", found.objective
     return {
-        "level": found.level, "title": found.title, "before": before, "name": name,
+        "level": found.level, "title": found.message, "before": before, "name": name,
         "color": colors.get(name, ""), "after": after, "advice": found.advice,
     }  # fmt: skip
 

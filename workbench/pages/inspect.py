@@ -7,21 +7,24 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from workbench.analysis import page_queries
+from workbench.analysis import groups, queries
 from workbench.api.workbench import Workbench
+from workbench.config import RunConfig
 from workbench.pages import chat_text, group_view, inspect_data, prompt_list, run_picker, what_if
 from workbench.pages.export import flat
 from workbench.pages.gradio_patches import gr
-from workbench.pages.live_cache import LIVE
+from workbench.pages.live_cache import LIVE, config_of
 from workbench.pages.long_curves import shortened
 from workbench.pages.page import Page, View, chart, html
 from workbench.pages.render import empty, go, macro, or_problem
 from workbench.pages.token_text import aligned, shades, tokenizer_of
 from workbench.plots import figures
+from workbench.runs.rundir import UnknownRunError
 
 LIST_KEYS = prompt_list.FILTER_KEYS | {"*"}
 PROMPT_KEYS = frozenset({"*", "prompt", "step", "gsplit", "split"})
 GROUP_KEYS = PROMPT_KEYS | {"w", "alt", "std", "shade", "each", "special", "q"}
+MOST_POINTS = 1500
 CARRIED = 16_000
 """Tokens of one text that are tinted at most: more of them would make the browser wait."""
 
@@ -56,8 +59,8 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     top = run_picker.picker(wb, view)
     if run is None:
         return _nothing(top, run_picker.no_run(wb, view))
-    names = page_queries.objectives_of(wb, run["run_id"])
-    if not names:
+    names = queries.objectives(wb.store, run["run_id"])
+    if not names or queries.facets(wb.store, run["run_id"]).empty:
         body = empty(
             "No rollouts yet",
             "This run has not published its first step. The page fills as soon as it has.",
@@ -97,11 +100,11 @@ def _fill(
 ) -> list[Any]:
     colors = figures.objective_colors(names)
     skip = gr.skip()
-    facets = page_queries.facets(wb, run_id)
+    facets = queries.facets(wb.store, run_id)
     splits = list(dict.fromkeys(facets["split"]))
     if view.get("split") not in splits:
         view["split"] = "train" if "train" in splits else splits[0]
-    listed, wrong = _listed(wb, view, run_id, names)
+    listed, wrong = _listed(wb, view, run_id)
     if "prompt" not in view and len(listed):
         view["prompt"], view["step"] = str(listed["prompt_id"].iloc[0]), str(listed["step"].iloc[0])
         view["gsplit"] = view["split"]
@@ -144,7 +147,7 @@ def _fill(
         what_if.panel(view, names, colors, rows, other, inside, conductors) if known else other
     )
     if changed & {"*", "split", "prompt"}:
-        points = page_queries.map_points(wb, run_id, names, view["split"])
+        points = queries.weight_map(wb.store, run_id, view["split"], MOST_POINTS)
         title = macro("title", "Weight map, all prompts", f"{len(points):,} prompts, last seen")
         values += [title, figures.plain(figures.weight_map(points, names, view.get("prompt")))]
     else:
@@ -155,7 +158,7 @@ def _fill(
 def shown_rows(wb: Workbench, view: View) -> tuple[pd.DataFrame, str] | None:
     """The rows of the chosen group, with the advantages of the what-if beside those used."""
     run = run_picker.chosen(wb, view)
-    names = page_queries.objectives_of(wb, run["run_id"]) if run else []
+    names = queries.objectives(wb.store, run["run_id"]) if run else []
     if run is None or not names:
         return None
     rows, step, _ = _rows(wb, view, run["run_id"])
@@ -163,7 +166,7 @@ def shown_rows(wb: Workbench, view: View) -> tuple[pd.DataFrame, str] | None:
         return None
     other = what_if.alternative(wb, view, run["run_id"], names, step)
     inside = (step["group_id"] == rows["group_id"].iloc[0]).to_numpy()
-    whole = wb.store.group(run["run_id"], str(rows["group_id"].iloc[0]))
+    whole = queries.rollouts(wb.store, run["run_id"], group_id=str(rows["group_id"].iloc[0]))
     name = f"{view.get('run', 'run')}-{view.get('prompt', '')}-step{view.get('step', '')}"
     return flat(whole.sort_values("sample").assign(what_if=other.advantages[inside])), name
 
@@ -194,13 +197,23 @@ def long_text(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     return group_view.found_in(text, view.get("q", ""))
 
 
-def _listed(wb: Workbench, view: View, run_id: str, names: list[str]) -> tuple[pd.DataFrame, str]:
-    filters = prompt_list.filters_of(view)
+def _config(wb: Workbench, run_id: str) -> RunConfig | None:
+    """The configuration of a run; None where the run was imported and has none of its own."""
     try:
-        return page_queries.groups(wb, run_id, names, filters), ""
-    except page_queries.BadFilter as error:
-        plain = prompt_list.filters_of({k: v for k, v in view.items() if k not in ("where", "at")})
-        return page_queries.groups(wb, run_id, names, plain), str(error)
+        return config_of(wb, run_id)
+    except UnknownRunError:
+        return None
+
+
+def _listed(wb: Workbench, view: View, run_id: str) -> tuple[pd.DataFrame, str]:
+    _, sort, descending = prompt_list.SORTS.get(view.get("sort", ""), prompt_list.SORTS["newest"])
+    offset = prompt_list.page_of(view) * groups.PAGE_SIZE
+    how: dict[str, Any] = {"sort": sort, "descending": descending, "offset": offset}
+    try:
+        return groups.groups(wb.store, run_id, prompt_list.filters_of(view), **how), ""
+    except ValueError as error:
+        kept = {"split": view["split"], "q": view.get("q", "")}
+        return groups.groups(wb.store, run_id, prompt_list.filters_of(kept), **how), str(error)
 
 
 def _rows(
@@ -211,7 +224,7 @@ def _rows(
     Settles ``step`` and ``gsplit``, the split of the chosen group: the list may show another one,
     which ``split`` filters by.
     """
-    seen = page_queries.steps_of_prompt(wb, run_id, view.get("prompt", ""))
+    seen = queries.steps_of_prompt(wb.store, run_id, view.get("prompt", ""))
     splits = list(dict.fromkeys(seen["split"]))
     if not splits:
         return None, pd.DataFrame(), []
@@ -228,11 +241,11 @@ def _rows(
 
 def _across(wb: Workbench, view: View, run_id: str, rows: pd.DataFrame) -> list[Any]:
     """This prompt's weights over training where it was probed, else those of its kind."""
-    frame = page_queries.weights_over_steps(wb, run_id, "prompt_id", view["prompt"])
+    frame = queries.weights_over_steps(wb.store, run_id, "prompt_id", view["prompt"])
     title = "This prompt across steps"
     if frame["step"].nunique() < 3:
         kind = str(rows["kind"].iloc[0])
-        frame = page_queries.weights_over_steps(wb, run_id, "kind", kind)
+        frame = queries.weights_over_steps(wb.store, run_id, "kind", kind)
         title = f"All {kind} prompts across steps"
     figure = figures.weight_area(shortened(frame), mark=int(view["step"]))
     return [macro("title", title, "mean weights"), figures.plain(figure)]

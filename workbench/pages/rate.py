@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from workbench.analysis import agreement, votes
+from workbench.analysis import agreement, queries, votes
 from workbench.api.workbench import Workbench
 from workbench.pages import chat_text, run_picker
 from workbench.pages.launch_address import learn
@@ -36,7 +36,7 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
         return [top, run_picker.no_run(wb, view), ""]
     run_id = str(run["run_id"])
     marks = wb.annotations(run_id)
-    queue = votes.candidates(wb, run_id)
+    queue = votes.candidates(wb.store, run_id)
     done = judged(marks, view, queue)
     left = queue[~queue["group_id"].isin(done | skipped(view))]
     if not len(queue):
@@ -95,7 +95,7 @@ def group_card(
     left: int,
 ) -> Markup:
     """One group, blind: the prompt and its different completions, each text once."""
-    rows = votes.shuffled(wb.store.group(run_id, group_id), rater(view))
+    rows = votes.shuffled(queries.rollouts(wb.store, run_id, group_id=group_id), rater(view))
     mine = _mine(marks, view)
     here = mine[mine["group_id"] == group_id]
     given = dict(zip(here["sample"], here["score"], strict=True))
@@ -146,7 +146,11 @@ def long_text(wb: Workbench, view: View, args: dict[str, Any]) -> str:
         LookupError: there is no such completion.
     """
     run = run_picker.chosen(wb, view)
-    rows = pd.DataFrame() if run is None else wb.store.group(run["run_id"], str(args.get("group")))
+    rows = (
+        pd.DataFrame()
+        if run is None
+        else queries.rollouts(wb.store, run["run_id"], group_id=str(args.get("group")))
+    )
     sample = str(args.get("of", "")).partition(":")[0]
     found = rows[rows["sample"].astype(str) == sample] if len(rows) else rows
     if not len(found):
@@ -157,33 +161,15 @@ def long_text(wb: Workbench, view: View, args: dict[str, Any]) -> str:
 def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> Markup:
     """What the votes and grades so far say about raters, judge and training."""
     picks, grades = agreement.picks(marks), agreement.grades(marks)
-    rollouts = wb.sql(
-        "SELECT group_id, sample, judge, advantage FROM rollouts "
-        "WHERE run_id = $run AND list_contains($groups, group_id)",
-        {"run": run_id, "groups": sorted(set(picks["group_id"]) | set(grades["group_id"]))},
-    )
-    shares = [
-        (title, row)
-        for title, frame in (
-            ("raters with each other", agreement.between_raters(picks)),
-            ("picks the judge likes best", agreement.with_scores(picks, rollouts, "judge")),
-            (
-                "picks with the largest advantage",
-                agreement.with_scores(picks, rollouts, "advantage"),
-            ),
-        )
-        for row in frame.to_dict("records")
-    ]
-    size = rollouts.groupby("group_id").size().mean()
+    found = agreement.agreement(wb.store, run_id) if len(picks) or len(grades) else pd.DataFrame()
     return render(
         "agreement.html",
         run=run_id,
         picks=len(picks),
         grades=len(grades),
-        shares=shares,
-        alike=agreement.graded_alike(grades, rollouts).to_dict("records"),
+        rows=found.to_dict("records"),
         few=FEW,
-        chance=1 / size if len(picks) else None,
+        chance=agreement.chance(wb.store, run_id, picks) if len(picks) else None,
     )
 
 
@@ -193,7 +179,7 @@ def score(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     if value not in GRADES:
         raise ActionError(f"score {value:g}: allowed are {', '.join(f'{g:g}' for g in GRADES)}")
     for sample in args["samples"]:
-        votes.vote(wb, str(args["run"]), str(args["group"]), int(sample), rater(view), value)
+        votes.vote(wb.store, str(args["run"]), str(args["group"]), int(sample), rater(view), value)
     return f"Graded {GRADES.index(value) + 1}"
 
 
@@ -201,7 +187,7 @@ def vote(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     """Store a vote for one completion of a group, or for none (sample -1)."""
     sample = int(args["sample"])
     votes.vote(
-        wb, str(args["run"]), str(args["group"]), sample if sample >= 0 else None, rater(view)
+        wb.store, str(args["run"]), str(args["group"]), sample if sample >= 0 else None, rater(view)
     )
     return "Vote stored"
 
@@ -215,7 +201,7 @@ def undo(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     newest = mine.iloc[-1]
     gone = [str(newest["annotation_id"])]
     if newest["type"] == "rating":
-        rows = wb.store.group(run_id, str(newest["group_id"]))
+        rows = queries.rollouts(wb.store, run_id, group_id=str(newest["group_id"]))
         text = dict(zip(rows["sample"], rows["completion"], strict=True))
         copies = {s for s, t in text.items() if t == text[newest["sample"]]}
         alike = mine[(mine["group_id"] == newest["group_id"]) & mine["sample"].isin(copies)]

@@ -20,22 +20,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from workbench.config.glossary import GLOSSARY
-from workbench.formatting import NOTHING, num, percent, visible
+from workbench.formatting import NOTHING, duration, num, percent, visible
 from workbench.plots.palette import kind_slot
 
 log = logging.getLogger(__name__)
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: ``42 s``, ``3:05 min``, ``2:10 h``."""
-    if seconds is None or math.isnan(seconds):
-        return NOTHING
-    whole = int(round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
 
 
 def ago(moment: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from workbench.analysis.page_queries import JUDGE
+from workbench.analysis.queries import JUDGE
 from workbench.api.workbench import Workbench
 from workbench.pages.long_curves import shortened
 from workbench.pages.page import View

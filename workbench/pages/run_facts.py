@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from workbench.analysis.page_queries import objectives_of
+from workbench.analysis.queries import objectives
 from workbench.api.workbench import Workbench
 from workbench.core.diagnostics import suggest_token_limit
 from workbench.pages.live_cache import config_of, yaml_of
@@ -39,7 +39,7 @@ def hero(wb: Workbench, run_id: str) -> dict[str, Any]:
         GROUP BY kind, prompt_id""",
         {"run": run_id},
     ).dropna()
-    names = objectives_of(wb, run_id)
+    names = objectives(wb.store, run_id)
     weights = wb.sql(
         """SELECT kind, entry.key AS objective, avg(entry.value) AS weight
         FROM (SELECT kind, unnest(map_entries(coalesce(policy, weights))) AS entry FROM rollouts

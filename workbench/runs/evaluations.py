@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config.environment import EVALUATION
+from workbench.runs import forkserver
 from workbench.runs.locks import LAUNCHER, held
 from workbench.runs.rundir import check_run_dir
 from workbench.runs.spawn import environment
@@ -48,13 +49,12 @@ class Evaluation:
         ]
         with held(run_dir.parent / LAUNCHER):  # whoever deletes the run sees this process, or us it
             check_run_dir(run_dir.parent, run_dir.name)
-            self._process = subprocess.Popen(
+            self._process = forkserver.start(
                 [sys.executable, "-m", MODULE, str(run_dir), "--json", *given],
-                stdin=subprocess.DEVNULL,
+                cwd=None,
+                env=environment(run_dir, EVALUATION),
                 stdout=self._output,
                 stderr=self._errors,
-                env=environment(run_dir, EVALUATION),
-                start_new_session=True,
             )
 
     @property

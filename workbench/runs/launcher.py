@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -25,8 +24,8 @@ from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, LockedError, held
 from workbench.runs.preflight import problems_of
 from workbench.runs.queue import whose_turn
 from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
-from workbench.runs.spawn import spawn
-from workbench.runs.status import Look
+from workbench.runs.spawn import Child, spawn
+from workbench.runs.status import DIED, SEE_LOG, Look
 from workbench.runs.stopping import stop_phases
 from workbench.runs.validation import (
     check_allowed,
@@ -72,8 +71,9 @@ class Launcher:
         self.command = command
         self.allowed_functions = allowed_functions
         self.allowed_paths = allowed_paths
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._children: dict[Path, Child] = {}
         self._ended = 0
+        self._codes: dict[Path, int] = {}
         self._phases: dict[str, str] = {}
         self._gone: set[tuple[Any, ...]] = set()
 
@@ -207,7 +207,7 @@ class Launcher:
         except OSError as error:
             write_state(path, status="failed", message=f"could not be started: {error}")
             raise LauncherError(f"{self._named(path)} could not be started: {error}") from error
-        self._children[child.pid] = child
+        self._children[path] = child
 
     # -- ending and keeping house ---------------------------------------------------------------
 
@@ -368,6 +368,8 @@ class Launcher:
         identity = rundir.read_identity(path)
         state = (look or Look(self._gone)).state(path)
         if state.pop("unsaid", False):
+            if state["status"] == "failed" and path in self._codes:
+                state["message"] = f"{DIED} with code {self._codes[path]}{SEE_LOG}"
             self._put_down(path, state)
         known = RunInfo.__dataclass_fields__
         values = {k: v for k, v in (identity | state).items() if k in known and v is not None}
@@ -380,8 +382,10 @@ class Launcher:
 
     def _reap(self) -> None:
         """Take note of this launcher's children that have ended."""
-        for child in list(self._children.values()):
-            if child.poll() is not None and self._children.pop(child.pid, None):
+        for path, child in list(self._children.items()):
+            code = child.poll()
+            if code is not None and self._children.pop(path, None):
+                self._codes[path] = code
                 self._ended += 1
 
     def _put_down(self, path: Path, ending: Mapping[str, Any]) -> None:

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
+from workbench.formatting import duration
 from workbench.runs.rundir import RunInfo
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def line(info: RunInfo) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config.environment import MARK, ROLE
-from workbench.runs import processes
+from workbench.runs import forkserver, processes
 from workbench.runs.rundir import last_words, read_identity, working_directory
 from workbench.store.state import write_atomically, write_state
 
+Child = forkserver.Forked | subprocess.Popen[bytes]
 CHILD = ("-m", "workbench.train.child")
 MAX_ACTIVE = 4
 """Runs that are active at once before further ones queue, unless told otherwise."""
@@ -54,7 +55,7 @@ def environment(run_dir: Path, role: str | None = None) -> dict[str, str]:
     }  # fmt: skip
 
 
-def spawn(path: Path, command: Sequence[str] | None = None) -> subprocess.Popen[bytes]:
+def spawn(path: Path, command: Sequence[str] | None = None) -> Child:
     """Start the child of a run whose state says ``queued``; the caller holds the launcher's lock.
 
     Args:
@@ -72,14 +73,12 @@ def spawn(path: Path, command: Sequence[str] | None = None) -> subprocess.Popen[
     identity = read_identity(path)
     words = [*(command or beginning(identity.get("launch") or {})), str(path)]
     with (path / "log.txt").open("ab") as log:
-        child = subprocess.Popen(
+        child = forkserver.start(
             [*words, *(["--resume"] if starts else [])],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
             cwd=working_directory(identity),
             env=environment(path),
-            start_new_session=True,
+            stdout=log,
+            stderr=log,
         )
     record = processes.identify(child.pid) | {"mark": processes.mark(path)}
     write_atomically(path / "process.json", json.dumps(record).encode())

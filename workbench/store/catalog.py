@@ -205,6 +205,19 @@ def create_store(root: Path) -> None:
         log.unlink(missing_ok=True)
 
 
+def ensure_store(runs_dir: Path) -> str | None:
+    """Make the store file before the first step of a run, so that any client can open it.
+
+    Returns:
+        Why it could not be made, which is no reason not to train; None: it is there.
+    """
+    try:
+        create_store(runs_dir.resolve())
+    except (OSError, StoreError) as error:
+        return f"no store could be made: {error}"
+    return None
+
+
 def _build(path: Path, root: Path) -> None:
     """Make a store file and read it again, so that a full disk is noticed here."""
     with duckdb.connect(str(path)) as con:

@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workbench.formatting import neutral
 from workbench.store.catalog import view_sql
 from workbench.store.errors import StoreError
 from workbench.store.scan import quoted
@@ -43,8 +44,6 @@ EXPORTED = (
 DERIVED = ("rollout_objectives", "prompts")
 STORAGE_VERSION = "v1.4.0"
 """DuckDB files are written so that this and every later release reads them."""
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def export(
@@ -150,11 +149,6 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 def _is_map(value: list[Any]) -> bool:
     return bool(value) and isinstance(value[0], tuple)
-
-
-def neutral(text: str) -> str:
-    """``text`` so that no spreadsheet takes it for a formula."""
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _write_duckdb(session: Session, run_ids: Sequence[str], path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,27 +24,10 @@ from trl import GRPOConfig
 from workbench.config import PolicyConfig, RunConfig
 from workbench.config.credentials import resolve as resolve_secrets
 from workbench.config.hub import loading
+from workbench.config.trl_fields import refusals
 from workbench.objectives import resolve
 from workbench.tasks.etudes import POLICY_DIR
 from workbench.train.rewards import ObjectiveReward
-
-MANAGED = {
-    "output_dir": "the run directory decides",
-    "max_steps": "set steps",
-    "seed": "set seed",
-    "reward_weights": "the scalarizer decides",
-    "multi_objective_aggregation": "set aggregation",
-    "logging_steps": "every step is logged",
-    "save_strategy": "set logging.checkpoint_every",
-    "sync_ref_model": "set grpo.reference_sync_every",
-    "report_to": "set logging.report_to",
-    "per_device_train_batch_size": "set grpo.prompts_per_step and grpo.num_generations",
-    "generation_batch_size": "set grpo.prompts_per_step and grpo.num_generations",
-    "steps_per_generation": "set grpo.gradient_accumulation_steps",
-    "shuffle_dataset": "the prompt order follows from seed",
-    "resume_from_checkpoint": "resume the run",
-}
-"""Fields of GRPOConfig that a run sets itself, and what to set instead."""
 
 
 def policy_path(policy: PolicyConfig) -> str:
@@ -83,6 +65,7 @@ def load_base(policy: PolicyConfig, path: str | Path | None = None) -> PreTraine
             dtype=dtype,
             trust_remote_code=trusted,
             use_safetensors=True,
+            attn_implementation=policy.attn_implementation,
             **_quantization(policy),
         )
 
@@ -151,9 +134,18 @@ def lora_config(policy: PolicyConfig) -> PeftLoraConfig:
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Token ids that end a completion: the tokenizer's and those the model declares."""
+    """Token ids that end a completion: the tokenizer's and those the model declares.
+
+    Raises:
+        ValueError: The tokenizer has no end token.
+    """
     declared = model.generation_config.eos_token_id
     ids = [] if declared is None else [declared] if isinstance(declared, int) else list(declared)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            "policy.model: its tokenizer has no end token, so that no completion could end; name "
+            "one as eos_token in its tokenizer_config.json"
+        )
     if tokenizer.eos_token_id not in ids:
         ids = [tokenizer.eos_token_id, *ids]
     return ids
@@ -168,22 +160,26 @@ def grpo_config(config: RunConfig, output_dir: Path) -> GRPOConfig:
     """TRL's configuration of a run.
 
     Raises:
-        ValueError: When ``grpo.extra`` names a field that TRL does not have or that the run sets
-            itself, or batch sizes do not divide.
+        ValueError: When ``grpo.extra`` names what ``config.trl_fields`` refuses, or batch sizes do
+            not divide.
     """
     grpo = config.grpo
-    fields = {f.name for f in dataclasses.fields(GRPOConfig) if f.init}
-    for name in grpo.extra:
-        if name in MANAGED:
-            raise ValueError(f"grpo.extra.{name}: set by the run itself; {MANAGED[name]}")
-        if name not in fields:
-            raise ValueError(f"grpo.extra.{name}: unknown; it must be a field of TRL's GRPOConfig")
+    run = {
+        "loss_type": grpo.loss_type,
+        "beta": grpo.beta,
+        "gradient_checkpointing": config.policy.gradient_checkpointing,
+    }
+    for name, problem in refusals(grpo.extra, run).items():
+        raise ValueError(f"grpo.extra.{name}: {problem}")
+    schedule = grpo.lr_scheduler_type
+    if schedule == "constant" and grpo.warmup_steps:
+        schedule = "constant_with_warmup"  # transformers' "constant" has no warm-up
     settings: dict[str, Any] = {
         "output_dir": str(output_dir),
         "max_steps": config.steps,
         "seed": config.seed,
         "learning_rate": grpo.learning_rate,
-        "lr_scheduler_type": grpo.lr_scheduler_type,
+        "lr_scheduler_type": schedule,
         "warmup_steps": grpo.warmup_steps,
         "max_grad_norm": grpo.max_grad_norm,
         "num_generations": grpo.num_generations,

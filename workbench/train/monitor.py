@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,9 @@ class RunMonitor(TrainerCallback):
         sampling = Sampling.of(
             self.config, num_generations=self.config.probe.num_generations, seed=int(seed)
         )
-        batch = self.roller.roll_out(self.probes, sampling, step, "probe")
+        # transformers makes a new state when training begins
+        roller = replace(self.roller, state=self.trainer.state)
+        batch = roller.roll_out(self.probes, sampling, step, "probe")
         if not main:
             return
         numbers = probe_metrics(batch)
@@ -156,7 +159,7 @@ class RunMonitor(TrainerCallback):
             free = shutil.disk_usage(self.trainer.checkpoint_dir.parent).free
             if free < FREE_BYTES:
                 return f"stopped by itself: {free / 1e6:.0f} MB left on the disk"
-        findings = warnings_from(self.memory.history)
+        findings = warnings_from(self.memory.history, config=self.config)
         for finding in findings:
             if finding.code not in self.memory.told:
                 self._main(lambda f=finding: self._tell(step, f))

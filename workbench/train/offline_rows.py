@@ -10,6 +10,7 @@ Nothing here holds a model. A frame has one row per response and these columns:
     origin          run id, or name of the file
     step            policy updates before it was sampled; -1 in a file
     truncated       it hit the length limit, so that no end token follows
+    prompt_token_ids    as sampled from, None where they were not logged
     token_ids       as generated, None in a file
     behaviour_logp  log-probability when sampled, summed, nats; NaN where unknown
     reference_logp  the same under the run's frozen reference
@@ -38,6 +39,7 @@ COLUMNS = (
     "origin",
     "step",
     "truncated",
+    "prompt_token_ids",
     "token_ids",
     "behaviour_logp",
     "reference_logp",
@@ -191,7 +193,7 @@ def _rollout_query(names: Sequence[str], config: OfflineConfig) -> str:
     splits = ", ".join(f"'{s}'" for s in config.source.splits)
     return (
         "SELECT split, step, group_id, sample, kind, prompt_id, prompt, completion, truncated, "
-        f"token_ids, behaviour_logp, reference_logp, judge, {', '.join(cells)} "
+        f"prompt_token_ids, token_ids, behaviour_logp, reference_logp, judge, {', '.join(cells)} "
         f"FROM rollouts WHERE run_id = $run AND split IN ({splits}) "
         "AND step BETWEEN $first AND $last "
         "ORDER BY split, step, group_id, sample"

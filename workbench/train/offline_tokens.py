@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from workbench.config.offline import RpoConfig
 from workbench.core.losses import partition_values
 from workbench.train.offline_rows import RowsError, prompt_keys
-from workbench.train.text import encode_prompts
-from workbench.types import Floats
+from workbench.train.text import Rendering
+from workbench.types import Example, Floats
 
 TokenIds = Sequence[int]
 
@@ -47,29 +48,32 @@ class TokenRows:
 
 
 def encode_rows(
-    frame: pd.DataFrame,
-    tokenizer: PreTrainedTokenizerBase,
-    encoder_decoder: bool,
-    rendered: bool,
+    frame: pd.DataFrame, rendering: Rendering, encoder_decoder: bool, rendered: bool
 ) -> tuple[pd.DataFrame, bool]:
-    """Add ``prompt_ids`` and ``response_ids``; say whether the logged token ids were used.
+    """Add ``prompt_ids`` and ``response_ids``; say whether both are the logged ones.
 
     Logged ids are used when every row has them and they decode to the row's text, which holds for
-    rows of any policy with this tokenizer. Otherwise responses are tokenised by themselves, and an
-    end token follows where the row was not cut.
+    rows of any policy with this tokenizer. Otherwise prompts are rendered as this run renders its
+    own, responses are tokenised by themselves, and an end token follows where the row was not cut.
 
     Args:
         frame: Rows of ``offline_rows``.
-        tokenizer: The policy's.
+        rendering: How the run's prompts become tokens.
         encoder_decoder: Prompts go to an encoder, which wants its own special tokens.
         rendered: Prompts were logged with the chat template applied, special tokens included.
     """
-    prompts = list(frame["prompt"])
-    by_key: dict[str, list[int]] = {}
-    for key, prompt in zip(prompt_keys(frame), prompts, strict=True):
-        if key not in by_key:
-            by_key[key] = _encode_prompt(tokenizer, prompt, rendered)
+    tokenizer = rendering.tokenizer
     logged = not encoder_decoder and _same_tokens(frame, tokenizer)
+    with_prompts = logged and _all_there(frame["prompt_token_ids"], len(tokenizer))
+    if with_prompts:
+        prompts = [list(ids) for ids in frame["prompt_token_ids"]]
+    else:
+        by_key: dict[str, list[int]] = {}
+        keys = prompt_keys(frame)
+        for key, prompt in zip(keys, frame["prompt"], strict=True):
+            if key not in by_key:
+                by_key[key] = _encode_prompt(rendering, prompt, rendered)
+        prompts = [by_key[key] for key in keys]
     if logged:
         responses = [list(ids) for ids in frame["token_ids"]]
     else:
@@ -81,24 +85,31 @@ def encode_rows(
             _ended(list(ids), tokenizer, not c)
             for ids, c in zip(plain["input_ids"], cut, strict=True)
         ]
-    return frame.assign(
-        prompt_ids=[by_key[key] for key in prompt_keys(frame)], response_ids=responses
-    ), logged
+    # a text prompt becomes the same ids again; a rendered one may not (spaces are cleaned up)
+    exact = logged and (with_prompts or not rendered)
+    return frame.assign(prompt_ids=prompts, response_ids=responses), exact
 
 
-def _encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: object, rendered: bool) -> list[int]:
+def _encode_prompt(rendering: Rendering, prompt: Any, rendered: bool) -> list[int]:
     if isinstance(prompt, str) and rendered:
-        return list(tokenizer(text=prompt, add_special_tokens=False)["input_ids"])
-    return encode_prompts(tokenizer, [prompt])[0]  # type: ignore[list-item]
+        return list(rendering.tokenizer(text=prompt, add_special_tokens=False)["input_ids"])
+    example = Example(prompt=prompt, prompt_id="")
+    return rendering.encode([rendering.prompt(example)])[0]
+
+
+def _all_there(column: pd.Series, vocabulary: int) -> bool:
+    """Whether every row has token ids of this vocabulary."""
+    ids = list(column)
+    if any(row is None or not isinstance(row, Sequence | np.ndarray) for row in ids):
+        return False
+    return max((max(row, default=0) for row in ids), default=0) < vocabulary
 
 
 def _same_tokens(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether every row has token ids that this tokenizer reads as the row's text."""
+    if not _all_there(frame["token_ids"], len(tokenizer)):
+        return False
     ids = list(frame["token_ids"])
-    if any(row is None or not isinstance(row, Sequence | np.ndarray) for row in ids):
-        return False
-    if max((max(row, default=0) for row in ids), default=0) >= len(tokenizer):
-        return False
     texts = tokenizer.batch_decode([list(row) for row in ids], skip_special_tokens=True)
     return texts == list(frame["response"])
 

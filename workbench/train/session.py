@@ -61,6 +61,7 @@ class Session:
         tokenizer = build.load_tokenizer(config.policy)
         model = build.load_policy(config.policy, checkpoint)
         task = fitted(config, model, tokenizer, task)
+        build.end_ids(model, tokenizer)
         hidden_size = model.config.get_text_config().hidden_size
         weighing = Weighing(config, [r.bounds for r in rewards], hidden_size)
         if checkpoint is not None:

@@ -365,10 +365,12 @@
   };
 
   // Characters that hide or reorder what stands beside them, spelled out as \x.. and \u....
-  const HIDDEN = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]/g;
-  const visible = (text) => text.replace(HIDDEN, (c) => {
-    const code = c.charCodeAt(0);
-    return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  const HIDDEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]/gu;
+  const EMOJI = /(\p{So}|[\ufe0f0-9#*])[\ufe0f\u200d]$/u;   // what an emoji is made of stays
+  const visible = (text) => text.replace(HIDDEN, (c, at) => {
+    if (EMOJI.test(text.slice(Math.max(0, at - 3), at + 1))) return c;
+    const code = c.codePointAt(0), hex = code.toString(16);
+    return code < 256 ? `\\x${hex.padStart(2, "0")}` : code < 65536 ? `\\u${hex.padStart(4, "0")}` : `\\U${hex.padStart(8, "0")}`;
   });
 
   // A log: its end at first, then only what is new; a progress line shows its newest state.

@@ -17,7 +17,7 @@ SELECT
     r.run_id, r.attempt, r.step, r.split, r.kind, r.prompt_id, r.prompt, r.group_id, r.sample,
     r.completion, r.num_tokens, r.truncated, r.rewards, r.scaled, r.weights, r.policy, r.action,
     r.scalar, r.mask, r.judge_share, r.advantage, r.kl, r.behaviour_logp, r.reference_logp, r.judge,
-    r.token_ids, r.token_entropies, r.time
+    r.token_ids, r.token_entropies, r.loss_tokens, r.prompt_token_ids, r.time
 FROM everything AS r
 LEFT JOIN newest USING (run_id, split, step)
 ANTI JOIN deleted_runs AS deleted USING (run_id)
