@@ -22,7 +22,7 @@ from workbench.config.offline import OfflineConfig
 from workbench.runs import rundir
 from workbench.runs.checkpoints import FOLDER
 from workbench.runs.rundir import read_config
-from workbench.train.child import Child
+from workbench.train.process import Child
 from workbench.types import Floats, RolloutBatch, Task
 
 if TYPE_CHECKING:
