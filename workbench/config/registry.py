@@ -64,6 +64,7 @@ SHIPPED: dict[str, dict[str, str]] = {
         "parallel": "workbench.plots.sweeps:parallel",
         "group": "workbench.plots.group_figures:group",
         "whatif": "workbench.plots.group_figures:whatif",
+        "run_lines": "workbench.plots.run_lines:run_lines",
         "self_favouring": "workbench.plots.group_figures:self_favouring",
         "methods": "workbench.plots.benchmark:methods",
         "families": "workbench.plots.benchmark:families",
