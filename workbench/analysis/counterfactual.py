@@ -20,6 +20,7 @@ from workbench.config.io import load, to_dict
 from workbench.config.text import flatten
 from workbench.formatting import esc, num, percent
 from workbench.objectives import OBJECTIVES
+from workbench.runs.checkpoints import CONDUCTOR, FOLDER, list_checkpoints
 from workbench.store.reader import Store
 
 
@@ -143,7 +144,8 @@ def latest_conductor(run_dir: Path) -> dict[str, np.ndarray]:
     """
     from safetensors.numpy import load_file
 
-    found = sorted(run_dir.glob("checkpoints/*/conductor.safetensors"))
+    found = [path / CONDUCTOR for path in list_checkpoints(run_dir / FOLDER)]
+    found = [path for path in found if path.is_file()]
     if not found:
         raise ValueError(f"run {run_dir.name!r} has no checkpoint with a Conductor")
     return dict(load_file(found[-1]))
