@@ -20,6 +20,7 @@ from test_launcher_life import launcher, linked, wait_for
 from workbench.api.workbench import Workbench
 from workbench.config.io import load
 from workbench.runs import locks, processes, rundir
+from workbench.runs.deletion import leftovers
 from workbench.runs.locks import LAUNCHER, LockedError, held
 from workbench.runs.rundir import ENDED, LauncherError, read_process
 from workbench.store.archive import archive
@@ -149,7 +150,7 @@ def test_those_who_share_a_directory_share_its_locks(tmp_path):
 KILLED = """
 import os, signal, shutil, sys
 from workbench.runs.launcher import Launcher
-from workbench.runs import rundir
+from workbench.runs import deletion, rundir
 from workbench.config.io import load
 
 def dies(module, name, after):
@@ -161,7 +162,7 @@ def dies(module, name, after):
     setattr(module, name, killed)
 
 root, act, target, name, after = sys.argv[1:]
-place = {"rundir": rundir, "Path": rundir.Path, "shutil": shutil}[target]
+place = {"rundir": rundir, "deletion": deletion, "Path": rundir.Path, "shutil": shutil}[target]
 dies(place, name, after == "after")
 runs = Launcher(root, command=("/bin/true",))
 runs.delete("one") if act == "delete" else runs.start(load({"name": "two", "steps": 1}))
@@ -181,7 +182,11 @@ def killed(root: Path, *words: str) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    [("Path", "rename", "after"), ("rundir", "tombstone", "after"), ("shutil", "rmtree", "before")],
+    [
+        ("Path", "rename", "after"),
+        ("deletion", "tombstone", "after"),
+        ("shutil", "rmtree", "before"),
+    ],
 )
 def test_a_deletion_that_is_killed_is_finished_by_whoever_comes_next(tmp_path, where):
     run = ended(tmp_path, "20260101-000000-0001", "one")
@@ -190,7 +195,7 @@ def test_a_deletion_that_is_killed_is_finished_by_whoever_comes_next(tmp_path, w
     fill(other, range(2), contexts=None)
     killed(tmp_path, "delete", *where)
     assert [i.run_id for i in launcher(tmp_path).list()] == [other.name]
-    assert rundir.leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == []
     assert set(Store(tmp_path).sql("SELECT DISTINCT run_id FROM rollouts").run_id) == {other.name}
 
 
@@ -200,7 +205,7 @@ def test_doctor_too_finishes_a_deletion(tmp_path):
     archive(tmp_path)
     killed(tmp_path, "delete", "Path", "rename", "after")
     examine(tmp_path, mend=True)
-    assert rundir.leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == []
     assert Store(tmp_path).sql("SELECT count(*) AS n FROM rollouts").n[0] == 0
 
 
@@ -209,7 +214,7 @@ def test_doctor_too_finishes_a_deletion(tmp_path):
 )
 def test_a_start_that_is_killed_leaves_nothing(tmp_path, where):
     killed(tmp_path, "start", *where)
-    (half,) = rundir.leftovers(tmp_path)
+    (half,) = leftovers(tmp_path)
     runs = launcher(tmp_path)
     assert runs.list() == [] and not half.exists()
     runs.start({"name": "two", "steps": 1})
