@@ -62,7 +62,8 @@ def import_path(runs_dir: Path | str, path: Path | str, name: str | None = None)
     root, path = Path(runs_dir).resolve(), Path(path).absolute()
     if not path.exists():
         raise StoreError(f"{path} does not exist")
-    if (path / STORE_FILE).exists() or path.suffix == ".duckdb":
+    is_runs_dir = (path / STORE_FILE).exists() or any(path.glob("*/run.json"))
+    if is_runs_dir or path.suffix == ".duckdb":
         return _import_store(root, path)
     files = sorted(path.glob("completions_*.parquet")) if path.is_dir() else [path]
     if files and files[0].suffix == ".parquet":
