@@ -184,7 +184,7 @@ def test_a_run_that_dies_without_a_word_is_failed_and_says_so(runs_dir, monkeypa
     runs = launcher(runs_dir)
     run_id = runs.start({"steps": 10})
     wait_for(lambda: status(runs, run_id) == "failed")
-    assert "ended without a last state" in runs.get(run_id).message
+    assert "without saying how" in runs.get(run_id).message
     assert read_state(runs_dir / run_id)["status"] == "failed"
     monkeypatch.setenv("FAKE_MODE", "well")
     runs.resume(run_id)

@@ -11,7 +11,7 @@ from workbench.runs import rundir
 from workbench.runs.locks import LAUNCHER, LockedError, held
 from workbench.runs.rundir import RunInfo
 from workbench.runs.spawn import Child
-from workbench.runs.status import DIED, SEE_LOG, Look
+from workbench.runs.status import Look
 from workbench.store.state import write_state
 
 ENDING = ("status", "message", "pid", "eta_seconds")
@@ -30,7 +30,7 @@ class Watch:
         self.children: dict[Path, Child] = {}
         self.phases: dict[str, str] = {}
         self._ended = 0
-        self._codes: dict[Path, int] = {}
+        self._codes: dict[Path, tuple[int, int]] = {}
         self._gone: set[tuple[Any, ...]] = set()
 
     def look(self) -> Look:
@@ -48,8 +48,10 @@ class Watch:
         identity = rundir.read_identity(path)
         state = (look or self.look()).state(path)
         if state.pop("unsaid", False):
-            if state["status"] == "failed" and path in self._codes:
-                state["message"] = f"{DIED} with code {self._codes[path]}{SEE_LOG}"
+            pid, code = self._codes.get(path, (None, None))
+            failed = state["status"] == "failed"
+            if failed and pid is not None and pid == rundir.read_process(path).get("pid"):
+                state["message"] = state["message"].replace("ended", f"ended with code {code}", 1)
             self._put_down(path, state)
         known = RunInfo.__dataclass_fields__
         values = {k: v for k, v in (identity | state).items() if k in known and v is not None}
@@ -70,7 +72,7 @@ class Watch:
         for path, child in list(self.children.items()):
             code = child.poll()
             if code is not None and self.children.pop(path, None):
-                self._codes[path] = code
+                self._codes[path] = child.pid, code
                 self._ended += 1
 
     def _put_down(self, path: Path, ending: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fault_table import note
 from store_batches import fill, make_run
 from test_launcher_life import launcher, linked, wait_for
 
@@ -71,7 +72,10 @@ def test_ranks_go_on_when_their_leader_is_killed_and_are_refused_by_name(runs_di
         through_link.resume("both")
     rank.kill()
     wait_for(lambda: through_link.get("both").status == "failed")
-    assert "ended without a last state" in through_link.get("both").message
+    assert "without saying how" in through_link.get("both").message
+    note("main process of two killed", "running, with the numbers of the processes that are left; "
+         "resume and delete are refused until they are stopped, through links too",
+         "everything; no second trainer writes the run")  # fmt: skip
 
 
 def test_a_copy_of_a_running_run_has_no_process(runs_dir):
@@ -127,6 +131,9 @@ def test_a_lock_says_who_holds_it_and_waiting_ends(tmp_path, monkeypatch):
         assert other.stdout is not None and other.stdout.readline() == "held\n"
         with pytest.raises(LockedError, match=rf"held by process {other.pid} \("), held(path, 0.1):
             pass
+        note("lock held by another process", "lists go on; a start, resume or deletion waits for "
+             "30 s, then says which process holds the lock",
+             "everything; who can only read the directory cannot open the lock")  # fmt: skip
         assert [i.name for i in runs.list()] == ["one"], "looking needs no lock"
     finally:
         other.kill()
@@ -197,6 +204,8 @@ def test_a_deletion_that_is_killed_is_finished_by_whoever_comes_next(tmp_path, w
     assert [i.run_id for i in launcher(tmp_path).list()] == [other.name]
     assert leftovers(tmp_path) == []
     assert set(Store(tmp_path).sql("SELECT DISTINCT run_id FROM rollouts").run_id) == {other.name}
+    note("deletion killed at each step", "the run is gone from the list",
+         "nothing of it: the next command, or `workbench doctor --mend`, finishes it")  # fmt: skip
 
 
 def test_doctor_too_finishes_a_deletion(tmp_path):
@@ -219,6 +228,8 @@ def test_a_start_that_is_killed_leaves_nothing(tmp_path, where):
     assert runs.list() == [] and not half.exists()
     runs.start({"name": "two", "steps": 1})
     wait_for(lambda: runs.get("two").status in ENDED)
+    note("launch killed at each step", "no such run", "the name; what was half made is removed by "
+         "the next command")  # fmt: skip
 
 
 # -- damage of one run costs that run ---------------------------------------------------------
@@ -253,6 +264,8 @@ def test_damage_of_one_run_costs_that_run_only(tmp_path, name, content):
     if bad.name in listed:
         runs.delete(bad.name)
     assert [i.name for i in runs.list()] == ["good"]
+    note("one run's files damaged", "that run is failed and names the file; it can be deleted",
+         "all other runs, in every list")  # fmt: skip
 
 
 def test_a_text_that_no_output_can_hold_is_reported_all_the_same(runs_dir, monkeypatch):
