@@ -1,5 +1,7 @@
 """A checkpoint as a model folder: what others need is in it, what only resuming needs is not."""
 
+import json
+
 import pytest
 from pages_world import make_world
 
@@ -21,6 +23,7 @@ def wb(tmp_path) -> Workbench:
             folder.mkdir(parents=True)
             for name in (*FILES, *OWN):
                 (folder / name).write_text(f"{name} of {step}")
+            (folder / "trainer.json").write_text(json.dumps({"score": score}))
             (folder / "link").symlink_to("/etc/passwd")
             writer.checkpoint(step, folder, {"score": score})
     return wb
@@ -56,6 +59,7 @@ def test_a_run_that_takes_the_name_of_another_does_not_take_its_exports(wb):
     other = wb.launcher.path("maestro") / "checkpoints" / "step-000004"
     other.mkdir(parents=True)
     (other / "model.safetensors").write_text("of the other")
+    (other / "trainer.json").write_text('{"score": 1.0}')
     with RunWriter(other.parent.parent) as writer:
         writer.checkpoint(4, other, {"score": 1.0})
     second = wb.export_model("maestro", 4)
@@ -65,12 +69,12 @@ def test_a_run_that_takes_the_name_of_another_does_not_take_its_exports(wb):
 
 @pytest.mark.parametrize("wanted", ["3", "../4", "-1", "first"])
 def test_what_is_not_there_is_refused(wb, wanted):
-    with pytest.raises(ValueError, match=r"there are best, last, 2, 4"):
+    with pytest.raises(ValueError, match=r"there are: 2, 4"):
         wb.export_model("maestro", wanted)
 
 
 def test_a_run_without_checkpoints_says_so(wb):
-    with pytest.raises(ValueError, match="there is no checkpoint yet"):
+    with pytest.raises(ValueError, match="no checkpoint .* there are: none"):
         wb.export_model("equal")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from workbench.config import RunConfig
 from workbench.config.io import load, to_dict
 from workbench.config.text import flatten
 from workbench.objectives import OBJECTIVES
+from workbench.runs.checkpoints import CONDUCTOR, UnknownCheckpointError, find
 
 if TYPE_CHECKING:
     from workbench.api.workbench import Workbench
@@ -125,11 +125,13 @@ def latest_conductor(wb: Workbench, run: str) -> dict[str, np.ndarray]:
     """
     from safetensors.numpy import load_file
 
-    path = wb.launcher.path(run)
-    found: list[Path] = sorted(path.glob("checkpoints/*/conductor.safetensors"))
-    if not found:
+    try:
+        found = find(wb.launcher.path(run), "last")
+    except UnknownCheckpointError as error:
+        raise ValueError(str(error)) from error
+    if found is None or not (found / CONDUCTOR).is_file():
         raise ValueError(f"run {run!r} has no checkpoint with a Conductor")
-    return dict(load_file(found[-1]))
+    return dict(load_file(found / CONDUCTOR))
 
 
 def compare_runs(

@@ -9,15 +9,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from workbench.config.text import dump
 from workbench.formatting import visible
+from workbench.runs.checkpoints import FOLDER as FOLDER_OF_CHECKPOINTS
+from workbench.runs.checkpoints import UnknownCheckpointError, find, step_of
 
 if TYPE_CHECKING:
     from workbench.api.workbench import Workbench
 
-OWN_PREFIXES = ("optimizer", "random", "trainer", "training_args", "scheduler")
+OWN_PREFIXES = (
+    "optimizer",
+    "scheduler",
+    "scaler",
+    "rng_state",
+    "random",
+    "trainer",
+    "training_args",
+    "buffer",
+    "reference",
+    "value",
+    "entropy_ctrl",
+)
 """Files that only resuming needs."""
 FOLDER = "exports"
 
@@ -42,10 +54,13 @@ def export_model(wb: Workbench, run: str, checkpoint: str | int = "best") -> Pat
     """
     run_id = wb.resolve(run)
     run_dir = wb.launcher.path(run_id)
-    step = _step(wb.checkpoints(run_id), str(checkpoint))
-    source = run_dir / "checkpoints" / f"step-{step:06d}"
-    if not source.is_dir():
-        raise ValueError(f"checkpoint {step} of run {run!r} is no longer on disk")
+    try:
+        source = find(run_dir, checkpoint)
+    except UnknownCheckpointError as error:
+        raise ValueError(str(error)) from error
+    if source is None or source.parent != run_dir / FOLDER_OF_CHECKPOINTS:
+        raise ValueError(f"checkpoint {checkpoint!r}: name best, last or a step")
+    step = step_of(source)
     config = wb.config(run_id)
     target = wb.runs_dir / FOLDER / f"{run_id}-step-{step}"  # names change hands
     made = target.with_name(f".{target.name}")
@@ -58,24 +73,6 @@ def export_model(wb: Workbench, run: str, checkpoint: str | int = "best") -> Pat
     shutil.rmtree(target, ignore_errors=True)
     os.replace(made, target)
     return target
-
-
-def _step(checkpoints: pd.DataFrame, wanted: str) -> int:
-    kept = checkpoints[~checkpoints["removed"].astype(bool)] if len(checkpoints) else checkpoints
-    steps = sorted(int(s) for s in kept["step"]) if len(kept) else []
-    if not steps:
-        raise ValueError("there is no checkpoint yet")
-    if wanted == "last":
-        return steps[-1]
-    if wanted == "best":
-        scored = kept.dropna(subset=["score"])
-        best = scored.sort_values(["score", "step"])["step"]
-        return int(best.iloc[-1]) if len(best) else steps[-1]
-    if wanted.isdecimal() and int(wanted) in steps:
-        return int(wanted)
-    raise ValueError(
-        f"no checkpoint {wanted!r}; there are best, last, {', '.join(map(str, steps))}"
-    )
 
 
 def card(outcome: Mapping[str, Any], step: int, yaml: str) -> str:
