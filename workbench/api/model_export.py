@@ -7,15 +7,13 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from workbench.config import RunConfig
 from workbench.config.text import dump
 from workbench.formatting import visible
-from workbench.runs.checkpoints import FOLDER as FOLDER_OF_CHECKPOINTS
+from workbench.runs.checkpoints import FOLDER as SAVED
 from workbench.runs.checkpoints import UnknownCheckpointError, find, step_of
-
-if TYPE_CHECKING:
-    from workbench.api.workbench import Workbench
 
 OWN_PREFIXES = (
     "optimizer",
@@ -34,15 +32,21 @@ OWN_PREFIXES = (
 FOLDER = "exports"
 
 
-def export_model(wb: Workbench, run: str, checkpoint: str | int = "best") -> Path:
+def export_model(
+    run_dir: Path,
+    config: RunConfig,
+    outcome: Mapping[str, Any],
+    checkpoint: str | int = "best",
+) -> Path:
     """Copy a checkpoint's policy, tokenizer and Conductor into ``<runs>/exports/<run id>-step-N``.
 
     Loads with ``AutoModelForCausalLM.from_pretrained``; ``README.md`` holds results, weights and
     the configuration.
 
     Args:
-        wb: whose run.
-        run: id or name.
+        run_dir: the run's directory.
+        config: its configuration.
+        outcome: what came of it, for the card.
         checkpoint: ``best``, ``last`` or a step.
 
     Returns:
@@ -52,24 +56,21 @@ def export_model(wb: Workbench, run: str, checkpoint: str | int = "best") -> Pat
         ValueError: there is no such checkpoint on disk.
         OSError: the disk refuses.
     """
-    run_id = wb.resolve(run)
-    run_dir = wb.launcher.path(run_id)
     try:
         source = find(run_dir, checkpoint)
     except UnknownCheckpointError as error:
         raise ValueError(str(error)) from error
-    if source is None or source.parent != run_dir / FOLDER_OF_CHECKPOINTS:
+    if source is None or source.parent != run_dir / SAVED:
         raise ValueError(f"checkpoint {checkpoint!r}: name best, last or a step")
     step = step_of(source)
-    config = wb.config(run_id)
-    target = wb.runs_dir / FOLDER / f"{run_id}-step-{step}"  # names change hands
+    target = run_dir.parent / FOLDER / f"{run_dir.name}-step-{step}"  # names change hands
     made = target.with_name(f".{target.name}")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     for file in sorted(source.iterdir()):
         if file.is_file() and not file.is_symlink() and not file.name.startswith(OWN_PREFIXES):
             shutil.copyfile(file, made / file.name)
-    (made / "README.md").write_text(card(wb.outcome(run_id), step, dump(config)), "utf-8")
+    (made / "README.md").write_text(card(outcome, step, dump(config)), "utf-8")
     shutil.rmtree(target, ignore_errors=True)
     os.replace(made, target)
     return target

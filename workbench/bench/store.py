@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from workbench.analysis.group_list import GroupFilter
+from workbench.analysis import queries
+from workbench.analysis.groups import GroupFilter, groups
 from workbench.bench.archiving import archiving
 from workbench.bench.store_baselines import has_trackio, spread, timed, trackio_tables, trl_tables
 from workbench.bench.synthetic_store import PROMPTS, make_batch, make_run
@@ -47,18 +48,28 @@ def build(root: Path, runs: int, segments: int) -> str:
 
 
 def questions(store: Store, run: str, step: int) -> dict[str, Callable[[], Any]]:
-    """What Inspect and Runs ask about one run."""
-    busy = GroupFilter(kind="story", text="snow", rewards=(("format", 0.3, 0.7),))
-    group = f"train-{step:06d}-003"
+    """What Inspect and Runs ask about one run: the calls that the pages make."""
+    busy = GroupFilter(kind="story", split="train", text="snow", where="format < 0.7")
+    train, prompt = GroupFilter(split="train"), f"prompt-{PROMPTS // 2:04d}"
     return {
-        "prompts, filtered and sorted": lambda: store.page(run, busy, sort="disagreement"),
-        "prompts, all, by weight spread": lambda: store.page(run, sort="weight_spread"),
-        "one prompt's group": lambda: store.group(run, group),
-        "one prompt across steps": lambda: store.prompt(run, f"prompt-{PROMPTS // 2:04d}", "train"),
-        "curve per objective": lambda: store.curves(run),
-        "metrics": lambda: store.metrics(run, ["loss"]),
-        "text search": lambda: store.search("snow grass", run),
+        "prompts, filtered and sorted": lambda: groups(store, run, busy, sort="disagreement"),
+        "prompts, all, by weight spread": lambda: groups(store, run, train, sort="weight_spread"),
+        "text search": lambda: groups(store, run, GroupFilter(text="snow grass")),
+        "one prompt's group": lambda: queries.rollouts(store, run, split="train", step=step),
+        "one prompt across steps": lambda: queries.weights_over_steps(
+            store, run, "prompt_id", prompt
+        ),
+        "weight map": lambda: queries.weight_map(store, run, limit=1500),
+        "curve per objective": lambda: queries.reward_curves(store, run),
+        "health of each step": lambda: queries.step_health(store, run),
+        "weights over steps": lambda: queries.weights_over_steps(store, run, "split", "train"),
     }
+
+
+SEARCH = (
+    "SELECT run_id, step, completion FROM rollouts "
+    "WHERE contains(lower(completion), 'grass snow lemon crow') LIMIT 50"
+)
 
 
 def publishing(folder: Path, steps: int = 100) -> dict[str, float]:
@@ -144,7 +155,7 @@ def _measure_store(folder: Path, runs: int, segments: int) -> dict[str, Any]:
     middle = "SELECT run_id FROM runs ORDER BY created LIMIT 1 OFFSET $1"
     old = str(store.sql(middle, [runs // 2]).run_id[0])
     first = time.perf_counter()
-    store.steps(live)
+    queries.facets(store, live)
     loaded = time.perf_counter() - first
     rollouts = int(store.sql("SELECT count(*) AS n FROM archive.rollouts").n[0])
     return {
@@ -159,7 +170,7 @@ def _measure_store(folder: Path, runs: int, segments: int) -> dict[str, Any]:
         "runs table": timed(store.runs, REPEATS),
         "archived": {k: timed(q, REPEATS) for k, q in questions(store, old, STEPS // 2).items()},
         "live": {k: timed(q, REPEATS) for k, q in questions(store, live, segments // 2).items()},
-        "search": timed(lambda: store.search("grass snow lemon crow"), 5),
+        "search": timed(lambda: store.sql(SEARCH), 5),
     }
 
 

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from workbench.store.catalog import OWN_FOLDER, WITH_PROMPTS
-from workbench.store.manifest import is_segment_of
+from workbench.store.manifest import is_segment, segment_folder
 from workbench.store.quarantine import Checked, Damaged, check_rows, check_segments
 from workbench.store.scan import quoted, scan_segments
 from workbench.store.schema import TABLES
+from workbench.store.segments import latest_attempt
 
 READ_TRIES = 5
 
@@ -107,9 +109,11 @@ def finish(con: duckdb.DuckDBPyConnection, root: Path, report: Report) -> None:
     The names come out of the store file, which may be another's: only a segment is ever deleted.
     """
     moved = con.execute("SELECT tab, run_id, file FROM archive.segments").fetchall()
+    folders = {names: segment_folder(root, *names) for names in {(t, r) for t, r, _ in moved}}
     for table, run, file in moved:
-        if is_segment_of(root, table, run, file):
-            (root / run / "segments" / table / file).unlink(missing_ok=True)
+        folder = folders[table, run]
+        if folder is not None and is_segment(file):
+            (folder / file).unlink(missing_ok=True)
         else:
             report.messages.append(f"no segment, left alone: {run!r} {table!r} {file!r}")
     if moved:
@@ -126,7 +130,7 @@ def move(
         if not all(p.exists() for p in part.paths):
             continue  # another archive has moved some of them since they were read
         con.register("incoming", part.rows)
-        _insert(con, part.batch)
+        _insert(con, part.batch, _has_attempts(root, part))
         con.unregister("incoming")
         names = {"file": [p.name for p in part.paths]}
         con.register("names", pa.table(names))
@@ -143,7 +147,15 @@ def move(
     finish(con, root, report)
 
 
-def _insert(con: duckdb.DuckDBPyConnection, batch: Batch) -> None:
+def _has_attempts(root: Path, part: Loaded) -> bool:
+    """Whether a run was started more than once, so that some rows may replace others."""
+    if "attempt" not in part.rows.column_names:
+        return False
+    newest = pc.max(part.rows["attempt"]).as_py() or 0
+    return newest > 1 or latest_attempt(root / part.batch.run) > 1
+
+
+def _insert(con: duckdb.DuckDBPyConnection, batch: Batch, has_attempts: bool) -> None:
     table = TABLES[batch.table]
     rows = "incoming"
     if table.name in WITH_PROMPTS:
@@ -156,7 +168,7 @@ def _insert(con: duckdb.DuckDBPyConnection, batch: Batch) -> None:
     order = [c for c in ("step", "split", "group_id", "sample") if c in table.names]
     by = f"ORDER BY {', '.join(order)}" if order else ""
     con.execute(f"INSERT INTO archive.{table.name} BY NAME SELECT * FROM {rows} {by}")
-    if table.supersedes:
+    if table.supersedes and has_attempts:
         keys = ", ".join(table.supersedes)
         same = " AND ".join(f"r.{k} = n.{k}" for k in table.supersedes)
         con.execute(

@@ -62,7 +62,8 @@ def import_path(runs_dir: Path | str, path: Path | str, name: str | None = None)
     root, path = Path(runs_dir).resolve(), Path(path).absolute()
     if not path.exists():
         raise StoreError(f"{path} does not exist")
-    if (path / STORE_FILE).exists() or path.suffix == ".duckdb":
+    is_runs_dir = (path / STORE_FILE).exists() or any(path.glob("*/run.json"))
+    if is_runs_dir or path.suffix == ".duckdb":
         return _import_store(root, path)
     files = sorted(path.glob("completions_*.parquet")) if path.is_dir() else [path]
     if files and files[0].suffix == ".parquet":
@@ -207,7 +208,8 @@ def _add_run(
             write_atomically(made / "config.yaml", config.encode())
         last = parts["rollouts"]["step"].to_pylist() if "rollouts" in parts else []
         done = run.get("step") or max((s for s in last if s is not None), default=0)
-        state = {k: run.get(k) for k in ("attempt", "phase", "message", "headline")}
+        said = {k: run.get(k) for k in ("attempt", "phase", "message", "headline")}
+        state = {k: v for k, v in said.items() if v is not None}
         status = run.get("status", "finished")
         status = status if status in ("finished", "failed") else "stopped"
         write_state(made, status=status, step=done, steps=run.get("steps") or done, **state)

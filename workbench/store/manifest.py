@@ -139,20 +139,24 @@ def _own_segments(folder: str) -> Iterator[str]:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _is_segment(entry.name) and not entry.is_symlink():
+            if is_segment(entry.name) and not entry.is_symlink():
                 yield entry.name
 
 
-def _is_segment(name: str) -> bool:
-    return name.endswith(".parquet") and name[0] != "." and name not in EMPTY_SEGMENTS
-
-
-def is_segment_of(root: Path, table: str, run: str, file: str) -> bool:
-    """Whether three names, out of a file that may be another's, are those of a segment in here."""
-    plain = all(
-        n not in ("", ".", "..") and "/" not in n and "\0" not in n for n in (table, run, file)
+def is_segment(name: str) -> bool:
+    """Whether a name is that of a published segment, and of nothing else anywhere."""
+    return (
+        name.endswith(".parquet")
+        and name[0] != "."
+        and "/" not in name
+        and "\0" not in name
+        and name not in EMPTY_SEGMENTS
     )
-    if not plain or table not in TABLES or not _is_segment(file):
-        return False
-    folder = root / run / "segments" / table
-    return os.path.realpath(folder) == str(root.resolve() / run / "segments" / table)
+
+
+def segment_folder(root: Path, table: str, run: str) -> Path | None:
+    """The folder of two names out of a file that may be another's; None: it is none in here."""
+    if table not in TABLES or run in ("", ".", "..") or "/" in run or "\0" in run:
+        return None
+    folder = root.resolve() / run / "segments" / table
+    return folder if os.path.realpath(folder) == str(folder) else None

@@ -155,8 +155,14 @@ class Session:
                 f"run {run.name}: rows of {table} are missing, since {found[0].path.name}{more} is "
                 f"damaged ({found[0].reason}); `workbench doctor` lists what was set aside"
             )
-        unreadable = {str(p): f"cannot be read: {w}" for p, w in self.cache.unreadable.items()}
-        notes += [f"{p} {w}" for p, w in (unreadable | self.cache.listing.problems).items()]
+        now: dict[Path, list[Path]] = {}
+        for left_out in sorted(self.cache.unreadable):
+            now.setdefault(left_out.parent, []).append(left_out)
+        for first, *rest in now.values():
+            others = f" and {len(rest)} more" if rest else ""
+            why = self.cache.unreadable[first]
+            notes.append(f"{first}{others} cannot be read now, its rows are missing: {why}")
+        notes += [f"{path} {why}" for path, why in self.cache.listing.problems.items()]
         for name in odd_names(self.root):
             notes.append(f"directory {name} is left out: its name is no UTF-8 text; rename it")
         if self.moved_from is not None:

@@ -142,7 +142,7 @@ def group(frame: pd.DataFrame, rules: RulesConfig, method: Method) -> Cleaned:
         size == 1,
         "single_row",
         rules.single_row,
-        f"prompts with one row ({_ALONE[method]})",
+        f"prompts with one row ({_ALONE.get(method, 'nothing to compare them with')})",
         "log more responses per prompt, or take dro or kto",
         findings,
     )

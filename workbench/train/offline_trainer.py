@@ -29,6 +29,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from workbench.config import RunConfig
 from workbench.config.offline import OfflineConfig
+from workbench.config.registry import Registry
 from workbench.core.losses import dro_loss, rpo_loss
 from workbench.runs.checkpoints import read_trainer
 from workbench.train import checkpoint as checkpoints
@@ -95,8 +96,14 @@ def shared_arguments(config: RunConfig, output_dir: Path) -> dict[str, Any]:
 
 
 class RowTraining(Trainer):
-    """What all four methods share over transformers' Trainer: log and checkpoints."""
+    """What all methods share over transformers' Trainer: log and checkpoints.
 
+    A method of another package inherits from it and is called with the configuration, the model,
+    its tokenizer, the rows, the publisher and the folder of checkpoints, as ``PartitionTrainer``
+    is; ``offline.params`` has its settings. With ``needs_reference`` rows bring ``logp_ref``.
+    """
+
+    needs_reference = True
     config: RunConfig
     offline: OfflineConfig
     publisher: Publisher
@@ -155,6 +162,17 @@ class RowTraining(Trainer):
         if checkpoint is not None:
             checkpoints.check_processes(Path(checkpoint), self.accelerator.num_processes)
         super()._load_rng_state(checkpoint)
+
+
+def _learner(name: str, thing: Any) -> type[RowTraining]:
+    """A method of another package. Raises TypeError."""
+    if not (isinstance(thing, type) and issubclass(thing, RowTraining)):
+        raise TypeError("it does not inherit from RowTraining")
+    return thing
+
+
+LEARNERS: Registry = Registry("learners", _learner)
+"""Every method by the name that ``offline.method`` takes; ``config.registry`` lists them."""
 
 
 class PartitionTrainer(RowTraining):

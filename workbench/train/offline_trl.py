@@ -133,6 +133,8 @@ def _refuse_encoder_decoder(model: PreTrainedModel, method: str) -> None:
 class KtoRows(RowTraining, KTOTrainer):
     """TRL's KTOTrainer on prepared rows; its reference is a copy of the policy before training."""
 
+    needs_reference = False
+
     def __init__(
         self,
         config: RunConfig,
@@ -186,6 +188,8 @@ class KtoRows(RowTraining, KTOTrainer):
 
 class SftRows(RowTraining, SFTTrainer):
     """TRL's SFTTrainer on the rows that are worth imitating; the loss is on the response alone."""
+
+    needs_reference = False
 
     def __init__(
         self,
