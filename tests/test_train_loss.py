@@ -13,7 +13,7 @@ from tiny_runs import EXAMPLES, Recorder, tiny_config, tiny_trainer
 
 from workbench.core.scalarizers import ScalarizerInput, build_scalarizer
 from workbench.objectives import Objective
-from workbench.train import build, maestro
+from workbench.train import build, maestro, scored_rollouts
 from workbench.train.rewards import ObjectiveReward
 from workbench.train.weighting import generations
 
@@ -98,7 +98,7 @@ def test_a_graph_that_would_not_fit_is_left_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, _ = trained(tmp_path, steps=2)
-    monkeypatch.setattr(maestro, "GRAPH_SHARE", 1e-12)
+    monkeypatch.setattr(scored_rollouts, "GRAPH_SHARE", 1e-12)
     apart, recorder = trained(tmp_path, steps=2)
     assert apart.too_large and not apart.shares_pass
     assert [code for _, code, *_ in recorder.warnings] == ["shared_pass"]
