@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config.io import Problem
+from workbench.config.offline import SourceConfig
 from workbench.config.run import FUNCTION, RunConfig
 from workbench.config.scalarizers import Conductor
 from workbench.config.trl_fields import refusals
 from workbench.objectives import OBJECTIVES
 from workbench.runs.tryout import Wanted, try_out
 from workbench.tasks import load_task
+from workbench.tasks.offline_file import file_rows
 from workbench.tasks.sources import HUB
 from workbench.types import Example
 
@@ -62,7 +64,10 @@ def _settings(config: RunConfig) -> Iterator[Problem]:
         yield Problem(f"grpo.extra.{name}", problem)
     if grpo.extra.get("use_vllm") and find_spec("vllm") is None:
         yield Problem("grpo.extra.use_vllm", "needs the package vllm, which is not installed")
+    yield from _packages(config)
     if config.offline is not None:
+        if config.offline.source.path is not None:
+            yield from _logged_rows(config.offline.source)
         return
     rows, parts = grpo.prompts_per_step * grpo.num_generations, grpo.gradient_accumulation_steps
     if rows % parts:
@@ -84,6 +89,44 @@ def _settings(config: RunConfig) -> Iterator[Problem]:
             "without effect: nothing asks for the reference while grpo.beta is 0; set grpo.beta, "
             "or set it to 0",
         )
+
+
+PACKAGES = {
+    "clearml": "clearml",
+    "comet_ml": "comet_ml",
+    "mlflow": "mlflow",
+    "swanlab": "swanlab",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "wandb": "wandb",
+}
+"""Packages of the trackers that ``logging.report_to`` takes."""
+
+
+def _packages(config: RunConfig) -> Iterator[Problem]:
+    """Packages that a setting needs and that are not installed."""
+    for name in config.logging.report_to:
+        if name not in PACKAGES:
+            allowed = ", ".join(PACKAGES)
+            yield Problem("logging.report_to", f"{name!r} is not allowed; allowed are {allowed}")
+        elif find_spec(PACKAGES[name]) is None:
+            yield Problem("logging.report_to", f"{name!r} needs a package that is not installed")
+    if config.policy.quantize is not None and find_spec("bitsandbytes") is None:
+        yield Problem("policy.quantize", "needs the package bitsandbytes, which is not installed")
+    if config.policy.attn_implementation == "flash_attention_2" and not find_spec("flash_attn"):
+        yield Problem(
+            "policy.attn_implementation",
+            "'flash_attention_2' needs the package flash_attn, which is not installed",
+        )
+
+
+def _logged_rows(source: SourceConfig) -> Iterator[Problem]:
+    """A file of rows to learn from: its columns, and what is in them."""
+    try:
+        file_rows(Path(str(source.path)), source.columns)
+    except (ValueError, OSError) as error:
+        text = str(error).removeprefix("offline.source.path: ")
+        yield Problem("offline.source.path", text)
 
 
 def _may_ask_reference(config: RunConfig) -> bool:
