@@ -134,8 +134,12 @@ class Launcher:
                 return path.name
         return None
 
-    def check(self, config: RunConfig) -> None:
+    def check(self, config: RunConfig, call: bool = True) -> None:
         """Refuse what is not allowed here, and what can be seen to fail before anything starts.
+
+        Args:
+            config: with absolute paths.
+            call: also call the functions that it names; a form that asks at every change does not.
 
         Raises:
             ConfigError: naming every such key.
@@ -147,7 +151,7 @@ class Launcher:
         check_allowed(config, self.allowed_functions)
         self._check_paths(files(config))
         check_config(config)
-        problems = problems_of(config, self.runs_dir)
+        problems = problems_of(config, self.runs_dir, call)
         if problems:
             raise ConfigError(problems)
 
