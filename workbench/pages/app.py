@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.api.workbench import Workbench
+from workbench.formatting import esc
 from workbench.pages import compare, inspect, launch, rate, runs, uploads
 from workbench.pages.export import download
 from workbench.pages.live_cache import forget, recent_runs
@@ -15,7 +16,7 @@ from workbench.pages.page import ActionError, Page, View, parse_view
 from workbench.pages.quick_gradio import gr
 from workbench.pages.server import WorkbenchBlocks
 from workbench.runs.spawn import MAX_ACTIVE
-from workbench.store.errors import StoreBusyError
+from workbench.store.errors import StoreBusyError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ def build_app(
             js_on_load='workbench.address(trigger, props, watch, server); /* "go" "act" */',
             server_functions=[save, upload],
         )
+        notices = gr.HTML("", elem_id="wb-notices", apply_default_css=False)
         memory = gr.State({})
         timer = gr.Timer(2.0, active=False)
         pages: dict[str, Page] = {}
@@ -92,7 +94,7 @@ def build_app(
                 with gr.Tab(name.capitalize(), id=name):
                     pages[name] = build(wb)
         desk = blocks.desk = Router(wb, pages)
-        outputs = [address, tabs, timer, *desk.outputs]
+        outputs = [address, tabs, timer, *desk.outputs, notices]
         quick: dict[str, Any] = {
             "queue": False,
             "show_progress": "hidden",
@@ -179,7 +181,16 @@ class Router:
             toast = {"toast": f"{type(error).__name__}: {error}", "bad": True}
         answer = {"view": view, "n": n, **toast}
         timer = self._timer(page, view)
-        return [answer, gr.Tabs(selected=view["tab"]), timer, *self._spread(page, values)]
+        shown = self._spread(page, values)
+        return [answer, gr.Tabs(selected=view["tab"]), timer, *shown, self._notices()]
+
+    def _notices(self) -> str:
+        """What is missing from the pages, and why."""
+        try:
+            found = self.wb.notices
+        except StoreError as error:
+            found = [str(error)]
+        return "".join(f'<p class="wb-notice">{esc(text)}</p>' for text in found)
 
     def _timer(self, page: Page, view: View) -> gr.Timer:
         """Tick as often as what is watched may change; not at all where nothing can."""
