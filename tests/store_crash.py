@@ -21,6 +21,8 @@ from pathlib import Path
 import duckdb
 from store_batches import make_batch, make_run
 
+from workbench.analysis import queries
+from workbench.analysis.groups import groups
 from workbench.store import session
 from workbench.store.archive import archive
 from workbench.store.catalog import store_path
@@ -69,8 +71,8 @@ def look_forever(runs_dir: str, run_id: str) -> None:
     while True:
         store = Store(runs_dir)
         store.runs()
-        store.page(run_id, limit=4)
-        store.group(run_id, "train-000000-000")
+        groups(store, run_id, limit=4)
+        queries.reward_curves(store, run_id)
         time.sleep(0.05)
 
 

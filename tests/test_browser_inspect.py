@@ -7,7 +7,7 @@ import pytest
 from browser import App, Watched, watch
 from playwright.sync_api import Browser, expect
 
-from workbench.analysis.page_queries import matrix
+from workbench.analysis.queries import matrix
 from workbench.api.workbench import Workbench
 from workbench.core.advantages import aggregate
 

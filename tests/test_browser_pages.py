@@ -77,7 +77,7 @@ def test_a_vote_is_stored_and_can_be_taken_back(app: App, tab: Watched):
     wb = Workbench(app.runs_dir)
     votes = wb.annotations("maestro")
     vote = votes[votes["rater"] == "ann"].iloc[0]
-    rows = wb.store.group(wb.resolve("maestro"), vote["group_id"])
+    rows = wb.group("maestro", vote["prompt_id"], step=vote["step"])
     assert rows.set_index("sample").loc[vote["sample"], "completion"] == first
     expect(page.locator("#rate-agreement")).to_contain_text("ann")
     page.keyboard.press("u")

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from workbench.config.io import load
 from workbench.core import diagnostics as d
 from workbench.core.advantages import aggregate
-from workbench.core.findings import Finding, step_metrics, warnings_from
+from workbench.core.diagnostics import step_metrics
+from workbench.core.findings import Finding, warnings_from
 from workbench.types import RolloutBatch
 
 NAN = float("nan")
@@ -17,6 +19,8 @@ def test_emphasis_entropy_literal():
     policy = np.array([[0.5, 0.5, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.25] * 4])
     np.testing.assert_allclose(d.emphasis_entropy(policy), [0.5, 0.0, 1.0])
     np.testing.assert_array_equal(d.emphasis_entropy(np.ones((2, 1))), [0.0, 0.0])
+    signed = np.array([[-0.5, 0.5], [2.0, NAN], [0.0, 0.0]])
+    np.testing.assert_allclose(d.emphasis_entropy(signed), [1.0, 0.0, NAN])
 
 
 def test_collapsed_share_counts_prompts():
@@ -39,13 +43,6 @@ def test_self_favouring_is_the_mean_correlation():
     assert d.self_favouring(np.vstack([towards, [0.0, 1.0]]), with_nan) == pytest.approx(1.0)
 
 
-def test_anchor_agreement():
-    scores = np.array([0.0, 1.0])
-    standard = 0.5 / (1 / math.sqrt(2) + 1e-4)
-    assert d.anchor_agreement(np.array([-2.0, 2.0]), scores) == pytest.approx(2 * standard)
-    assert d.anchor_agreement(np.array([1.0, 1.0]), scores) == pytest.approx(0)
-
-
 def test_the_three_kinds_of_degenerate_group():
     rewards = np.array(
         [
@@ -58,12 +55,16 @@ def test_the_three_kinds_of_degenerate_group():
     )  # fmt: skip
     weights = np.full((10, 2), 0.5)
     weights[2:4] = [1.0, 0.0]
-    codes = d.degenerate_groups(rewards, weights, 2)
+    pairs = np.arange(10) // 2
+    codes = d.degenerate_groups(rewards, weights, pairs)
     assert [d.DEGENERATE[c] for c in codes] == [
         "flat_all", "flat_emphasised", "flat_weighted", "no", "flat_all",
     ]  # fmt: skip
-    decoupled = d.degenerate_groups(rewards, weights, 2, "normalize_then_sum")
+    decoupled = d.degenerate_groups(rewards, weights, pairs, "normalize_then_sum")
     assert decoupled.tolist() == codes.tolist()
+    order = [3, 7, 0, 9, 1, 2, 5, 8, 4, 6]  # rows may stand in any order
+    mixed = d.degenerate_groups(rewards[order], weights[order], pairs[order])
+    assert mixed.tolist() == codes.tolist()
 
 
 def test_a_flat_group_with_weights_of_its_own_per_row_is_flat_all():
@@ -71,7 +72,7 @@ def test_a_flat_group_with_weights_of_its_own_per_row_is_flat_all():
     rewards = np.array([[1.0, 0.0], [1.0, 0.0]])
     weights = np.array([[0.9, 0.1], [0.1, 0.9]])
     assert np.ptp(aggregate(rewards, weights, 2)[0]) > 0.5
-    assert d.degenerate_groups(rewards, weights, 2).tolist() == [1]
+    assert d.degenerate_groups(rewards, weights, np.zeros(2, int)).tolist() == [1]
 
 
 @pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
@@ -212,3 +213,11 @@ def test_reward_hacking_names_the_objectives():
     assert isinstance(finding, Finding) and finding.code == "reward_hacking"
     assert finding.message.startswith("length rise while the judge falls")
     assert codes(history, trusted="anchor_agreement") == []
+
+
+def test_a_run_is_not_told_what_cannot_matter():
+    bad = [QUIET | {"collapsed_prompts": 0.8}] * 10
+    anchor = {"name": "conductor", "meta_reward": "anchor", "anchor": {"source": "judge"}}
+    (finding,) = warnings_from(bad, config=load({"scalarizer": anchor}))
+    assert "scalarizer.anchor.entropy_coef" in finding.advice
+    assert "emphasis" not in finding.advice and "meta_reward" not in finding.advice

@@ -13,8 +13,8 @@ from browser import free_port
 from nbclient import NotebookClient
 from playwright.sync_api import expect
 
-from workbench.analysis.comparison import compare
-from workbench.analysis.display import Group, RunTable, in_notebook, run_html, stack, win_sentences
+from workbench.analysis.comparison import compare, win_sentences
+from workbench.analysis.display import Group, RunTable, in_notebook, run_html, stack
 from workbench.api.workbench import Workbench
 from workbench.pages import serve
 from workbench.runs.rundir import RunInfo

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench import Workbench
 from workbench.analysis.figures import OF_RUNS, of_data
-from workbench.api.workbench import Workbench
 from workbench.bench import cells, methods, sensitivity, stored
 from workbench.config.io import ConfigError
 from workbench.plots import group_figures

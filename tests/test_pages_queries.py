@@ -10,8 +10,8 @@ import pytest
 from pages_world import NAMES, SIZE, STEPS, batch, make_world
 from store_batches import make_batch, make_run
 
-from workbench.analysis import agreement, page_queries, votes
-from workbench.analysis.page_queries import BadFilter, Filters
+from workbench.analysis import agreement, queries, votes
+from workbench.analysis.groups import PAGE_SIZE, BadFilter, GroupFilter, groups
 from workbench.api.workbench import Workbench
 from workbench.pages import export, inspect, live_cache, runs_view
 from workbench.store.writer import RunWriter
@@ -33,54 +33,89 @@ def rows(wb, run) -> pd.DataFrame:
 
 
 def test_objectives_keep_their_order(wb, run):
-    assert page_queries.objectives_of(wb, run) == list(NAMES)
-    assert page_queries.objectives_of(wb, "20260101-000000-0000") == []
+    assert queries.objectives(wb.store, run) == list(NAMES)
+    assert queries.objectives(wb.store, "20260101-000000-0000") == []
+
+
+TRAIN = GroupFilter(split="train")
 
 
 def test_groups_are_paged_and_counted(wb, run):
-    first = page_queries.groups(wb, run, NAMES, Filters())
-    second = page_queries.groups(wb, run, NAMES, Filters(page=1))
-    assert len(first) == len(second) == page_queries.PAGE_SIZE
+    first = groups(wb.store, run, TRAIN)
+    second = groups(wb.store, run, TRAIN, offset=PAGE_SIZE)
+    assert len(first) == len(second) == PAGE_SIZE
     assert not set(first["group_id"]) & set(second["group_id"])
     assert first["total"].iloc[0] == STEPS * 6
     assert first["step"].is_monotonic_decreasing
+    assert groups(wb.store, run, TRAIN, offset=10_000).empty
+    with pytest.raises(ValueError, match="-1"):
+        groups(wb.store, run, offset=-1)
 
 
-def test_mean_weights_of_a_group(wb, run, rows):
-    first = page_queries.groups(wb, run, NAMES, Filters()).iloc[0]
+def test_what_is_said_of_a_group(wb, run, rows):
+    first = groups(wb.store, run, TRAIN).iloc[0]
     mine = rows[rows["group_id"] == first["group_id"]]
-    wanted = page_queries.matrix(mine["weights"], NAMES).mean(axis=0)
-    np.testing.assert_allclose([first[f"w{i}"] for i in range(len(NAMES))], wanted)
-    assert first["spread"] == pytest.approx(np.ptp(wanted))
-    assert first["n"] == SIZE
+    wanted = queries.matrix(mine["weights"], NAMES).mean(axis=0)
+    np.testing.assert_allclose([first["weights"][name] for name in NAMES], wanted)
+    assert first["weight_spread"] == pytest.approx(np.ptp(wanted))
+    assert first["completions"] == SIZE
+    assert abs(first["advantage"]) == mine["advantage"].abs().max()
 
 
+@pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize(
-    ("sort", "column", "descending"),
-    [("spread", "spread", True), ("best", "scalar", True), ("worst", "scalar", False),
-     ("push", "push", True), ("flat", "push", False)],
-)  # fmt: skip
-def test_orders(wb, run, sort, column, descending):
-    values = page_queries.groups(wb, run, NAMES, Filters(sort=sort))[column].tolist()
-    assert values == sorted(values, reverse=descending)
+    "sort", ["weight_spread", "scalar", "advantage", "disagreement", "judge", "reward:length"]
+)
+def test_orders(wb, run, sort, descending):
+    """What is not known (a judge that was not asked) stands last either way."""
+    how = {"sort": sort, "descending": descending, "limit": 500}
+    column = "reward" if sort == "reward:length" else sort
+    values = groups(wb.store, run, GroupFilter(), **how)[column]
+    values = values.abs() if sort == "advantage" else values
+    known = values.dropna().tolist()
+    assert known == sorted(known, reverse=descending) and len(known) > 1
+    assert values.isna().is_monotonic_increasing
 
 
 def test_the_judge_order_starts_where_advantage_and_judge_disagree(wb, run, rows):
-    first = page_queries.groups(wb, run, NAMES, Filters(sort="judge")).iloc[0]
-    judged = rows.dropna(subset=["judge"])
-    agreement_of = judged.groupby("group_id")[["advantage", "judge"]].apply(
-        lambda g: np.cov(g["advantage"], g["judge"], ddof=0)[0, 1]
+    first = groups(wb.store, run, TRAIN, sort="disagreement").iloc[0]
+    correlation = (
+        rows.dropna(subset=["judge"])
+        .groupby("group_id")[["advantage", "judge"]]
+        .apply(lambda g: np.corrcoef(g["advantage"], g["judge"])[0, 1])
     )
-    assert first["agreement"] == pytest.approx(agreement_of.min())
+    assert first["disagreement"] == pytest.approx(1 - correlation.min())
+
+
+@pytest.mark.parametrize("sort", ["best", "reward:no-such", "reward", ""])
+def test_an_unknown_order_is_refused_with_what_there_is(wb, run, sort):
+    with pytest.raises(ValueError, match=f"sort '{sort}' unknown; allowed are .*reward:format"):
+        groups(wb.store, run, sort=sort)
+
+
+def test_what_does_not_apply_takes_no_part(tmp_path):
+    """Group 0 has rewards 1 and nothing (mean 1), group 1 nothing at all: it stands last."""
+    rewards = np.full((8, 3), np.nan)
+    rewards[0, 0] = 1.0
+    scalars = np.array([1.0, *[np.nan] * 7])
+    run_dir = make_run(tmp_path)
+    with RunWriter(run_dir) as writer:
+        writer.rollouts(make_batch(0, rewards=rewards, scalars=scalars))
+    store = Workbench(tmp_path).store
+    name = queries.objectives(store, run_dir.name)[0]
+    for descending in (True, False):
+        how = {"descending": descending}
+        assert groups(store, run_dir.name, sort="scalar", **how)["scalar"].iloc[0] == 1.0
+        assert groups(store, run_dir.name, sort=f"reward:{name}", **how)["reward"].iloc[0] == 1.0
 
 
 def test_search_finds_prompts_and_completions(wb, run, rows):
-    found = page_queries.groups(wb, run, NAMES, Filters(text="HEN"))
+    found = groups(wb.store, run, GroupFilter(split="train", text="HEN"))
     wanted = rows[rows["completion"].str.contains("hen") | rows["prompt"].str.contains("hen")][
         "group_id"
     ].nunique()
     assert found["total"].iloc[0] == wanted
-    assert len(page_queries.groups(wb, run, NAMES, Filters(text="%' OR 1=1 --"))) == 0
+    assert len(groups(wb.store, run, GroupFilter(text="%' OR 1=1 --"))) == 0
 
 
 @pytest.mark.parametrize(
@@ -92,7 +127,7 @@ def test_search_finds_prompts_and_completions(wb, run, rows):
     ],
 )
 def test_reward_ranges(wb, run, rows, where, mask):
-    found = page_queries.groups(wb, run, NAMES, Filters(where=where))
+    found = groups(wb.store, run, GroupFilter(split="train", where=where))
     wanted = rows[mask(rows).fillna(False).astype(bool)]["group_id"].nunique()
     assert (found["total"].iloc[0] if len(found) else 0) == wanted > 0
 
@@ -104,41 +139,43 @@ def test_reward_ranges(wb, run, rows, where, mask):
 )  # fmt: skip
 def test_a_range_that_cannot_be_read(wb, run, where, part):
     with pytest.raises(BadFilter, match=part):
-        page_queries.groups(wb, run, NAMES, Filters(where=where))
+        groups(wb.store, run, GroupFilter(split="train", where=where))
 
 
 def test_the_map_shows_each_prompt_where_it_was_last_seen(wb, run):
-    points = page_queries.map_points(wb, run, NAMES, "train")
+    points = queries.weight_map(wb.store, run, "train")
     assert sorted(points["prompt_id"]) == [f"p{i}" for i in range(6)]
     assert set(points["step"]) == {STEPS - 1}
     np.testing.assert_allclose(points[list(NAMES)].sum(axis=1), 1.0)
 
 
-def test_a_group_that_is_held_back_whole_is_not_flat(tmp_path):
-    """Four groups without any advantage: two are held back (mask 0), two are whole and flat."""
+def test_flat_groups_are_those_of_the_diagnostics(tmp_path):
+    """Of four groups one is flat on every objective; what a mask holds back is not flat."""
     run_dir = make_run(tmp_path)
+    rewards = np.tile([[0.1, 0.2, 0.3], [0.4, 0.2, 0.3]], (8, 1))
+    rewards[12:] = 0.5
     mask = np.repeat([0.0, 0.0, 1.0, 1.0], 4)
     with RunWriter(run_dir) as writer:
-        writer.rollouts(make_batch(0, rows=16, advantages=np.zeros(16), mask=mask))
-        writer.rollouts(make_batch(1, rows=16, advantages=np.zeros(16)))
-    health = page_queries.step_health(Workbench(tmp_path), run_dir.name).set_index("step")
-    assert health["flat_groups"].tolist() == [0.5, 1.0]
+        writer.rollouts(make_batch(0, rows=16, rewards=rewards, mask=mask))
+        writer.rollouts(make_batch(1, rows=16, rewards=np.full((16, 3), 0.5)))
+    health = queries.step_health(Workbench(tmp_path).store, run_dir.name).set_index("step")
+    assert health["flat_groups"].tolist() == [0.25, 1.0]
 
 
 def test_health_of_a_step(wb, run, rows):
-    health = page_queries.step_health(wb, run).set_index("step")
+    health = queries.step_health(wb.store, run).set_index("step")
     assert health.loc[3, "flat_groups"] == pytest.approx(1 / 6)
     assert health.loc[4, "flat_groups"] == 0
     mine = rows[rows["step"] == 5]
-    policy = page_queries.matrix(mine["policy"], NAMES)
+    policy = queries.matrix(mine["policy"], NAMES)
     entropy = -(policy * np.log(np.where(policy > 0, policy, 1))).sum(axis=1) / np.log(5)
     assert health.loc[5, "entropy"] == pytest.approx(entropy.mean())
     assert health.loc[5, "truncated"] == pytest.approx(mine["truncated"].mean())
 
 
 def test_curves_since_a_step_are_only_what_is_new(wb, run):
-    whole = page_queries.reward_curves(wb, run)
-    new = page_queries.reward_curves(wb, run, since=20)
+    whole = queries.reward_curves(wb.store, run)
+    new = queries.reward_curves(wb.store, run, since=20)
     assert set(new["step"]) == {21, 22, 23}
     extension = runs_view.extension(new)["extend"]["traces"]
     assert extension["format"]["x"] == [21, 22, 23]
@@ -187,7 +224,7 @@ def test_the_order_of_completions_hides_their_origin_and_stays(wb, run, rows):
 
 
 def test_groups_worth_a_vote_are_not_all_alike(wb, run):
-    queue = votes.candidates(wb, run)
+    queue = votes.candidates(wb.store, run)
     assert queue["conflict"].is_monotonic_decreasing
     assert queue["conflict"].iloc[0] > 0.5
 
@@ -221,9 +258,9 @@ def test_the_feed_reads_a_live_run_once_and_only_what_is_new(tmp_path, monkeypat
     wb = Workbench(make_world(tmp_path / "runs", steps=4))
     run = {**wb.state("maestro"), "status": "running"}
     asked = []
-    whole = page_queries.reward_curves
+    whole = queries.reward_curves
     monkeypatch.setattr(
-        page_queries, "reward_curves", lambda w, r, since: asked.append(since) or whole(w, r, since)
+        queries, "reward_curves", lambda w, r, since: asked.append(since) or whole(w, r, since)
     )
     watched = live_cache.Feed(wb)
     first = [watched.curves(run) for _ in range(10)]

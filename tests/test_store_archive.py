@@ -252,7 +252,7 @@ def test_annotations_are_replaced_and_taken_back(tmp_path):
     annotate(tmp_path, RUN, "tag", text="<b>tag</b>")
     annotate(tmp_path, RUN, "rating", annotation_id=vote, score=0.75, rater="ann")
     for _ in range(2):
-        rows = Store(tmp_path).sql("FROM annotations ORDER BY time")
+        rows = Store(tmp_path).sql("FROM annotations WHERE run_id = $1 ORDER BY time", [RUN])
         assert rows["type"].tolist() == ["tag", "rating"] and rows.score.tolist()[1] == 0.75
         archive(tmp_path, RUN)
     retract(tmp_path, RUN, vote)

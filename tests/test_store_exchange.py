@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from store_batches import NAMES, RUN, make_batch, make_run
 
+from workbench.analysis.queries import rollouts
 from workbench.store.annotations import annotate
 from workbench.store.archive import archive
 from workbench.store.errors import StoreError
@@ -146,7 +147,7 @@ def test_trl_tables_come_in(tmp_path):
             }
         ).to_parquet(folder / f"completions_{step:05d}.parquet")
     (run_id,) = import_path(tmp_path / "runs", folder)
-    rows = Store(tmp_path / "runs").rollouts(run_id)
+    rows = rollouts(Store(tmp_path / "runs"), run_id)
     assert rows.group_id.tolist() == [
         f"train-{s:06d}-{g:03d}" for s in (1, 2) for g in (0, 0, 1, 1)
     ]
@@ -164,7 +165,7 @@ def test_chat_messages_become_readable_text(tmp_path):
     answer = [{"role": "assistant", "content": "hello"}]
     path.write_text(json.dumps({"prompt": prompt, "completion": answer, "rewards": 0.5}))
     (run_id,) = import_path(tmp_path / "runs", path)
-    (row,) = Store(tmp_path / "runs").rollouts(run_id).to_dict("records")
+    (row,) = rollouts(Store(tmp_path / "runs"), run_id).to_dict("records")
     assert (row["prompt"], row["completion"]) == ("user: hi", "assistant: hello")
     assert row["rewards"] == {"reward": 0.5}
 

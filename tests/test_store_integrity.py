@@ -395,7 +395,7 @@ def test_a_bare_client_reads_along_from_the_first_step(tmp_path):
 def test_a_run_makes_the_store_before_it_loads_anything(tmp_path, monkeypatch):
     from workbench.config.io import load
     from workbench.runs import rundir
-    from workbench.train import child
+    from workbench.train import process
 
     config = load({"name": "first", "steps": 1})
     run_id = rundir.create(tmp_path, config, token=None, parent=None, cwd=Path.cwd())
@@ -404,9 +404,9 @@ def test_a_run_makes_the_store_before_it_loads_anything(tmp_path, monkeypatch):
         assert plain_count(tmp_path, "runs") == 1
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(child, "load_task", load_task)
-    monkeypatch.setattr(child.StopRequest, "__init__", lambda self, run_dir: None)
-    one = child.Child(tmp_path / run_id, resume=False)
+    monkeypatch.setattr(process, "load_task", load_task)
+    monkeypatch.setattr(process.StopRequest, "__init__", lambda self, run_dir: None)
+    one = process.Child(tmp_path / run_id, resume=False)
     with pytest.raises(KeyboardInterrupt):
         one.run()
     one.writer.close()

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from store_batches import NAMES, RUN, fill, make_batch, make_run
 
-from workbench.analysis.group_list import GroupFilter
+from workbench.analysis import queries
+from workbench.analysis.groups import GroupFilter, groups
 from workbench.store import cache as cache_module
 from workbench.store import session as session_module
+from workbench.store import turns
 from workbench.store.archive import archive
 from workbench.store.errors import QueryError, StoreBusyError, StoreError
 from workbench.store.reader import Store
@@ -67,7 +69,8 @@ def test_runs_show_identity_and_state(store):
     (row,) = store.runs().to_dict("records")
     assert (row["run_id"], row["name"], row["status"]) == (RUN, "hand made", "running")
     assert row["task"] == "etudes" and row["scalarizer"] == "conductor"
-    assert store.objectives(RUN) == list(NAMES) and store.objectives("nobody") == []
+    assert queries.objectives(store, RUN) == list(NAMES)
+    assert queries.objectives(store, "nobody") == []
 
 
 @pytest.mark.parametrize(
@@ -77,24 +80,24 @@ def test_runs_show_identity_and_state(store):
                          "train-000001-001", "probe-000001-000"}),
         (GroupFilter(kind="story"), {"train-000000-001", "train-000001-001"}),
         (GroupFilter(split="probe"), {"probe-000001-000"}),
-        (GroupFilter(steps=(0, 0)), {"train-000000-000", "train-000000-001"}),
+        (GroupFilter(step=0), {"train-000000-000", "train-000000-001"}),
         (GroupFilter(text="snow white"), {"train-000000-000", "train-000001-000"}),
         (GroupFilter(text="ÜNÏ"), {"train-000000-001", "train-000001-001"}),
         (GroupFilter(text="0% of_"), {"train-000000-001", "train-000001-001"}),
         (GroupFilter(text="%"), {"train-000000-001", "train-000001-001"}),
-        (GroupFilter(split="train", rewards=(("preference", 0.5, 2), ("length", 0, 0.5))),
-         {"train-000001-000"}),
+        (GroupFilter(split="train", where="preference > 0.5"),
+         {"train-000001-000", "train-000001-001"}),
         (GroupFilter(prompt_id="p1"), {"train-000000-001", "train-000001-001"}),
         (GroupFilter(text="nowhere"), set()),
     ],
 )  # fmt: skip
-def test_a_page_shows_what_its_filter_says(store, where, expected):
-    page = store.page(RUN, where)
-    assert set(page.rows.group_id) == expected and page.total == len(expected)
+def test_a_list_shows_what_its_filter_says(store, where, expected):
+    rows = groups(store, RUN, where)
+    assert set(rows.group_id) == expected and set(rows.total) <= {len(expected)}
 
 
-def test_a_page_has_means_spread_and_disagreement(store):
-    rows = store.page(RUN, GroupFilter(split="train", steps=(0, 0))).rows.set_index("group_id")
+def test_a_group_has_means_spread_and_disagreement(store):
+    rows = groups(store, RUN, GroupFilter(split="train", step=0)).set_index("group_id")
     first, second = rows.loc["train-000000-000"], rows.loc["train-000000-001"]
     assert first.weights == {"format": 1.0, "length": 0.0, "preference": 0.0}
     # largest minus smallest weight: 1 with all on one, 0 with equal weights
@@ -114,73 +117,69 @@ def test_a_page_has_means_spread_and_disagreement(store):
         ("reward:length", False, "train-000000-000"),
     ],
 )
-def test_a_page_is_sorted(store, sort, descending, first):
-    where = GroupFilter(split="train", steps=(0, 0))
-    page = store.page(RUN, where, sort=sort, descending=descending, limit=1)
-    assert page.rows.group_id.tolist() == [first] and page.total == 2
+def test_a_list_is_sorted(store, sort, descending, first):
+    where = GroupFilter(split="train", step=0)
+    rows = groups(store, RUN, where, sort=sort, descending=descending, limit=1)
+    assert rows.group_id.tolist() == [first] and rows.total.tolist() == [2]
 
 
 def test_pages_follow_each_other_and_end(store):
-    pages = [store.page(RUN, sort="step", offset=o, limit=2) for o in (0, 2, 4, 6)]
-    ids = [i for p in pages for i in p.rows.group_id]
-    assert len(ids) == len(set(ids)) == 5 and [p.total for p in pages] == [5] * 4
-    with pytest.raises(ValueError, match="colour.*weight_spread"):
-        store.page(RUN, sort="colour")
-    with pytest.raises(ValueError, match="-1"):
-        store.page(RUN, offset=-1)
+    pages = [groups(store, RUN, offset=o, limit=2) for o in (0, 2, 4, 6)]
+    ids = [i for page in pages for i in page.group_id]
+    assert len(ids) == len(set(ids)) == 5
 
 
-def test_one_group_and_one_prompt(store):
-    group = store.group(RUN, "train-000001-001")
+@pytest.mark.parametrize("where", [{"kind": "poem"}, {"split": "test"}])
+def test_what_the_run_does_not_have_is_refused(store, where):
+    with pytest.raises(ValueError, match="unknown; there are (fact, story|probe, train)"):
+        groups(store, RUN, GroupFilter(**where))
+    with pytest.raises(ValueError, match="unknown; there are"):
+        queries.rollouts(store, RUN, **where)
+
+
+def test_one_group(store):
+    group = queries.rollouts(store, RUN, group_id="train-000001-001")
     assert group["sample"].tolist() == [0, 1, 2, 3]
     assert group.advantage.tolist() == ADVANTAGE.tolist()
     assert group.token_ids[2].tolist() == list(range(6))
+    assert queries.group(store, RUN, "p0").split.tolist() == ["train"] * 4
 
 
-def means(store, *keys):
-    return store.sql(
-        f"""SELECT {", ".join(keys)}, avg(nullif(reward, 'NaN')) AS reward, avg(weight) AS weight
-        FROM rollout_objectives WHERE run_id = ? AND split = 'train' GROUP BY ALL ORDER BY ALL""",
-        [RUN],
-    ).set_index(list(keys))
-
-
-def test_the_long_form_has_a_row_for_every_objective(store):
-    curves = means(store, "step", "objective")
+def test_weights_are_means_by_step_and_objective(store):
+    means = queries.weights(store, RUN, by=("step",)).set_index(["step", "objective"])
     # rewards by hand: format 0, .25, .5, .75 twice; length 0 and 1; preference is the step
-    assert curves.reward.to_dict() == {
+    assert means.reward.to_dict() == {
         (s, o): {"format": 0.375, "length": 0.5, "preference": float(s)}[o]
         for s in (0, 1)
         for o in NAMES
     }
     # half the rows weigh format 1, half 1/3
-    assert curves.weight[0, "format"] == pytest.approx(2 / 3)
-    weights = means(store, "step", "kind", "objective")
-    assert weights.weight[1, "fact", "format"] == 1 and len(weights) == 2 * 2 * 3
+    assert means.weight[0, "format"] == pytest.approx(2 / 3)
+    kinds = queries.weights(store, RUN).set_index(["step", "kind", "objective"])
+    assert kinds.weight[1, "fact", "format"] == 1 and len(kinds) == 2 * 2 * 3
+    with pytest.raises(ValueError, match="split 'test' unknown; there are probe, train"):
+        queries.weights(store, RUN, split="test")
 
 
-def test_a_reward_that_does_not_apply_is_not_a_number(tmp_path):
+def test_a_reward_that_does_not_apply_is_left_out_of_means(tmp_path):
     batch = make_batch(0)
     batch.rewards[:, 0] = [1, np.nan, 3, np.nan, np.nan, np.nan, np.nan, np.nan]
     batch.rewards[:, 1] = np.nan
     with RunWriter(make_run(tmp_path)) as writer:
         writer.rollouts(batch)
-    curves = means(Store(tmp_path), "objective")
-    assert curves.reward["format"] == 2 and np.isnan(curves.reward["length"])
+    store = Store(tmp_path)
+    means = queries.weights(store, RUN, by=("step",)).set_index("objective")
+    assert means.reward["format"] == 2 and np.isnan(means.reward["length"])
+    curves = queries.reward_curves(store, RUN).set_index("name")["value"]
+    assert curves["format"] == 2 and "length" not in curves
 
 
-def test_the_rest_of_a_run(store):
-    assert store.sql("SELECT value FROM metrics ORDER BY step, name").value.tolist() == [
-        0.5,
-        1,
-        0.5,
-    ]
-    assert store.sql("FROM conductor_updates").policy.tolist() == [{"format": 1.0}]
-    assert store.sql("FROM warnings").code.tolist() == ["collapse"]
-    assert store.evaluations(RUN).judge.tolist() == [0.5]
-    counts = store.sql("SELECT split, sum(completions) AS n FROM prompts GROUP BY ALL ORDER BY ALL")
-    assert counts.n.tolist() == [4, 16]
-    assert len(store.rollouts(RUN, split="train", steps=(1, 9), kind="fact", limit=3)) == 3
+def test_curves_that_were_not_measured_are_refused(store):
+    assert queries.curves(store, RUN).value.tolist() == [0.5, 1.0, 0.5]
+    assert queries.curves(store, RUN, "kl").value.tolist() == [0.5]
+    with pytest.raises(ValueError, match="curves .'no-such'. unknown; there are kl, loss"):
+        queries.curves(store, RUN, ["kl", "no-such"])
+    assert queries.curves(store, "nobody", "kl").empty  # nothing was measured yet
 
 
 def test_contexts_come_back_as_they_were(store):
@@ -319,13 +318,13 @@ def test_a_reader_waits_for_an_archive_and_then_says_so(tmp_path, monkeypatch):
 
     with hold(0.5):
         assert len(store.runs()) == 1
-    session_module.reading_mark(tmp_path).unlink()
+    turns.reading_mark(tmp_path).unlink()
     monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
     with hold(60) as holder:
-        assert not session_module.reader_waits(tmp_path)
+        assert not turns.reader_waits(tmp_path)
         with pytest.raises(StoreBusyError, match="archived"):
             store.runs()
-        assert session_module.reader_waits(tmp_path)  # what an archive looks at between two holds
+        assert turns.reader_waits(tmp_path)  # what an archive looks at between two holds
         holder.kill()
     assert len(store.runs()) == 1
 

@@ -54,7 +54,7 @@ def test_a_stored_file_of_schema_1_is_brought_up(tmp_path):
     )
     assert rows.advantage.tolist() == [-0.5, 0.5] * 6
     assert rows.rewards[1] == {"format": 0.5, "length": 0.25}
-    evaluation = Store(tmp_path).evaluations("20250101-000000-0001")
+    evaluation = Store(tmp_path).sql("FROM evaluations WHERE run_id = '20250101-000000-0001'")
     assert evaluation.prompt.tolist() == ["list two tools"]
     assert Store(tmp_path).runs().name.tolist() == ["old"]
     with duckdb.connect(str(store_path(tmp_path)), read_only=True) as con:

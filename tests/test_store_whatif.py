@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from store_batches import NAMES, RUN, make_batch, make_run
 
-from workbench.analysis.whatif import audit_error, rows_from_frame, whatif
+from workbench.analysis.logged_rows import rows_from_frame
+from workbench.analysis.queries import rollouts
+from workbench.analysis.whatif import audit_error, whatif
 from workbench.config.scalarizers import Gd2po
 from workbench.core.advantages import aggregate
 from workbench.core.scalarizers import ScalarizerInput, build_scalarizer
@@ -44,7 +46,7 @@ def test_masked_rows_are_kept_with_their_mask(tmp_path, aggregation):
         writer.rollouts(make_batch(0, split="probe"))
     assert (np.concatenate(masks) < 1).any()
     for _ in range(2):
-        frame = Store(tmp_path).rollouts(RUN, split="train")
+        frame = rollouts(Store(tmp_path), RUN, split="train")
         assert frame["mask"].tolist() == np.concatenate(masks).tolist()
         rows = rows_from_frame(frame, NAMES, aggregation=aggregation)
         assert audit_error(rows, aggregation) < 1e-12
@@ -52,5 +54,5 @@ def test_masked_rows_are_kept_with_their_mask(tmp_path, aggregation):
         np.testing.assert_allclose(again.advantages, frame.advantage, atol=1e-12)
         unmasked = rows_from_frame(frame.drop(columns="mask"), NAMES, aggregation=aggregation)
         assert audit_error(unmasked, aggregation) > 0.01
-        assert Store(tmp_path).rollouts(RUN, split="probe")["mask"].isna().all()
+        assert rollouts(Store(tmp_path), RUN, split="probe")["mask"].isna().all()
         archive(tmp_path, RUN)

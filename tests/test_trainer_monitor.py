@@ -15,6 +15,7 @@ from transformers import TrainerControl, TrainerState
 
 from workbench.runs.notify import post
 from workbench.train.monitor import RunMonitor
+from workbench.train.watch_memory import WatchMemory
 
 COLLAPSED = {"collapsed_prompts": 0.9, "audit_error": 0.0, "weights_entropy": 0.1}
 HEALTHY = {"collapsed_prompts": 0.0, "audit_error": 0.0, "weights_entropy": 0.8}
@@ -27,6 +28,8 @@ class Watched:
         self.recorder, self.lines, self.noted = Recorder(), [], []
         config = tiny_config(tmp_path, steps=40, logging={"checkpoint_every": 7, **logging})
         self.trainer = SimpleNamespace(
+            memory=WatchMemory(),
+            state=TrainerState(),
             config=config,
             publisher=self.recorder,
             accelerator=SimpleNamespace(is_main_process=True, num_processes=1),

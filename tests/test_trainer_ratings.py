@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_runs import EXAMPLES, Recorder, tiny_config, tiny_trainer
 
+from workbench.analysis.queries import rollouts
 from workbench.config.io import with_name
 from workbench.core.alignment import normalize_scores
 from workbench.core.anchor import AnchoredConductor
@@ -34,7 +35,7 @@ def rated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with RunWriter(runs / run_id) as writer:
         tiny_trainer(tmp_path, writer).train()
         writer.flush()
-    rows = Store(runs).rollouts(run_id).sort_values(["step", "group_id", "sample"])
+    rows = rollouts(Store(runs), run_id).sort_values(["step", "group_id", "sample"])
     groups = [group for _, group in rows.groupby(["step", "group_id"], sort=True)]
     where = [
         {"split": "train", "step": int(g["step"].iloc[0]), "group_id": g["group_id"].iloc[0]}

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.analysis.whatif import LoggedRows, audit_error, rows_from_frame, whatif
+from workbench.analysis.logged_rows import LoggedRows, rows_from_frame
+from workbench.analysis.whatif import audit_error, whatif
 from workbench.config import scalarizers as configs
 from workbench.core.advantages import aggregate
 from workbench.core.scalarizers import ScalarizerInput, build_scalarizer
@@ -248,7 +249,8 @@ def test_a_hundred_thousand_rows_without_torch():
     code = """
 import sys, numpy as np
 from workbench.config import scalarizers as c
-from workbench.analysis.whatif import LoggedRows, whatif
+from workbench.analysis.logged_rows import LoggedRows
+from workbench.analysis.whatif import whatif
 n = 100_000
 r = np.random.default_rng(0).random((n, 5)); w = np.full((n, 5), 0.2)
 a = r.sum(axis=1) - 2.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,11 @@ def tiny_config(tmp_path: Path, **changes: Any):  # type: ignore[no-untyped-def]
 
 
 def tiny_trainer(
-    tmp_path: Path, recorder: Recorder, rewards: list[ObjectiveReward] | None = None, **changes: Any
+    tmp_path: Path,
+    recorder: Recorder,
+    rewards: list[ObjectiveReward] | None = None,
+    examples: Sequence[Example] = EXAMPLES,
+    **changes: Any,
 ) -> MaestroTrainer:
     """A trainer that is ready to train."""
     config = tiny_config(tmp_path, **changes)
@@ -115,7 +119,7 @@ def tiny_trainer(
         model,
         tokenizer,
         build.grpo_config(config, tmp_path / "trl"),
-        EXAMPLES,
+        examples,
         rewards,
         weighing,
         recorder,

@@ -91,9 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     named = next((word for word in words if word in COMMANDS), None)
+    warnings.showwarning = _show_warning
     args = build_parser(named).parse_args(words)
     args.own_process = argv is None  # not called by a test or a notebook
-    warnings.showwarning = _show_warning
     try:
         return command(args.command).run(args)
     except BrokenPipeError:  # `workbench list | head`: nobody reads on

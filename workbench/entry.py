@@ -1,4 +1,4 @@
-"""The class that users import: everything of ``workbench.api`` and the browser workbench.
+"""The class that users import: everything of ``workbench.api``, the app and the benchmark.
 
 This is the one place that reaches up to the pages, and only when ``app`` is called.
 """
@@ -12,6 +12,8 @@ from workbench.analysis.display import in_notebook
 
 if TYPE_CHECKING:
     import gradio as gr
+
+    from workbench.bench.stored import Benchmark
 
 
 class Workbench(api.Workbench):
@@ -31,3 +33,16 @@ class Workbench(api.Workbench):
         options.setdefault("max_runs", self.launcher.limit)
         self._app = serve(self.runs_dir, host, port, block=False, embed=in_notebook(), **options)
         return self._app
+
+    def benchmark(self, steps: int | None = None) -> Benchmark:
+        """What ``workbench bench`` has measured in this runs directory so far, from stored rows.
+
+        Args:
+            steps: of the cells to read; None: the longest that are there.
+
+        Raises:
+            ValueError: no cell of a benchmark has finished here.
+        """
+        from workbench.bench.stored import read
+
+        return read(self.runs_dir, steps)

@@ -15,8 +15,9 @@ from html import escape
 from typing import Any
 
 NOTHING = "–"
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""First characters that make a spreadsheet take a text for a formula."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
+"""First characters that make a spreadsheet take a text for a formula; the apostrophe that is put
+in front of them, so that taking one away always gives the text back."""
 
 _HIDDEN = re.compile(
     "["
@@ -86,12 +87,17 @@ def neutral(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
+def from_cell(cell: str | None) -> str | None:
+    """The text that ``neutral`` was given."""
+    return cell[1:] if cell is not None and cell.startswith("'") else cell
+
+
 def plain(value: Any) -> Any:
-    """``value`` as JSON can hold it: numpy becomes Python, NaN and infinities become null."""
+    """``value`` as JSON can hold it: numpy becomes Python, NaN null, an infinity ``"inf"``."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return None if math.isnan(value) else value if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
@@ -138,6 +144,18 @@ def percent(value: float | None) -> str:
     return NOTHING if value is None or math.isnan(value) else f"{100 * value:.0f} %"
 
 
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds is None or not math.isfinite(seconds):
+        return NOTHING
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
 def clipped(text: str, width: int = 80) -> str:
     """Text on one line, at most so many characters of it."""
     flat = " ".join(visible(text[: 4 * width]).splitlines())
@@ -149,15 +167,3 @@ def listed(names: Iterable[Any], most: int = 12) -> str:
     known = [repr(clipped(str(name), 40)) for name in names]
     more = f" and {len(known) - most} more" if len(known) > most else ""
     return f"[{', '.join(known[:most])}]{more}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds is None or not math.isfinite(seconds):
-        return NOTHING
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

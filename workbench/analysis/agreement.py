@@ -6,10 +6,9 @@ from itertools import combinations
 
 import pandas as pd
 
-from workbench.api.workbench import Workbench
-from workbench.pages.markup import act, button, card, esc, exports, num, percent, table
+from workbench.analysis.queries import annotations
+from workbench.store.reader import Store
 
-FEW = 10
 JUDGE = "\x00judge"
 """Key of the judge's column: no rater can be called that."""
 
@@ -89,47 +88,35 @@ def graded_alike(given: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["who", "n", "correlation"])
 
 
-def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> str:
-    """What the votes and grades so far say."""
+def agreement(store: Store, run_id: str) -> pd.DataFrame:
+    """Who judges alike on Rate: columns what, who, same, correlation, n.
+
+    ``same`` is the share of n groups with the same pick, ``correlation`` Spearman's over n graded
+    completions.
+    """
+    marks = annotations(store, run_id)
     votes, given = picks(marks), grades(marks)
-    if not len(votes) and not len(given):
-        text = (
-            "Votes are stored with the run. They can serve as an anchor (anchor.source: ratings) "
-            "and as rewards for the offline trainers."
-        )
-        return card("Agreement", f'<p class="wb-dim">{text}</p>')
-    rollouts = wb.sql(
+    rollouts = rated(store, run_id, {*votes["group_id"], *given["group_id"]})
+    parts = {
+        "raters with each other": between_raters(votes),
+        "picks the judge likes best": with_scores(votes, rollouts, "judge"),
+        "picks with the largest advantage": with_scores(votes, rollouts, "advantage"),
+        "grades": graded_alike(given, rollouts),
+    }
+    rows = [{"what": w} | r for w, frame in parts.items() for r in frame.to_dict("records")]
+    return pd.DataFrame(rows, columns=["what", "who", "same", "correlation", "n"])
+
+
+def rated(store: Store, run_id: str, groups: set[str]) -> pd.DataFrame:
+    """The completions of rated groups: group_id, sample, judge, advantage."""
+    return store.sql(
         "SELECT group_id, sample, judge, advantage FROM rollouts "
         "WHERE run_id = $run AND list_contains($groups, group_id)",
-        {"run": run_id, "groups": sorted(set(votes["group_id"]) | set(given["group_id"]))},
+        {"run": run_id, "groups": sorted(groups)},
     )
-    lines = []
-    for title, frame in (
-        ("raters with each other", between_raters(votes)),
-        ("picks the judge likes best", with_scores(votes, rollouts, "judge")),
-        ("picks with the largest advantage", with_scores(votes, rollouts, "advantage")),
-    ):
-        for row in frame.itertuples():
-            few = ' <span class="wb-dim">few</span>' if row.n < FEW else ""
-            lines.append(
-                f"<tr><td>{esc(title)}</td><td><b>{esc(row.who)}</b></td>"
-                f'<td class="wb-num">{percent(row.same)}</td>'
-                f'<td class="wb-num">{num(row.n)}{few}</td></tr>'
-            )
-    for row in graded_alike(given, rollouts).itertuples():
-        few = ' <span class="wb-dim">few</span>' if row.n < FEW else ""
-        lines.append(
-            f"<tr><td>grades, as rank correlation</td><td><b>{esc(row.who)}</b></td>"
-            f'<td class="wb-num">{num(row.correlation, signed=True)}</td>'
-            f'<td class="wb-num">{num(row.n)}{few}</td></tr>'
-        )
-    head = [("", ""), ("who", ""), ("same", "wb-num"), ("groups or texts", "wb-num")]
-    body = table(head, lines) if lines else '<p class="wb-dim">No group was judged twice yet.</p>'
-    size = rollouts.groupby("group_id").size().mean()
-    chance = f"by chance a pick is the same in {percent(1 / size)}" if len(votes) else ""
-    said = [f"{len(votes)} votes", f"{len(given)} grades", chance]
-    learn = button(
-        "Learn from them", act("learn", source=f"annotations,{run_id}"),
-        title="on Launch: a run whose rewards are these votes and grades",
-    )  # fmt: skip
-    return card("Agreement", body, f"{' · '.join(filter(None, said))} {learn} {exports()}")
+
+
+def chance(store: Store, run_id: str, votes: pd.DataFrame) -> float:
+    """How often two raters who pick at random agree on the voted groups; NaN without any."""
+    sizes = rated(store, run_id, set(votes["group_id"])).groupby("group_id").size()
+    return 1 / float(sizes.mean())

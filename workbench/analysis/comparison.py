@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.analysis.display import Prose
+from workbench.analysis.display import DIM, LEFT, RIGHT, Prose, cells, html_table
 from workbench.core.pareto import hypervolume, pareto_front
+from workbench.formatting import esc, num, percent
 from workbench.types import Floats
 
 RESAMPLES = 2000
@@ -65,8 +66,6 @@ class Comparison:
         return f"Comparison({', '.join(self.sides)}; {prompts} prompts)"
 
     def _repr_html_(self) -> str:
-        from workbench.analysis.display import comparison_html
-
         return comparison_html(self)
 
 
@@ -257,3 +256,45 @@ def _texts(sides: Mapping[str, pd.DataFrame], shared: Sequence[str]) -> pd.DataF
     for side, rows in sides.items():
         texts[side] = rows.groupby("prompt_id")["completion"].apply(list).loc[list(shared)]
     return texts.reset_index()
+
+
+def comparison_html(found: Comparison) -> str:
+    """Means with intervals, one column a side; then who wins and by how much."""
+    overall = found.means[found.means["kind"] == "all"].set_index(["name", "side"])
+    lines = []
+    for name in dict.fromkeys(overall.index.get_level_values("name")):
+        part = overall.loc[name]
+        best = part["mean"].idxmax() if name == "judge" else None
+        shown = [
+            f"{'<b>' if side == best else ''}{num(row['mean'])}{'</b>' if side == best else ''} "
+            f'<small style="{DIM}">{num(row["low"])} to {num(row["high"])}</small>'
+            for side, row in part.loc[list(found.sides)].iterrows()
+        ]
+        lines.append(f"<tr>{cells([esc(name)], LEFT)}{cells(shown)}</tr>")
+    head = [("mean, 95 % interval", LEFT), *((side, RIGHT) for side in found.sides)]
+    # of many sides every pair would be a page of sentences: then only those with the first
+    said = win_sentences(found, found.sides[0] if len(found.sides) > 3 else None)
+    return html_table(head, lines) + "".join(f"<div>{esc(s)}</div>" for s in said)
+
+
+def win_sentences(found: Comparison, of: str | None = None) -> list[str]:
+    """One sentence a pair of sides, the better one first; empty where nothing was judged.
+
+    Args:
+        found: what to say.
+        of: only pairs with this side.
+    """
+    said = []
+    for row in found.wins.itertuples():
+        if of is not None and of not in (row.side, row.against):
+            continue
+        first = found.sides.index(row.side) < found.sides.index(row.against)
+        if row.difference < 0 or (row.difference == 0 and not first):
+            continue  # the same pair stands there the other way round
+        clear = row.difference_low > 0
+        said.append(
+            f"{row.side} is ahead of {row.against} by {row.difference:.3f} of the judge (95 %: "
+            f"{row.difference_low:.3f} to {row.difference_high:.3f}), with {percent(row.rate)} of "
+            f"the prompts won: {'a clear difference' if clear else 'could be chance'}."
+        )
+    return said

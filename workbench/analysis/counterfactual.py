@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from workbench.analysis.comparison import Comparison, compare
+from workbench.analysis.display import LEFT, RIGHT, TEXT, cells, html_table
 from workbench.analysis.logged_rows import rows_from_frame
+from workbench.analysis.queries import config_of, evaluations, rollouts
 from workbench.analysis.whatif import WhatIf, whatif
 from workbench.config import RunConfig
 from workbench.config.io import load, to_dict
 from workbench.config.text import flatten
+from workbench.formatting import esc, num, percent
 from workbench.objectives import OBJECTIVES
-
-if TYPE_CHECKING:
-    from workbench.api.workbench import Workbench
+from workbench.store.reader import Store
 
 
 @dataclass(frozen=True)
@@ -53,30 +54,47 @@ class LoggedWhatIf(WhatIf):
         return f"LoggedWhatIf({known})"
 
     def _repr_html_(self) -> str:
-        from workbench.analysis.display import whatif_html
-
         return whatif_html(self)
 
 
+def whatif_html(found: LoggedWhatIf, count: int = 5) -> str:
+    """How much would change, and the completions that change most."""
+    rows = found.top(count)
+    lines = [
+        f'<tr>{cells([esc(r["kind"]), str(r["step"])], LEFT)}<td style="{TEXT}" dir="auto">'
+        f"{esc(r['completion'])}</td>"
+        f"{cells([num(r['before'], signed=True), num(r['after'], signed=True)])}"
+        f"{cells(['⇅' if r['flipped'] else ''])}</tr>"
+        for r in rows.to_dict("records")
+    ]
+    head = [("kind", LEFT), ("step", LEFT), ("completion", LEFT), ("used", RIGHT)]
+    head += [("what if", RIGHT), ("sign", RIGHT)]
+    return (
+        f"<div>{percent(found.sign_flips)} of {len(found.advantages):,} signs flip · rank "
+        f"correlation {num(found.rank_correlation)} · the {len(rows)} rows that change most:</div>"
+        + html_table(head, lines)
+    )
+
+
 def whatif_run(
-    wb: Workbench,
-    run: str,
-    scalarizer: str | Mapping[str, Any] | None,
-    weights: Mapping[str, float] | None,
-    conductor: str | None,
-    split: str,
-    aggregation: str | None,
+    store: Store,
+    run_id: str,
+    config: RunConfig,
+    scalarizer: str | Mapping[str, Any] | None = None,
+    weights: Mapping[str, float] | None = None,
+    conductor: Mapping[str, np.ndarray] | None = None,
+    split: str = "train",
+    aggregation: str | None = None,
 ) -> LoggedWhatIf:
-    """See ``Workbench.whatif``."""
-    run_id = wb.resolve(run)
-    config = wb.config(run_id)
-    frame = wb.store.rollouts(run_id, split=split)
+    """Advantages of a run's logged rows under another weighting; see ``Workbench.whatif``.
+
+    ``conductor`` is the state of a Conductor, as ``latest_conductor`` reads it.
+    """
+    frame = rollouts(store, run_id, split=split, tokens=False)
     if frame.empty:
-        raise ValueError(f"run {run!r} has no {split} completions yet")
-    state = None
+        raise ValueError(f"there are no {split} completions yet")
     if conductor is not None:
-        state = latest_conductor(wb, conductor)
-        contexts = wb.store.contexts(run_id, split)
+        contexts = store.contexts(run_id, split)
         frame = frame.merge(contexts, on=["step", "group_id", "sample"], how="left")
         frame = frame[frame["context"].notna()]
     lower, upper = bounds(config)
@@ -84,7 +102,7 @@ def whatif_run(
         rows_from_frame(frame, config.objective_names, config.grpo.kl_in_reward),
         None if scalarizer is None else _settings(config, scalarizer),
         weights,
-        state,
+        conductor,
         aggregation or config.aggregation,
         config.grpo.scale_rewards,
         lower,
@@ -117,7 +135,7 @@ def bounds(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
     return np.array(low), np.array(high)
 
 
-def latest_conductor(wb: Workbench, run: str) -> dict[str, np.ndarray]:
+def latest_conductor(run_dir: Path) -> dict[str, np.ndarray]:
     """State of a run's Conductor at its newest checkpoint.
 
     Raises:
@@ -125,37 +143,42 @@ def latest_conductor(wb: Workbench, run: str) -> dict[str, np.ndarray]:
     """
     from safetensors.numpy import load_file
 
-    path = wb.launcher.path(run)
-    found: list[Path] = sorted(path.glob("checkpoints/*/conductor.safetensors"))
+    found = sorted(run_dir.glob("checkpoints/*/conductor.safetensors"))
     if not found:
-        raise ValueError(f"run {run!r} has no checkpoint with a Conductor")
+        raise ValueError(f"run {run_dir.name!r} has no checkpoint with a Conductor")
     return dict(load_file(found[-1]))
 
 
 def compare_runs(
-    wb: Workbench,
-    runs: Sequence[str],
-    phase: str | None,
-    reference: Mapping[str, float] | str | None,
+    store: Store,
+    sides: Mapping[str, str],
+    phase: str | None = None,
+    reference: Mapping[str, float] | str | None = None,
 ) -> Comparison:
-    """See ``Workbench.compare``."""
-    sides: dict[str, pd.DataFrame] = {}
+    """Compare evaluations of runs; see ``Workbench.compare``.
+
+    Args:
+        store: where to ask.
+        sides: each side as it was asked for (``RUN``, ``RUN@STEP``, ``RUN@PHASE``) and its run's
+            id.
+        phase: which evaluation of those without ``@``; None: the newest.
+        reference: of the hypervolume.
+    """
+    rows: dict[str, pd.DataFrame] = {}
     configs: dict[str, RunConfig] = {}
     signs: dict[str, int] = {}
-    for handle in runs:
-        name, _, at = handle.partition("@")
-        run_id = wb.resolve(name)
-        rows = wb.store.evaluations(run_id)
-        rows = rows[rows["split"] != "own"]  # prompts that somebody typed are no sample of anything
-        sides[handle] = _chosen(rows, at or phase)
-        if (wb.runs_dir / run_id / "config.yaml").exists():
-            configs[handle] = wb.config(run_id)
-            signs |= {o.name: o.sign for o in configs[handle].objectives}
+    for side, run_id in sides.items():
+        found = evaluations(store, run_id)
+        found = found[found["split"] != "own"]  # prompts that a person typed are no sample
+        rows[side] = _chosen(found, side.partition("@")[2] or phase)
+        if config := config_of(store, run_id):
+            configs[side] = config
+            signs |= {o.name: o.sign for o in config.objectives}
     if reference in (None, "bounds"):
         reference = declared(configs.values()) or (None if reference is None else {})
     elif reference == "worst":
         reference = None
-    return compare(sides, signs, reference, _differences(configs))
+    return compare(rows, signs, reference, _differences(configs))
 
 
 def declared(configs: Iterable[RunConfig]) -> dict[str, float]:

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workbench.formatting import duration, esc, num, percent
+from workbench.formatting import duration, esc, num
 from workbench.plots.figures import objective_colors
 
 if TYPE_CHECKING:
-    from workbench.analysis.comparison import Comparison
-    from workbench.analysis.counterfactual import LoggedWhatIf
     from workbench.runs.rundir import RunInfo
 
 LINE = "border-bottom:1px solid rgba(128,128,128,.3);padding:3px 8px"
@@ -69,13 +67,14 @@ def in_notebook() -> bool:
     return shell is not None and bool(shell.has_trait("kernel"))
 
 
-def _table(head: Sequence[tuple[str, str]], lines: Sequence[str]) -> str:
+def html_table(head: Sequence[tuple[str, str]], lines: Sequence[str]) -> str:
     """``head`` holds (title, style) pairs, ``lines`` finished rows."""
     titles = "".join(f'<th style="{style}">{esc(title)}</th>' for title, style in head)
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def _cells(values: Sequence[str], style: str = RIGHT) -> str:
+def cells(values: Sequence[str], style: str = RIGHT) -> str:
+    """Cells of one row, of finished markup."""
     return "".join(f'<td style="{style}">{value}</td>' for value in values)
 
 
@@ -111,9 +110,9 @@ def runs_html(frame: pd.DataFrame) -> str:
     head = [(c.replace("eta_seconds", "ETA s").replace("headline", "judge"), LEFT) for c in columns]
     lines = []
     for row in frame.to_dict("records"):
-        cells = [_run_cell(column, row) for column in columns]
-        lines.append(f"<tr>{_cells(cells, LEFT)}</tr>")
-    return _table(head, lines)
+        shown = [_run_cell(column, row) for column in columns]
+        lines.append(f"<tr>{cells(shown, LEFT)}</tr>")
+    return html_table(head, lines)
 
 
 def _run_cell(column: str, row: Mapping[Any, Any]) -> str:
@@ -133,9 +132,9 @@ def prose_html(frame: pd.DataFrame) -> str:
     head = [(str(frame.index.name), LEFT)] * named + [(str(c), LEFT) for c in frame.columns]
     lines = []
     for key, row in zip(frame.index, frame.itertuples(index=False), strict=True):
-        cells = [f"<b>{esc(key)}</b>"] * named + [_prose_cell(value) for value in row]
-        lines.append(f"<tr>{_cells(cells, LEFT)}</tr>")
-    return _table(head, lines)
+        shown = [f"<b>{esc(key)}</b>"] * named + [_prose_cell(value) for value in row]
+        lines.append(f"<tr>{cells(shown, LEFT)}</tr>")
+    return html_table(head, lines)
 
 
 def _prose_cell(value: Any) -> str:
@@ -178,80 +177,19 @@ def group_html(rows: pd.DataFrame) -> str:
         color = UP if row["advantage"] >= 0 else DOWN
         advantage = f'<b style="color:{color}">{num(row["advantage"], signed=True)}</b>'
         lines.append(
-            f'<tr>{_cells([str(number)])}<td style="{TEXT}" dir="auto">{esc(row["completion"])}'
-            f"{cut}</td>{_cells([stack(dict(row['weights']), colors)], LEFT)}"
-            + (_cells([esc(row["action"])], LEFT) if drawn else "")
-            + _cells([num(rewards.get(n)) for n in names])
-            + _cells([advantage])
-            + (_cells([num(row["judge"])]) if judged else "")
+            f'<tr>{cells([str(number)])}<td style="{TEXT}" dir="auto">{esc(row["completion"])}'
+            f"{cut}</td>{cells([stack(dict(row['weights']), colors)], LEFT)}"
+            + (cells([esc(row["action"])], LEFT) if drawn else "")
+            + cells([num(rewards.get(n)) for n in names])
+            + cells([advantage])
+            + (cells([num(row["judge"])]) if judged else "")
             + "</tr>"
         )
     swatches = " ".join(f'<span style="color:{colors[n]}">■</span> {esc(n)}' for n in names)
     return (
         f'<div><small style="{DIM}">{esc(first["kind"])} · step {int(first["step"])} · '
         f"{esc(first['split'])}</small><br><b>{esc(first['prompt'])}</b><br>"
-        f"<small>{swatches}</small></div>{_table(head, lines)}"
-    )
-
-
-def comparison_html(found: Comparison) -> str:
-    """Means with intervals, one column a side; then who wins and by how much."""
-    overall = found.means[found.means["kind"] == "all"].set_index(["name", "side"])
-    lines = []
-    for name in dict.fromkeys(overall.index.get_level_values("name")):
-        part = overall.loc[name]
-        best = part["mean"].idxmax() if name == "judge" else None
-        cells = [
-            f"{'<b>' if side == best else ''}{num(row['mean'])}{'</b>' if side == best else ''} "
-            f'<small style="{DIM}">{num(row["low"])} to {num(row["high"])}</small>'
-            for side, row in part.loc[list(found.sides)].iterrows()
-        ]
-        lines.append(f"<tr>{_cells([esc(name)], LEFT)}{_cells(cells)}</tr>")
-    head = [("mean, 95 % interval", LEFT), *((side, RIGHT) for side in found.sides)]
-    # of many sides every pair would be a page of sentences: then only those with the first
-    said = win_sentences(found, found.sides[0] if len(found.sides) > 3 else None)
-    return _table(head, lines) + "".join(f"<div>{esc(s)}</div>" for s in said)
-
-
-def win_sentences(found: Comparison, of: str | None = None) -> list[str]:
-    """One sentence a pair of sides, the better one first; empty where nothing was judged.
-
-    Args:
-        found: what to say.
-        of: only pairs with this side.
-    """
-    said = []
-    for row in found.wins.itertuples():
-        if of is not None and of not in (row.side, row.against):
-            continue
-        first = found.sides.index(row.side) < found.sides.index(row.against)
-        if row.difference < 0 or (row.difference == 0 and not first):
-            continue  # the same pair stands there the other way round
-        clear = row.difference_low > 0
-        said.append(
-            f"{row.side} is ahead of {row.against} by {row.difference:.3f} of the judge (95 %: "
-            f"{row.difference_low:.3f} to {row.difference_high:.3f}), with {percent(row.rate)} of "
-            f"the prompts won: {'a clear difference' if clear else 'could be chance'}."
-        )
-    return said
-
-
-def whatif_html(found: LoggedWhatIf, count: int = 5) -> str:
-    """How much would change, and the completions that change most."""
-    rows = found.top(count)
-    lines = [
-        f'<tr>{_cells([esc(r["kind"]), str(r["step"])], LEFT)}<td style="{TEXT}" dir="auto">'
-        f"{esc(r['completion'])}</td>"
-        f"{_cells([num(r['before'], signed=True), num(r['after'], signed=True)])}"
-        f"{_cells(['⇅' if r['flipped'] else ''])}</tr>"
-        for r in rows.to_dict("records")
-    ]
-    head = [("kind", LEFT), ("step", LEFT), ("completion", LEFT), ("used", RIGHT)]
-    head += [("what if", RIGHT), ("sign", RIGHT)]
-    return (
-        f"<div>{percent(found.sign_flips)} of {len(found.advantages):,} signs flip · rank "
-        f"correlation {num(found.rank_correlation)} · the {len(rows)} rows that change most:</div>"
-        + _table(head, lines)
+        f"<small>{swatches}</small></div>{html_table(head, lines)}"
     )
 
 

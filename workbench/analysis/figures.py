@@ -3,56 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
+from workbench.analysis import queries
+from workbench.analysis.counterfactual import compare_runs
+from workbench.analysis.group_report import favouring
 from workbench.plots import figures, group_figures
+from workbench.store.reader import Store
 
-if TYPE_CHECKING:
-    from workbench.analysis.queries import Runs
-    from workbench.api.workbench import Workbench
-
-HEALTH = ("weights_entropy", "policy_entropy", "frac_reward_zero_std")
+Asked = Mapping[str, str]
+"""Runs as they were asked for, and their ids."""
 
 
-def _rewards(wb: Workbench, run: Runs) -> go.Figure:
+def _ids(runs: Asked) -> list[str]:
+    return list(dict.fromkeys(runs.values()))
+
+
+def _one(runs: Asked) -> str:
+    """The one run of a figure that shows one.
+
+    Raises:
+        ValueError: there are several.
+    """
+    ids = _ids(runs)
+    if len(ids) != 1:
+        raise ValueError(f"this figure shows one run; asked for are {', '.join(runs)}")
+    return ids[0]
+
+
+def _rewards(store: Store, runs: Asked) -> go.Figure:
     """Mean reward per objective over training."""
-    frame = wb.weights(run, by=("step",))
-    return figures.curves(
-        frame.rename(columns={"objective": "name", "reward": "value"}), "mean reward"
-    )
+    return figures.curves(queries.reward_curves(store, _one(runs)), "mean reward")
 
 
-def _judge(wb: Workbench, run: Runs) -> go.Figure:
+def _judge(store: Store, runs: Asked) -> go.Figure:
     """Judge on the probe prompts over training."""
-    frame = wb.curves(run, split="probe")
+    frame = queries.curves(store, _one(runs), split="probe")
     frame = frame[frame["name"].str.match(r"judge(/|$)")]
     return figures.curves(frame, "judge on probe prompts")
 
 
-def _believed(frame: pd.DataFrame) -> pd.DataFrame:
-    """The Conductor's distribution in place of the weights it drew; others keep their weights."""
-    return frame.assign(weight=frame["probability"].fillna(frame["weight"]))
-
-
-def _weights(wb: Workbench, run: Runs) -> go.Figure:
+def _weights(store: Store, runs: Asked) -> go.Figure:
     """Mean weight per objective over training, a panel per kind of prompt."""
-    return figures.weights_by_kind(_believed(wb.weights(run)))
+    return figures.weights_by_kind(queries.weights_over_steps(store, _one(runs), "split", "train"))
 
 
-def _weight_area(wb: Workbench, run: Runs) -> go.Figure:
+def _weight_area(store: Store, runs: Asked) -> go.Figure:
     """Mean weights over training as stacked areas."""
-    return _named(figures.weight_area(_believed(wb.weights(run, by=("step",)))))
+    frame = queries.weights(store, _one(runs), by=("step",))
+    believed = frame["probability"].fillna(frame["weight"])
+    return _named(figures.weight_area(frame.assign(weight=believed)))
 
 
-def _prompt(wb: Workbench, run: Runs, prompt_id: str, split: str = "probe") -> go.Figure:
+def _prompt(store: Store, runs: Asked, prompt_id: str, split: str = "probe") -> go.Figure:
     """Weights of one prompt over training; probe prompts come back at every probe."""
-    rows = wb.weights(run, by=("step",), split=split, prompt_id=prompt_id)
-    if rows.empty:
-        raise ValueError(f"prompt_id: {prompt_id!r} has no {split} completions in run {run!r}")
-    return _named(figures.weight_area(_believed(rows)))
+    frame = queries.weights(store, _one(runs), by=("step",), split=split, prompt_id=prompt_id)
+    if frame.empty:
+        raise ValueError(f"prompt_id: {prompt_id!r} has no {split} completions")
+    believed = frame["probability"].fillna(frame["weight"])
+    return _named(figures.weight_area(frame.assign(weight=believed)))
 
 
 def _named(area: go.Figure) -> go.Figure:
@@ -60,49 +72,54 @@ def _named(area: go.Figure) -> go.Figure:
     return area.update_layout(showlegend=True, height=240, margin={**figures.MARGIN, "t": 34})
 
 
-def _group(wb: Workbench, run: Runs, prompt_id: str, step: int | None = None) -> go.Figure:
+def _group(store: Store, runs: Asked, prompt_id: str, step: int | None = None) -> go.Figure:
     """Why each completion of a prompt was pushed up or down."""
-    return group_figures.group(wb.group(str(run), prompt_id, step=step))
+    return group_figures.group(queries.group(store, _one(runs), prompt_id, step=step))
 
 
-def _weight_map(wb: Workbench, run: Runs, selected: str | None = None) -> go.Figure:
+def _weight_map(store: Store, runs: Asked, selected: str | None = None) -> go.Figure:
     """Every prompt's weights as a point between the objectives."""
-    frame = wb.weight_map(str(run))
+    frame = queries.weight_map(store, _one(runs))
     return figures.weight_map(frame, list(frame.columns[4:]), selected)
 
 
-def _self_favouring(wb: Workbench, run: Runs, by: Any = "kind") -> go.Figure:
+def _self_favouring(store: Store, runs: Asked, by: Any = "kind") -> go.Figure:
     """How far weights sit where rewards already are high."""
-    return group_figures.self_favouring(wb.self_favouring(str(run), by=by))
+    return group_figures.self_favouring(favouring(store, _one(runs), by=by))
 
 
-def _health(wb: Workbench, run: Runs) -> go.Figure:
-    """Entropies of the weights and share of groups that teach nothing."""
-    return figures.curves(wb.curves(run, HEALTH, split="train"), "share")
+def _health(store: Store, runs: Asked) -> go.Figure:
+    """Emphasis entropy, share of groups that teach nothing, share of cut-off completions."""
+    frame = queries.step_health(store, _one(runs))[["step", "entropy", "flat_groups", "truncated"]]
+    return figures.curves(frame.melt("step", var_name="name").dropna(), "share")
 
 
-def _compare(wb: Workbench, run: Runs, phase: str | None = None) -> go.Figure:
+def _compare(store: Store, runs: Asked, phase: str | None = None) -> go.Figure:
     """Held-out means of several runs with 95 % intervals."""
-    means = wb.compare([run] if isinstance(run, str) else run, phase=phase).means
+    means = compare_runs(store, runs, phase).means
     return figures.means_with_intervals(means[means["kind"] == "all"])
 
 
 def _pareto(
-    wb: Workbench, run: Runs, x: str = "perplexity", y: str = "length", phase: str | None = None
+    store: Store, runs: Asked, x: str | None = None, y: str | None = None, phase: str | None = None
 ) -> go.Figure:
-    """Several runs over two objectives, with the Pareto front."""
-    found = wb.compare([run] if isinstance(run, str) else run, phase=phase)
-    unknown = [n for n in (x, y) if n not in found.front]
+    """Several runs over two objectives (default: the first two), with the Pareto front."""
+    found = compare_runs(store, runs, phase)
+    allowed = list(found.reference)
+    unknown = [n for n in (x, y) if n is not None and n not in allowed]
     if unknown:
-        allowed = [n for n in found.front.columns if n not in ("side", "front")]
         raise ValueError(f"objectives {unknown} unknown; there are {', '.join(allowed)}")
-    return figures.pareto(found.front, x, y)
+    if len(allowed) < 2:
+        raise ValueError(f"a Pareto front needs two objectives; there is {', '.join(allowed)}")
+    x = x or next(n for n in allowed if n != y)
+    return figures.pareto(found.front, x, y or next(n for n in allowed if n != x))
 
 
 OF_RUNS: Mapping[str, Callable[..., go.Figure]] = {
     "rewards": _rewards,
     "judge": _judge,
     "weights": _weights,
+    "weights_by_kind": _weights,
     "weight_area": _weight_area,
     "prompt": _prompt,
     "group": _group,
@@ -115,9 +132,10 @@ OF_RUNS: Mapping[str, Callable[..., go.Figure]] = {
 """Pictures of one run (``compare`` and ``pareto``: of several)."""
 
 
-def of_runs() -> dict[str, Callable[..., go.Figure]]:
-    """Figures of a run by name: those above, and those of other packages that draw a run."""
-    return {n: f for n, f in figures.FIGURES.usable().items() if _is_of_run(f)} | dict(OF_RUNS)
+def of_others() -> dict[str, Callable[..., go.Figure]]:
+    """Figures of other packages that draw a run, ``(Workbench, run, **options)``, by name."""
+    known = figures.FIGURES.usable().items()
+    return {n: f for n, f in known if _is_of_run(f) and n not in OF_RUNS}
 
 
 def of_data() -> dict[str, Callable[..., go.Figure]]:
@@ -133,16 +151,16 @@ def catalogue() -> pd.DataFrame:
     """Every picture: name, of (``run`` or ``data``), meaning."""
     rows = [
         {"name": name, "of": of, "meaning": (function.__doc__ or "").strip().partition("\n")[0]}
-        for of, known in (("run", of_runs()), ("data", of_data()))
+        for of, known in (("run", {**of_others(), **OF_RUNS}), ("data", of_data()))
         for name, function in known.items()
     ]
     return pd.DataFrame(rows)
 
 
 def draw(
-    wb: Workbench,
+    store: Store,
     name: str,
-    run: Runs | None = None,
+    runs: Asked | None = None,
     *,
     data: pd.DataFrame | None = None,
     **options: Any,
@@ -155,19 +173,21 @@ def draw(
     Raises:
         ValueError: no picture has that name, or neither a run nor data is given.
     """
-    known = of_runs() if data is None else of_data()
+    known = OF_RUNS if data is None else of_data()
     if name not in known:
         raise ValueError(
             f"no figure {name!r} of {'a run' if data is None else 'data'}; there are "
             f"{', '.join(known)}; wb.figures() lists all"
         )
     if data is not None:
-        figure = known[name](data, **options)
-    elif run is None:
+        return framed(known[name](data, **options))
+    if runs is None:
         raise ValueError(f"figure {name!r} needs a run")
-    else:
-        figure = known[name](wb, run, **options)
-    figure.update_layout(
+    return framed(known[name](store, runs, **options))
+
+
+def framed(figure: go.Figure) -> go.Figure:
+    """A figure on a white ground."""
+    return figure.update_layout(
         template="plotly_white", paper_bgcolor="white", plot_bgcolor="white", autosize=True
     )
-    return figure

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.analysis.queries import matrix
 from workbench.types import Floats, Ints
 
 
@@ -89,11 +90,11 @@ def rows_from_frame(
     if missing:
         raise ValueError(f"columns {missing} missing; a what-if needs {needed}")
     names = tuple(objectives)
-    raw = _matrix(frame["rewards"], names)
+    raw = matrix(frame["rewards"], names)
     scaled = raw
     if "scaled" in frame and frame["scaled"].notna().any():
-        scaled = _matrix(frame["scaled"].where(frame["scaled"].notna(), frame["rewards"]), names)
-    weights = _matrix(frame["weights"], names)
+        scaled = matrix(frame["scaled"].where(frame["scaled"].notna(), frame["rewards"]), names)
+    weights = matrix(frame["weights"], names)
     batch = [name for name in ("run_id", "split", "step") if name in frame]
     kept = frame.reset_index(drop=True)
     groups = kept.groupby([*batch, "group_id"], sort=False).ngroup().to_numpy()
@@ -117,11 +118,6 @@ def rows_from_frame(
         judge=_known(kept, "judge"),
         judge_share=_known(kept, "judge_share"),
     )
-
-
-def _matrix(column: pd.Series, names: tuple[str, ...]) -> Floats:
-    rows = [dict(row) for row in column]
-    return np.array([[row.get(name, np.nan) for name in names] for row in rows], dtype=np.float64)
 
 
 def _contexts(frame: pd.DataFrame) -> Floats | None:

@@ -19,20 +19,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from workbench.core.pareto import pareto_front
-from workbench.runs.sweep_plan import FOLDER, SweepError, SweepPlan, names, read_trials
+from workbench.runs.sweep_plan import FOLDER, SweepPlan, read_trials
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from workbench.analysis.queries import Questions
-    from workbench.api.workbench import Workbench
+    from workbench.runs.launcher import Launcher
+    from workbench.store.reader import Store
 
 SEEDLESS = ("trial", "run_id", "name", "seed", "status", "step")
 
@@ -41,7 +38,7 @@ SEEDLESS = ("trial", "run_id", "name", "seed", "status", "step")
 class SweepResult:
     """What a sweep has found so far."""
 
-    wb: Questions
+    store: Store
     plan: SweepPlan
 
     @property
@@ -67,7 +64,7 @@ class SweepResult:
                 **trial["values"],
                 "value": trial["value"],
             }
-            for trial in read_trials(self.wb.runs_dir / FOLDER / self.plan.name)
+            for trial in read_trials(self.store.runs_dir / FOLDER / self.plan.name)
         ]
         columns = ["trial", "run_id", "name", "seed", "status", *self.keys, "value"]
         frame = pd.DataFrame(rows, columns=columns)
@@ -78,7 +75,7 @@ class SweepResult:
         """Held-out means after training, one row a run."""
         if not run_ids:
             return pd.DataFrame({"run_id": []}, dtype=str)
-        rows = self.wb.sql(
+        rows = self.store.sql(
             "SELECT run_id, avg(judge) AS judge, objective, avg(reward) AS reward FROM ("
             "SELECT run_id, judge, unnest(map_keys(rewards)) AS objective, "
             "unnest(map_values(rewards)) AS reward FROM evaluations "
@@ -132,8 +129,7 @@ class SweepResult:
         frame = frame.dropna(subset=[x, y])
         sides = [", ".join(f"{k.split('.')[-1]} {row[k]}" for k in self.keys) or "all"
                  for _, row in frame.iterrows()]  # fmt: skip
-        front = pareto_front(frame[[x, y]].to_numpy(dtype=np.float64))
-        return figure("pareto", frame.assign(side=sides, front=front), x=x, y=y)
+        return figure("pareto", frame.assign(side=sides), x=x, y=y)
 
     def _measured(self) -> list[str]:
         rewards = [c for c in self.trials.columns if str(c).startswith("reward/")]
@@ -141,59 +137,33 @@ class SweepResult:
         return [*(["judge"] if judged else []), *rewards]
 
 
-class Sweeps:
-    """The part of ``Workbench`` that knows sweeps."""
-
-    runs_dir: Path
-
-    def sweeps(self) -> list[str]:
-        """Names of the sweeps of this runs directory."""
-        return names(self.runs_dir)
-
-    def sweep(self: Any, name: str) -> SweepResult:
-        """What a sweep has found so far. Raises SweepError when there is none of that name."""
-        return SweepResult(self, SweepPlan.read(self.runs_dir, name))
-
-    def start_sweep(
-        self: Workbench,
-        config: Any,
-        sets: Sequence[str],
-        *,
-        name: str,
-        seeds: Sequence[int] = (0,),
-        **more: Any,
-    ) -> SweepResult:
-        """Start a sweep in a process of its own and return at once.
-
-        Args:
-            config: A preset, a YAML file or a mapping.
-            sets: ``key=a,b,c``, ``key=low..high[:log]`` or ``key=value``.
-            name: Of the sweep.
-            seeds: Each configuration runs once for each.
-            **more: ``random``, ``sampler``, ``pruner``, ``jobs``, ``metric``, ``minimize``,
-                ``processes``; see ``SweepPlan``.
-
-        Raises:
-            SweepError: The sweep cannot be made, or its name is taken.
-            ConfigError: A value is not allowed.
-        """
-        from workbench.runs.validation import with_absolute_paths
-
-        plan = SweepPlan.make(name, config, sets, seeds, **more)
-        for config in plan.each_value():
-            self.launcher.check(with_absolute_paths(config))
-        folder = plan.save(self.runs_dir)
-        command = [sys.executable, "-m", "workbench", "sweep", "--continue", name]
-        with (folder / "log.txt").open("ab") as log:
-            subprocess.Popen(
-                [*command, "--runs-dir", str(self.runs_dir)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=dict(os.environ),
-                start_new_session=True,
-            )
-        return self.sweep(name)
+def sweep(store: Store, name: str) -> SweepResult:
+    """What a sweep has found so far. Raises SweepError when there is none of that name."""
+    return SweepResult(store, SweepPlan.read(store.runs_dir, name))
 
 
-__all__ = ["SweepError", "SweepResult", "Sweeps"]
+def start_sweep(
+    launcher: Launcher,
+    config: Any,
+    sets: Sequence[str],
+    name: str,
+    seeds: Sequence[int] = (0,),
+    **more: Any,
+) -> None:
+    """Start a sweep in a process of its own and return at once; see ``Workbench.start_sweep``."""
+    from workbench.runs.validation import with_absolute_paths
+
+    plan = SweepPlan.make(name, config, sets, seeds, **more)
+    for value in plan.each_value():
+        launcher.check(with_absolute_paths(value))
+    folder = plan.save(launcher.runs_dir)
+    command = [sys.executable, "-m", "workbench", "sweep", "--continue", name]
+    with (folder / "log.txt").open("ab") as log:
+        subprocess.Popen(
+            [*command, "--runs-dir", str(launcher.runs_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ),
+            start_new_session=True,
+        )

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.api.workbench import Workbench
+from workbench.analysis.queries import rollouts
+from workbench.store.annotations import annotate
+from workbench.store.reader import Store
 
 QUEUE = 60
 
 
-def candidates(wb: Workbench, run_id: str, limit: int = QUEUE) -> pd.DataFrame:
+def candidates(store: Store, run_id: str, limit: int = QUEUE) -> pd.DataFrame:
     """Groups in the order in which a vote teaches most: group_id, step, size, conflict.
 
     A vote teaches where the objectives disagree: where the completions differ much in single
@@ -21,7 +23,7 @@ def candidates(wb: Workbench, run_id: str, limit: int = QUEUE) -> pd.DataFrame:
     largest less smallest correlation of an objective with the advantage, 0 to 2); newer groups come
     first among equals. Groups whose completions are all the same text are left out.
     """
-    return wb.sql(
+    return store.sql(
         """WITH long AS (
             SELECT group_id, step, advantage, sample, completion, entry.key AS objective,
                    entry.value AS reward
@@ -50,7 +52,7 @@ def shuffled(rows: pd.DataFrame, who: str) -> pd.DataFrame:
 
 
 def vote(
-    wb: Workbench,
+    store: Store,
     run_id: str,
     group_id: str,
     sample: int | None,
@@ -60,7 +62,7 @@ def vote(
     """Store what a person thinks; returns the annotation's id.
 
     Args:
-        wb: where the run is.
+        store: where the run is.
         run_id: whose group.
         group_id: which group.
         sample: the best completion, or the one that is graded; None: none is good.
@@ -70,7 +72,7 @@ def vote(
     Raises:
         ValueError: the group has no such completion, or a grade is outside [0, 1] or of none.
     """
-    rows = wb.store.group(run_id, group_id)
+    rows = rollouts(store, run_id, group_id=group_id, tokens=False)
     if not len(rows):
         raise ValueError(f"no group {group_id!r} in run {run_id!r}")
     if sample is not None and sample not in set(rows["sample"]):
@@ -86,6 +88,8 @@ def vote(
         "sample": sample,
     }
     if score is None:
-        return wb.annotate(run_id, "vote", rater=rater, score=float(sample is not None), **where)
+        first_choice = float(sample is not None)
+        return annotate(store.runs_dir, run_id, "vote", rater=rater, score=first_choice, **where)
     key = hashlib.sha256(f"{rater}/{group_id}/{sample}".encode()).hexdigest()[:16]
-    return wb.annotate(run_id, "rating", annotation_id=key, rater=rater, score=score, **where)
+    where |= {"rater": rater, "score": score, "annotation_id": key}
+    return annotate(store.runs_dir, run_id, "rating", **where)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.analysis.logged_rows import LoggedRows, rows_from_frame
+from workbench.analysis.logged_rows import LoggedRows
 from workbench.config.scalarizers import Conductor, ScalarizerConfig
 from workbench.core.advantages import aggregate
 from workbench.core.emphasis import weights_from_state
@@ -20,8 +20,6 @@ from workbench.core.ragged import aggregate_segments
 from workbench.core.scalarizer_input import named_weights
 from workbench.core.scalarizers import Scalarizer, ScalarizerInput, Weighting, build_scalarizer
 from workbench.types import Floats, Ints
-
-__all__ = ["LoggedRows", "WhatIf", "audit_error", "rows_from_frame", "whatif"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,8 @@ def whatif(
     scalarizer or Conductor is asked what its weights alone would have done.
 
     Scalarizers with a memory (CTWA, hypervolume) see the policy steps in their order and learn as
-    they go; batch statistics (SAW) are those of each policy step.
+    they go; batch statistics (SAW) are those of each policy step. The logged mask holds for every
+    weighting that makes none of its own, so that all are on one scale.
 
     Args:
         rows: what was logged.
@@ -120,8 +119,7 @@ def whatif(
     """
     if sum(given is not None for given in (scalarizer, weights, conductor)) != 1:
         raise ValueError("whatif: give exactly one of scalarizer, weights, conductor")
-    mask: Floats | None = None
-    share: Floats | None = None
+    mask, share = rows.mask, None
     if conductor is not None:
         if rows.contexts is None:
             raise ValueError(
@@ -130,11 +128,12 @@ def whatif(
             )
         chosen = weights_from_state(conductor, rows.contexts, rows.groups)
     elif scalarizer is not None:
-        chosen, mask = _by_scalarizer(
+        chosen, own = _by_scalarizer(
             rows, scalarizer, aggregation, scale_rewards, lower, upper, seed
         )
+        mask = mask if own is None else own
     else:
-        chosen, mask, share = _given(weights, rows), rows.mask, rows.judge_share
+        chosen, share = _given(weights, rows), rows.judge_share
     if chosen.shape != rows.rewards.shape:
         raise ValueError(f"weights: shape {chosen.shape} is not (N, K) = {rows.rewards.shape}")
     scalars, advantages = aggregate_segments(
@@ -172,14 +171,26 @@ def audit_error(
 
 
 def _given(weights: Any, rows: LoggedRows) -> Floats:
+    """(N, K) from weights by objective, (K,) or (N, K).
+
+    Raises:
+        ValueError: an objective is unknown, a number is no weight, or all are 0. Weights below 0
+            are weights only where the run's own are signed too.
+    """
     if isinstance(weights, Mapping):
         unknown = sorted(set(weights) - set(rows.objectives))
         if unknown:
             raise ValueError(
                 f"weights: {unknown} unknown; the objectives are {list(rows.objectives)}"
             )
-        weights = named_weights(weights, rows.objectives)
+        signed = bool((rows.weights < 0).any()) and any(v < 0 for v in weights.values())
+        if signed:
+            weights = [float(weights.get(name, 0.0)) for name in rows.objectives]
+        else:
+            weights = named_weights(weights, rows.objectives)
     array = np.asarray(weights, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"weights: {array[~np.isfinite(array)][0]} is no weight")
     return np.tile(array, (len(rows.rewards), 1)) if array.ndim == 1 else array
 
 

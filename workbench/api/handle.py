@@ -6,12 +6,11 @@ import codecs
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from workbench.runs.launcher import Launcher
 from workbench.runs.rundir import ENDED, RunInfo, UnknownRunError
-
-if TYPE_CHECKING:
-    from workbench.api.workbench import Workbench
 
 POLL_SECONDS = 0.3
 
@@ -20,23 +19,40 @@ class Run(str):
     """A run's id with the run's own verbs; wherever an id is taken, so is this.
 
     As the last line of a notebook cell it shows the run's progress and follows it while the
-    notebook goes on.
+    notebook goes on. A copy is the same run; so is what another process unpickles.
     """
 
-    wb: Workbench
+    launcher: Launcher
     watched: Callable[[RunInfo], Any] | None = None
     """Where ``watch`` shows the run."""
 
-    def __new__(cls, run_id: str, wb: Workbench) -> Run:
+    def __new__(cls, run_id: str, launcher: Launcher) -> Run:
         """Make the handle of an existing run."""
         run = super().__new__(cls, run_id)
-        run.wb = wb
+        run.launcher = launcher
         return run
+
+    def __copy__(self) -> Run:
+        """The same run."""
+        return Run(self, self.launcher)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Run:
+        """The same run."""
+        return Run(self, self.launcher)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process needs: the id, and how runs are started here."""
+        launcher = self.launcher
+        how = {
+            name: getattr(launcher, name)
+            for name in ("limit", "command", "allowed_functions", "allowed_paths")
+        }
+        return _unpickled, (str(self), launcher.runs_dir, how)
 
     @property
     def info(self) -> RunInfo:
         """Everything known of the run now."""
-        return self.wb.launcher.get(self)
+        return self.launcher.get(self)
 
     @property
     def name(self) -> str:
@@ -95,15 +111,17 @@ class Run(str):
 
     def stop(self, wait: bool = True) -> str:
         """Stop after the current step; see ``Workbench.stop``."""
-        return self.wb.stop(self, wait=wait)
+        if wait:
+            return self.launcher.stop(self).run_id
+        return self.launcher.request_stop(self)
 
     def resume(self) -> Run:
         """Continue; see ``Workbench.resume``."""
-        return self.wb.resume(self)
+        return Run(self.launcher.resume(self), self.launcher)
 
     def log(self, offset: int = 0, limit: int = 1 << 20) -> tuple[str, int]:
         """The run's output from a byte offset on, and the offset to ask from next time."""
-        with (self.wb.launcher.path(self) / "log.txt").open("rb") as file:
+        with (self.launcher.path(self) / "log.txt").open("rb") as file:
             file.seek(offset)
             data = file.read(limit)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -122,6 +140,10 @@ class Run(str):
         from workbench.analysis.display import run_html
 
         return run_html(self.info)
+
+
+def _unpickled(run_id: str, runs_dir: Path, how: dict[str, Any]) -> Run:
+    return Run(run_id, Launcher(runs_dir, **how))
 
 
 def _shown() -> Callable[[RunInfo], Any]:

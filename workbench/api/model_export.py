@@ -7,30 +7,36 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from workbench.config import RunConfig
 from workbench.config.text import dump
 from workbench.formatting import visible
-
-if TYPE_CHECKING:
-    from workbench.api.workbench import Workbench
 
 OWN_PREFIXES = ("optimizer", "random", "trainer", "training_args", "scheduler")
 """Files that only resuming needs."""
 FOLDER = "exports"
 
 
-def export_model(wb: Workbench, run: str, checkpoint: str | int = "best") -> Path:
+def export_model(
+    run_dir: Path,
+    config: RunConfig,
+    checkpoints: pd.DataFrame,
+    outcome: Mapping[str, Any],
+    checkpoint: str | int = "best",
+) -> Path:
     """Copy a checkpoint's policy, tokenizer and Conductor into ``<runs>/exports/<run id>-step-N``.
 
     Loads with ``AutoModelForCausalLM.from_pretrained``; ``README.md`` holds results, weights and
     the configuration.
 
     Args:
-        wb: whose run.
-        run: id or name.
+        run_dir: the run's directory.
+        config: its configuration.
+        checkpoints: its rows of the ``checkpoints`` view.
+        outcome: what came of it, for the card.
         checkpoint: ``best``, ``last`` or a step.
 
     Returns:
@@ -40,21 +46,18 @@ def export_model(wb: Workbench, run: str, checkpoint: str | int = "best") -> Pat
         ValueError: there is no such checkpoint on disk.
         OSError: the disk refuses.
     """
-    run_id = wb.resolve(run)
-    run_dir = wb.launcher.path(run_id)
-    step = _step(wb.checkpoints(run_id), str(checkpoint))
+    step = _step(checkpoints, str(checkpoint))
     source = run_dir / "checkpoints" / f"step-{step:06d}"
     if not source.is_dir():
-        raise ValueError(f"checkpoint {step} of run {run!r} is no longer on disk")
-    config = wb.config(run_id)
-    target = wb.runs_dir / FOLDER / f"{run_id}-step-{step}"  # names change hands
+        raise ValueError(f"checkpoint {step} of run {run_dir.name!r} is no longer on disk")
+    target = run_dir.parent / FOLDER / f"{run_dir.name}-step-{step}"  # names change hands
     made = target.with_name(f".{target.name}")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     for file in sorted(source.iterdir()):
         if file.is_file() and not file.is_symlink() and not file.name.startswith(OWN_PREFIXES):
             shutil.copyfile(file, made / file.name)
-    (made / "README.md").write_text(card(wb.outcome(run_id), step, dump(config)), "utf-8")
+    (made / "README.md").write_text(card(outcome, step, dump(config)), "utf-8")
     shutil.rmtree(target, ignore_errors=True)
     os.replace(made, target)
     return target

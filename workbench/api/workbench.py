@@ -16,32 +16,48 @@ Nothing here imports torch: training and evaluation are child processes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.analysis.display import RunTable
-from workbench.analysis.insights import Insights
-from workbench.analysis.queries import Questions, Runs
-from workbench.analysis.sweeps import Sweeps
+import numpy as np
+import pandas as pd
+
+from workbench.analysis import (
+    agreement,
+    counterfactual,
+    figures,
+    group_report,
+    groups,
+    queries,
+    summary,
+    sweeps,
+    votes,
+)
+from workbench.analysis.display import Prose, RunTable
+from workbench.analysis.queries import Runs
+from workbench.api.asking import of_run, of_runs
 from workbench.api.handle import Run
+from workbench.api.model_export import export_model
 from workbench.config import RunConfig
-from workbench.runs import rundir
-from workbench.runs.archiving import Housekeeper
+from workbench.config.io import load, to_dict, validate
+from workbench.runs import archiving, provenance, rundir, sweep_plan
+from workbench.runs.evaluations import Evaluation
 from workbench.runs.launcher import Launcher
 from workbench.runs.spawn import MAX_ACTIVE
 from workbench.runs.validation import check_runnable
+from workbench.store.reader import MAX_ROWS, Answer, Store
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from workbench.analysis.comparison import Comparison
-    from workbench.analysis.counterfactual import LoggedWhatIf
-    from workbench.runs.evaluations import Evaluation
     from workbench.store.annotations import AnnotationType
+    from workbench.store.doctor import Health
+    from workbench.store.export import Format
 
 
-class Workbench(Questions, Insights, Sweeps):
-    """One runs directory: its runs, its store, its pictures.
+class Workbench:
+    """One runs directory: its runs, its store, its figures.
 
     Args:
         runs_dir: where runs live; made when first needed.
@@ -61,15 +77,26 @@ class Workbench(Questions, Insights, Sweeps):
         allowed_functions: Sequence[str] | None = None,
         allowed_paths: Sequence[str | Path] | None = None,
     ) -> None:
-        self.launcher = Launcher(
-            runs_dir,
-            limit=limit,
-            command=command,
-            allowed_functions=allowed_functions,
-            allowed_paths=allowed_paths,
-        )
+        self._how = {
+            "limit": limit, "command": command, "allowed_functions": allowed_functions,
+            "allowed_paths": allowed_paths,
+        }  # fmt: skip
+        self.launcher = Launcher(Path(runs_dir).expanduser(), **self._how)
         self.runs_dir = self.launcher.runs_dir
-        self._housekeeper = Housekeeper(self.runs_dir)
+        self._housekeeper = archiving.Housekeeper(self.runs_dir)
+
+    @cached_property
+    def store(self) -> Store:
+        """The DuckDB store of the runs directory; made when it is missing."""
+        return Store(self.runs_dir)
+
+    def __getstate__(self) -> tuple[Path, dict[str, Any]]:
+        """What makes the same one in another process; files and locks are opened anew there."""
+        return self.runs_dir, self._how
+
+    def __setstate__(self, state: tuple[Path, dict[str, Any]]) -> None:
+        """Open the same runs directory."""
+        Workbench.__init__(self, state[0], **state[1])
 
     def __repr__(self) -> str:
         return f"Workbench({str(self.runs_dir)!r})"
@@ -99,10 +126,9 @@ class Workbench(Questions, Insights, Sweeps):
             ConfigError: a key or value is not allowed; the text names it.
             LauncherError: the name is taken.
         """
-        from workbench.config.io import load
-
         config = load(config, sets) if sets else config
-        return self.run(self.launcher.start(config, token=token, parent=parent, launch=launch))
+        run_id = self.launcher.start(config, token=token, parent=parent, launch=launch)
+        return Run(run_id, self.launcher)
 
     def offline_config(
         self,
@@ -117,7 +143,7 @@ class Workbench(Questions, Insights, Sweeps):
         Args:
             source: runs by id or name, a file of (prompt, response, reward) rows, or
                 ``"annotations"`` for everything people voted on.
-            method: ``"rpo"``, ``"dro"``, ``"kto"`` or ``"sft"``.
+            method: ``"rpo"``, ``"dro"``, ``"kto"``, ``"sft"`` or ``"dpo"``.
             sets: overrides ``key=value``, e.g. ``"rpo.tau=2"``, ``"steps=50"``.
             name: name of the new run.
         """
@@ -133,9 +159,40 @@ class Workbench(Questions, Insights, Sweeps):
         """Learn from logged rows in a process of its own; see ``offline_config``."""
         return self.start(self.offline_config(source, method, **options))
 
+    def resolve(self, handle: str) -> str:
+        """The id of a run given by id or name, runs without a directory of their own included.
+
+        Raises:
+            UnknownRunError: there is none; near names are listed.
+        """
+        try:
+            return self.launcher.path(handle).name
+        except rundir.UnknownRunError:
+            if not (self.runs_dir / "workbench.duckdb").exists():
+                raise
+            known = self.store.sql(
+                "SELECT run_id FROM runs WHERE run_id = $handle OR name = $handle "
+                "ORDER BY run_id = $handle DESC LIMIT 1",
+                {"handle": str(handle)},
+            )
+            if known.empty:
+                raise
+            return str(known["run_id"].iloc[0])
+
+    def has(self, handle: str) -> bool:
+        """Whether there is a run with this id or name."""
+        try:
+            self.resolve(handle)
+        except rundir.UnknownRunError:
+            return False
+        return True
+
+    def _ids(self, runs: Runs) -> list[str]:
+        return [self.resolve(handle) for handle in ([runs] if isinstance(runs, str) else runs)]
+
     def run(self, handle: str) -> Run:
         """A run by id or name. Raises UnknownRunError."""
-        return Run(self.resolve(handle), self)
+        return Run(self.resolve(handle), self.launcher)
 
     def runs(self) -> RunTable:
         """One row a run, newest first, live status included. Queued runs start where they can.
@@ -169,12 +226,10 @@ class Workbench(Questions, Insights, Sweeps):
 
     def resume(self, handle: str) -> Run:
         """Continue a run that ended before its last step. Raises LauncherError."""
-        return Run(self.launcher.resume(handle), self)
+        return Run(self.launcher.resume(handle), self.launcher)
 
     def duplicate(self, handle: str, name: str | None = None) -> RunConfig:
         """The configuration of a run under another name (or none), to be changed and started."""
-        from workbench.config.io import to_dict, validate
-
         return validate(to_dict(self.config(handle)) | {"name": name})
 
     def rename(self, handle: str, name: str) -> str:
@@ -187,9 +242,7 @@ class Workbench(Questions, Insights, Sweeps):
 
     def archive(self, run: str | None = None) -> str:
         """Move rows that are still in segments into native tables, in a process of its own."""
-        from workbench.runs.archiving import archive
-
-        return archive(self.runs_dir, None if run is None else self.resolve(run))
+        return archiving.archive(self.runs_dir, None if run is None else self.resolve(run))
 
     def annotate(self, run: str, type: AnnotationType, **values: Any) -> str:
         """Store a rating, vote, tag or note about a run or one of its completions; returns its id.
@@ -235,8 +288,6 @@ class Workbench(Questions, Insights, Sweeps):
             LauncherError: the run was imported, so that it has no checkpoints here.
             ConfigError: it names code that is not allowed.
         """
-        from workbench.runs.evaluations import Evaluation
-
         options = {
             "checkpoint": checkpoint,
             "split": split,
@@ -257,16 +308,15 @@ class Workbench(Questions, Insights, Sweeps):
             run: id or name.
             checkpoint: ``best``, ``last`` or a step.
         """
-        from workbench.api.model_export import export_model
-
-        return export_model(self, run, checkpoint)
+        run_dir = self.launcher.path(run)
+        return export_model(
+            run_dir, self.config(run), self.checkpoints(run), self.outcome(run), checkpoint
+        )
 
     def reproduce(self, run: str) -> dict[str, Any]:
         """What it takes to make a run again: the command, versions, code and data."""
-        from workbench.runs.provenance import recipe
-
         path = self.launcher.path(run)
-        return recipe(rundir.read_identity(path), self.config(run))
+        return provenance.recipe(rundir.read_identity(path), self.config(run))
 
     # -- what would have been, what is better ---------------------------------------------------
 
@@ -279,7 +329,7 @@ class Workbench(Questions, Insights, Sweeps):
         conductor: str | None = None,
         split: str = "train",
         aggregation: str | None = None,
-    ) -> LoggedWhatIf:
+    ) -> counterfactual.LoggedWhatIf:
         """Advantages of logged rows under another weighting; nothing is trained.
 
         Args:
@@ -293,9 +343,13 @@ class Workbench(Questions, Insights, Sweeps):
         Raises:
             ValueError: not exactly one weighting is given, or it does not fit the rows.
         """
-        from workbench.analysis.counterfactual import whatif_run
-
-        return whatif_run(self, run, scalarizer, weights, conductor, split, aggregation)
+        state = None
+        if conductor is not None:
+            state = counterfactual.latest_conductor(self.launcher.path(conductor))
+        return counterfactual.whatif_run(
+            self.store, self.resolve(run), self.config(run), scalarizer, weights, state, split,
+            aggregation,
+        )  # fmt: skip
 
     def compare(
         self,
@@ -303,7 +357,7 @@ class Workbench(Questions, Insights, Sweeps):
         *,
         phase: str | None = None,
         reference: Mapping[str, float] | str | None = None,
-    ) -> Comparison:
+    ) -> counterfactual.Comparison:
         """Two or more runs or checkpoints on the same held-out prompts.
 
         Args:
@@ -315,15 +369,162 @@ class Workbench(Questions, Insights, Sweeps):
                 the worst mean among the sides), or one of ``runs`` (its means). None: the bounds
                 where there are any, else the worst.
         """
-        from workbench.analysis.counterfactual import compare_runs
+        return counterfactual.compare_runs(self.store, self._sides(runs), phase, reference)
 
-        return compare_runs(self, runs, phase, reference)
+    def _sides(self, runs: Runs) -> dict[str, str]:
+        """Runs and checkpoints (``RUN@STEP``) as asked for, with the ids of their runs."""
+        handles = [runs] if isinstance(runs, str) else runs
+        return {str(handle): self.resolve(handle.partition("@")[0]) for handle in handles}
 
     def figure(self, name: str, run: Runs | None = None, **options: Any) -> go.Figure:
         """A picture by name, of a run (``wb.figure("weights", "my-run")``) or of ``data=``.
 
-        ``wb.figures()`` lists all. Raises ValueError when there is no such picture.
+        ``wb.figures()`` lists all. Raises ValueError when there is no such picture, or when it
+        shows one run and several are given.
         """
-        from workbench.analysis.figures import draw
+        theirs = None if "data" in options else figures.of_others().get(name)
+        if theirs is not None and run is not None:
+            return figures.framed(theirs(self, run, **options))
+        sides = None if run is None else self._sides(run)
+        return figures.draw(self.store, name, sides, **options)
 
-        return draw(self, name, run, **options)
+    def figures(self) -> Prose:
+        """Every picture that ``figure`` draws: name, of (``run`` or ``data``), meaning."""
+        return Prose(figures.catalogue())
+
+    # -- questions ------------------------------------------------------------------------------
+
+    def sql(
+        self, query: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> pd.DataFrame:
+        """Any SELECT over the store's views: ``runs``, ``rollouts``, ``metrics`` and so on.
+
+        Args:
+            query: the SELECT; ``$name`` or ``?`` stands for a parameter.
+            params: their values; a number taken out of a DataFrame will do.
+        """
+        if params is not None and not isinstance(params, Mapping):
+            given: Any = [v.item() if isinstance(v, np.generic) else v for v in params]
+        else:
+            given = queries.plain(params or {})
+        return self.store.sql(query, given or None)
+
+    def query(self, query: str, limit: int = MAX_ROWS) -> Answer:
+        """The same for a stranger's text: at most ``limit`` rows, and a notice when cut."""
+        return self.store.query(query, limit)
+
+    def schema(self) -> pd.DataFrame:
+        """Every view and column with its type and meaning: view, column, type, comment."""
+        from workbench.store.describe import schema_frame
+
+        return schema_frame()
+
+    def settings(self, find: str = "") -> Prose:
+        """Every key that a run's configuration has: key, scalarizer, allowed, default, meaning.
+
+        Args:
+            find: only keys whose name or meaning contains this text.
+        """
+        from workbench.config.doc import describe_fields
+
+        rows = [
+            (field.path, field.variant, field.allowed, field.default, field.help)
+            for field in describe_fields()
+            if find.lower() in f"{field.path} {field.help}".lower()
+        ]
+        return Prose(rows, columns=["key", "scalarizer", "allowed", "default", "meaning"])
+
+    @property
+    def notices(self) -> list[str]:
+        """What is missing from answers and why, one line each; empty where nothing is."""
+        return self.store.notices
+
+    def doctor(self, mend: bool = False) -> Health:
+        """The state of the store: what lies where, what is wrong, what to do about it.
+
+        Args:
+            mend: first clear what killed processes left, and put back segments that are whole.
+        """
+        from workbench.store.doctor import examine
+
+        return examine(self.runs_dir, mend)
+
+    def export(self, runs: Runs, target: str | Path, format: Format = "parquet") -> list[Path]:
+        """Write runs to a new folder with one file a view, or to one DuckDB file.
+
+        Raises:
+            StoreError: the target exists, or the format is unknown.
+        """
+        from workbench.store.export import export
+
+        return export(self.runs_dir, self._ids(runs), target, format)
+
+    def import_(self, path: str | Path, name: str | None = None) -> list[str]:
+        """Bring in runs: a store, an export, TRL's completion tables, JSONL; returns their ids.
+
+        Raises:
+            StoreError: nothing there can be imported; file and line are named.
+        """
+        from workbench.store.imports import import_path
+
+        return import_path(self.runs_dir, path, name)
+
+    rollouts = of_runs(queries.rollouts)
+    weights = of_runs(queries.weights)
+    prompts = of_runs(queries.prompts)
+    curves = of_runs(queries.curves)
+    conductor = of_runs(queries.conductor_updates)
+    evaluations = of_runs(queries.evaluations)
+    checkpoints = of_runs(queries.checkpoints)
+    warnings = of_runs(queries.warnings)
+    annotations = of_runs(queries.annotations)
+    groups = of_run(groups.listed)
+    weight_map = of_run(queries.last_weights)
+    group = of_run(group_report.shown)
+    findings = of_run(group_report.explained)
+    self_favouring = of_run(group_report.favouring)
+    agreement = of_run(agreement.agreement)
+    to_rate = of_run(votes.candidates)
+    vote = of_run(votes.vote)
+
+    def outcome(self, run: str) -> dict[str, Any]:
+        """What came of a run: held-out judge before and after, mean weights, each per family."""
+        run_id = self.resolve(run)
+        live = self.state(run_id) if (self.runs_dir / run_id).is_dir() else None
+        return summary.outcome(self.store, run_id, live)
+
+    # -- sweeps ---------------------------------------------------------------------------------
+
+    def sweeps(self) -> list[str]:
+        """Names of the sweeps of this runs directory."""
+        return sweep_plan.names(self.runs_dir)
+
+    def sweep(self, name: str) -> sweeps.SweepResult:
+        """What a sweep has found so far. Raises SweepError when there is none of that name."""
+        return sweeps.sweep(self.store, name)
+
+    def start_sweep(
+        self,
+        config: Any,
+        sets: Sequence[str],
+        *,
+        name: str,
+        seeds: Sequence[int] = (0,),
+        **more: Any,
+    ) -> sweeps.SweepResult:
+        """Start a sweep in a process of its own and return at once.
+
+        Args:
+            config: A preset, a YAML file or a mapping.
+            sets: ``key=a,b,c``, ``key=low..high[:log]`` or ``key=value``.
+            name: Of the sweep.
+            seeds: Each configuration runs once for each.
+            **more: ``random``, ``sampler``, ``pruner``, ``jobs``, ``metric``, ``minimize``,
+                ``processes``; see ``SweepPlan``.
+
+        Raises:
+            SweepError: The sweep cannot be made, or its name is taken.
+            ConfigError: A value is not allowed.
+        """
+        sweeps.start_sweep(self.launcher, config, sets, name, seeds, **more)
+        return self.sweep(name)

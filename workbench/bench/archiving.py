@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench.analysis import queries
 from workbench.bench.synthetic_store import make_batch, make_run
 from workbench.store.archive import archive
 from workbench.store.catalog import store_path
@@ -46,7 +47,7 @@ def archiving(folder: Path, segments: int) -> dict[str, float]:
     run = make_run(root, 0, segments, live=True)
     store = Store(root)
     first = time.perf_counter()
-    store.sql("SELECT DISTINCT step FROM rollouts WHERE run_id = $run", {"run": run})
+    queries.facets(store, run)
     loaded = time.perf_counter() - first
     rng = np.random.default_rng(1)
     batch = make_batch(rng, segments, ROWS)

@@ -5,16 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from workbench.bench.cells import Cell
-    from workbench.bench.runner import Event
+from workbench.bench.grid import bar, run_grid, save, say
 
 TIERS = ("language", "bandit")
 SEARCHES = ("maestro", "anchored", "oracle")
@@ -73,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(plain(results["json"]), ensure_ascii=False))
     else:
         print(results["text"])
-        _say(f"tables and figures are in {folder}")
+        say(f"tables and figures are in {folder}")
     return 1 if results.get("failed") else 0
 
 
@@ -179,72 +174,3 @@ def bandit(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     save(folder, "bandit", table, text)
     benchmark.worlds(frame).write_html(folder / "bandit.html", include_plotlyjs=True)
     return {"json": {"bandit": table.to_dict("records")}, "text": text}
-
-
-def save(folder: Path, name: str, table: Any, text: str) -> None:
-    """Leave a table as CSV and as Markdown."""
-    table.to_csv(folder / f"{name}.csv", index=False)
-    (folder / f"{name}.md").write_text(text, encoding="utf-8")
-
-
-def run_grid(grid: Sequence[Cell], args: argparse.Namespace) -> tuple[dict[str, Path], list[str]]:
-    """Run the cells of a grid under a progress bar; finished ones, and what went wrong.
-
-    Raises:
-        ValueError: with ``--report``, which runs none, when none has finished.
-    """
-    from workbench.bench.runner import finished, run_cells
-
-    runs_dir = Path(args.runs_dir)
-    known = finished(runs_dir) if runs_dir.is_dir() else {}
-    ready, names = set(known), {c.name for c in grid}
-    if names & ready:
-        _say(f"{len(names & ready)} of {len(names)} cells are done already")
-    if args.report:
-        if not names & ready:
-            raise ValueError(f"none of these {len(names)} cells has finished in {runs_dir}")
-        return {name: known[name] for name in names & ready}, []
-    failed: list[str] = []
-    shares: dict[str, float] = {}
-    with bar("cells", len(names - ready)) as advance:
-
-        def watch(event: Event) -> None:
-            share = 1.0 if event.what in ("finished", "failed") else event.share
-            advance(share - shares.get(event.cell.name, 0.0))
-            shares[event.cell.name] = share
-            if event.what == "failed":
-                failed.append(f"{event.cell.name} failed: {event.message}")
-
-        done = run_cells(grid, runs_dir, args.jobs, watch)
-    return done, failed
-
-
-@contextmanager
-def bar(what: str, total: int) -> Any:
-    """A progress bar on stderr with what is left in time; yields a function that advances it."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-    )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as progress:
-        task = progress.add_task(what, total=max(total, 1), completed=0 if total else 1)
-        advance: Callable[[float], None] = lambda share: progress.advance(task, share)  # noqa: E731
-        yield advance
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -105,7 +105,7 @@ def report(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """``workbench bench --cost``: ratios and peak memory, as a table."""
     import pandas as pd
 
-    from workbench.bench.cli import bar, save
+    from workbench.bench.grid import bar, save
 
     policy = "etudes"
     if args.pairs < 1:

@@ -21,7 +21,7 @@ import numpy as np
 
 from workbench.bench import offline_grid as grid
 from workbench.bench.cells import Budget, Cell
-from workbench.bench.cli import run_grid, save
+from workbench.bench.grid import run_grid, save
 from workbench.bench.offline_report import NUMBERS, claims, collected, markdown, overview, summary
 from workbench.bench.offline_rows import ROWS, spoil, write_rows
 from workbench.store.reader import Store

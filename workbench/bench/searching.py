@@ -11,7 +11,7 @@ import pandas as pd
 
 from workbench.bench import bandit_sensitivity, collect, sensitivity
 from workbench.bench.cells import FULL, Cell
-from workbench.bench.cli import bar, run_grid, save
+from workbench.bench.grid import bar, run_grid, save
 from workbench.bench.methods import EQUAL, EQUAL_BATCH
 from workbench.bench.problems import CONFLICTS
 from workbench.plots import benchmark

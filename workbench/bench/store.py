@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from workbench.analysis import page_queries
-from workbench.api.workbench import Workbench
+from workbench.analysis import queries
+from workbench.analysis.groups import GroupFilter, groups
 from workbench.bench.archiving import archiving
 from workbench.bench.store_baselines import has_trackio, spread, timed, trackio_tables, trl_tables
 from workbench.bench.synthetic_store import PROMPTS, make_batch, make_run
 from workbench.store.archive import archive
 from workbench.store.catalog import store_path
+from workbench.store.reader import Store
 from workbench.store.writer import RunWriter
 
 ROWS = 64
@@ -46,24 +47,29 @@ def build(root: Path, runs: int, segments: int) -> str:
     return make_run(root, runs, segments, live=True)
 
 
-def questions(wb: Workbench, run: str, step: int) -> dict[str, Callable[[], Any]]:
-    """What Inspect and Runs ask about one run, by the calls that they make."""
-    names = page_queries.objectives_of(wb, run)
-    busy = page_queries.Filters(text="snow", kind="story", where="format < 0.7", sort="judge")
-    widest, phrase = page_queries.Filters(sort="spread"), page_queries.Filters(text="snow grass")
-    prompt = f"prompt-{PROMPTS // 2:04d}"
+def questions(store: Store, run: str, step: int) -> dict[str, Callable[[], Any]]:
+    """What Inspect and Runs ask about one run: the calls that the pages make."""
+    busy = GroupFilter(kind="story", split="train", text="snow", where="format < 0.7")
+    train, prompt = GroupFilter(split="train"), f"prompt-{PROMPTS // 2:04d}"
     return {
-        "prompts, filtered and sorted": lambda: page_queries.groups(wb, run, names, busy),
-        "prompts, all, by weight spread": lambda: page_queries.groups(wb, run, names, widest),
-        "one prompt's group": lambda: page_queries.step_rows(wb, run, "train", step),
-        "one prompt across steps": lambda: page_queries.weights_over_steps(
-            wb, run, "prompt_id", prompt
+        "prompts, filtered and sorted": lambda: groups(store, run, busy, sort="disagreement"),
+        "prompts, all, by weight spread": lambda: groups(store, run, train, sort="weight_spread"),
+        "text search": lambda: groups(store, run, GroupFilter(text="snow grass")),
+        "one prompt's group": lambda: queries.rollouts(store, run, split="train", step=step),
+        "one prompt across steps": lambda: queries.weights_over_steps(
+            store, run, "prompt_id", prompt
         ),
-        "curve per objective": lambda: page_queries.reward_curves(wb, run),
-        "health of every step": lambda: page_queries.step_health(wb, run),
-        "metrics": lambda: wb.curves(run, ["loss"]),
-        "text search": lambda: page_queries.groups(wb, run, names, phrase),
+        "weight map": lambda: queries.weight_map(store, run, limit=1500),
+        "curve per objective": lambda: queries.reward_curves(store, run),
+        "health of each step": lambda: queries.step_health(store, run),
+        "weights over steps": lambda: queries.weights_over_steps(store, run, "split", "train"),
     }
+
+
+SEARCH = (
+    "SELECT run_id, step, completion FROM rollouts "
+    "WHERE contains(lower(completion), 'grass snow lemon crow') LIMIT 50"
+)
 
 
 def publishing(folder: Path, steps: int = 100) -> dict[str, float]:
@@ -111,7 +117,6 @@ def opening(root: Path, repeats: int = 5) -> dict[str, float]:
     return spread(list(opened)) | {"with_runs_ms": float(np.median(listed))}
 
 
-SEARCH = "SELECT * FROM rollouts WHERE contains(lower(completion), $text) LIMIT 50"
 PARTS = ("store", "archiving", "peers")
 
 
@@ -145,14 +150,14 @@ def _measure_store(folder: Path, runs: int, segments: int) -> dict[str, Any]:
             f"making {runs} runs of {STEPS * ROWS:,} rollouts, a live one of {segments:,} segments"
         )
         built.write_text(build(root, runs, segments))
-    live, wb = built.read_text(), Workbench(root)
+    live, store = built.read_text(), Store(root)
     _say("asking")
     middle = "SELECT run_id FROM runs ORDER BY created LIMIT 1 OFFSET $1"
-    old = str(wb.store.sql(middle, [runs // 2]).run_id[0])
+    old = str(store.sql(middle, [runs // 2]).run_id[0])
     first = time.perf_counter()
-    page_queries.facets(wb, live)
+    queries.facets(store, live)
     loaded = time.perf_counter() - first
-    rollouts = int(wb.sql("SELECT count(*) AS n FROM archive.rollouts").n[0])
+    rollouts = int(store.sql("SELECT count(*) AS n FROM archive.rollouts").n[0])
     return {
         "rollouts": rollouts,
         "runs": runs,
@@ -162,10 +167,10 @@ def _measure_store(folder: Path, runs: int, segments: int) -> dict[str, Any]:
         "live_first_ms": loaded * 1e3,
         "publish": publishing(folder / f"publishing-{time.time_ns()}"),
         "open": opening(root),
-        "runs table": timed(wb.runs, REPEATS),
-        "archived": {k: timed(q, REPEATS) for k, q in questions(wb, old, STEPS // 2).items()},
-        "live": {k: timed(q, REPEATS) for k, q in questions(wb, live, segments // 2).items()},
-        "search": timed(lambda: wb.sql(SEARCH, {"text": "grass snow lemon crow"}), 5),
+        "runs table": timed(store.runs, REPEATS),
+        "archived": {k: timed(q, REPEATS) for k, q in questions(store, old, STEPS // 2).items()},
+        "live": {k: timed(q, REPEATS) for k, q in questions(store, live, segments // 2).items()},
+        "search": timed(lambda: store.sql(SEARCH), 5),
     }
 
 

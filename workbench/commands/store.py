@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.commands.base import (
     Command,
@@ -48,7 +50,7 @@ def _query(args: argparse.Namespace) -> int:
     if args.json:
         print_json([plain(row) for row in answer.rows.to_dict("records")])
     elif args.csv:
-        _harmless(answer.rows).to_csv(sys.stdout, index=False)
+        print_csv(answer.rows)
     else:
         print_frame(answer.rows)
     if answer.notice:
@@ -56,13 +58,26 @@ def _query(args: argparse.Namespace) -> int:
     return 0
 
 
-def _harmless(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text that a spreadsheet would take for a formula gets an apostrophe in front."""
+def print_csv(frame: pd.DataFrame) -> None:
+    """Every value whole: lists and maps as JSON, numbers to the last digit, nothing as nothing.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe in front; on a terminal,
+    what that would obey is spelled out.
+    """
     told = visible if sys.stdout.isatty() else str
-    texts = frame.select_dtypes(include=["object", "string"]).columns
-    return frame.assign(
-        **{c: frame[c].map(lambda v: told(neutral(v)) if isinstance(v, str) else v) for c in texts}
-    )
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([told(neutral(str(name))) for name in frame.columns])
+    for row in frame.itertuples(index=False, name=None):
+        writer.writerow([told(_csv_cell(value)) for value in row])
+
+
+def _csv_cell(value: Any) -> str:
+    if isinstance(value, float):  # numpy's too
+        return "" if value != value else repr(float(value))
+    known = neutral(value) if isinstance(value, str) else plain(value)
+    if isinstance(known, list | dict):
+        return json.dumps(known, ensure_ascii=False)
+    return "" if known is None else str(known)
 
 
 def _schema_arguments(parser: argparse.ArgumentParser) -> None:

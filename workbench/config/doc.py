@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from workbench.config.registry import Registry
 from workbench.config.run import RunConfig
 from workbench.config.scalarizers import SCALARIZER_CONFIGS
 
@@ -201,7 +202,8 @@ def _with_default(field: FieldDoc) -> FieldDoc:
     if field.path == "scalarizer.name":
         return replace(field, default=RunConfig().scalarizer.name)
     if field.path == "objectives":
-        return replace(field, default=list(RunConfig().objective_names))
+        known = f"{field.help} Known by name: {', '.join(Registry('objectives'))}."
+        return replace(field, help=known, default=list(RunConfig().objective_names))
     if field.default is None and not field.nullable:
         return replace(field, default=[] if field.kind in ("list", "choices") else {})
     return field

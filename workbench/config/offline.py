@@ -8,6 +8,7 @@ are not read. All methods share one description of the rows, so that they can be
 * ``dro``: Direct Reward Optimisation (Richemond et al. 2024), a value network trained jointly
 * ``kto``: Kahneman-Tversky Optimisation (arXiv 2402.01306), rows labelled desirable or not
 * ``sft``: supervised fine-tuning on the best row of each prompt
+* ``dpo``: Direct Preference Optimization (arXiv 2305.18290) on pairs of rows of one prompt
 
 Others come by a line in ``config.registry`` or with another package; ``params`` has their settings.
 """
@@ -184,12 +185,24 @@ class SftConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class DpoConfig:
+    """DPO through TRL's DPOTrainer, on pairs of rows of one prompt whose rewards differ."""
+
+    beta: Positive = 0.1
+    """How strongly the reference holds."""
+    pairs: Literal["best_worst", "all"] = "best_worst"
+    """Of each prompt its best and its worst row, or every two rows of different reward."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of TRL's DPOConfig; unknown ones are refused."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class OfflineConfig:
     """Learning from logged rows instead of sampling."""
 
     method: Method = "dro"
-    """`rpo`, `dro`, `kto` or `sft`. In `workbench bench offline` DRO is first or second whatever
-    the rows; SFT on the best row of each prompt is better where a prompt has many rows."""
+    """`rpo`, `dro`, `kto`, `sft` or `dpo`. In `workbench bench offline` DRO is first or second
+    whatever the rows; SFT on the best row of each prompt is better where a prompt has many rows."""
     source: SourceConfig = Field(default_factory=SourceConfig)
     """Where the rows come from."""
     reward: RewardConfig = Field(default_factory=RewardConfig)
@@ -206,8 +219,10 @@ class OfflineConfig:
     """Read when `method` is `kto`."""
     sft: SftConfig = Field(default_factory=SftConfig)
     """Read when `method` is `sft`."""
+    dpo: DpoConfig = Field(default_factory=DpoConfig)
+    """Read when `method` is `dpo`."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Settings of a learner of another package; the four above have sections of their own."""
+    """Settings of a learner of another package; those above have sections of their own."""
 
     @model_validator(mode="after")
     def _consistent(self) -> OfflineConfig:
@@ -252,7 +267,7 @@ class OfflineConfig:
 
     @property
     def tau(self) -> float:
-        """Temperature of the chosen method (1 for KTO and SFT, which have none)."""
+        """Temperature of the chosen method (1 for TRL's, which have none)."""
         return {"rpo": self.rpo.tau, "dro": self.dro.tau}.get(self.method, 1.0)
 
     @property

@@ -9,7 +9,7 @@ package of somebody else writes the same line as an entry point in its own ``pyp
 Names are known without an import; what a name stands for is imported when it is first asked for.
 What each kind stands for:
 
-* ``objectives``: a function with TRL's reward signature, or a ``workbench.objectives.Objective``
+* ``objectives``: a function with TRL's reward signature (see ``workbench.objectives``)
 * ``scalarizers``: a frozen pydantic dataclass, the settings; see ``config.scalarizers``
 * ``tasks``: a function ``(TaskConfig) -> Task``
 * ``figures``: a function ``(DataFrame, **options) -> plotly Figure``; with an attribute
@@ -23,17 +23,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 SHIPPED: dict[str, dict[str, str]] = {
     "objectives": {
-        "perplexity": "workbench.objectives.perplexity:PERPLEXITY",
-        "format": "workbench.objectives.format:FORMAT",
-        "entropy": "workbench.objectives.entropy:ENTROPY",
-        "length": "workbench.objectives.length:LENGTH",
-        "preference": "workbench.objectives.preference:PREFERENCE",
+        "perplexity": "workbench.objectives:PERPLEXITY",
+        "format": "workbench.objectives:FORMAT",
+        "entropy": "workbench.objectives:ENTROPY",
+        "length": "workbench.objectives:LENGTH",
+        "preference": "workbench.objectives:PREFERENCE",
     },
     "scalarizers": {
         "static": "workbench.config.scalarizers:Static",
@@ -50,6 +50,7 @@ SHIPPED: dict[str, dict[str, str]] = {
     },
     "tasks": {
         "etudes": "workbench.tasks:load_etudes",
+        "chats": "workbench.tasks:load_chats",
         "file": "workbench.tasks:load_file",
     },
     "figures": {
@@ -74,6 +75,7 @@ SHIPPED: dict[str, dict[str, str]] = {
         "dro": "workbench.train.offline_trainer:PartitionTrainer",
         "kto": "workbench.train.offline_trl:KtoRows",
         "sft": "workbench.train.offline_trl:SftRows",
+        "dpo": "workbench.train.offline_trl:DpoRows",
     },
 }
 """Kind -> name -> ``package.module:attribute``; the order is that of lists and forms."""
@@ -85,6 +87,26 @@ class PluginError(ValueError):
 
 class PluginWarning(UserWarning):
     """Something of another package was left out, and why."""
+
+
+@cache
+def addresses(kind: str) -> dict[str, tuple[str, str]]:
+    """Name -> (``package.module:attribute``, the package that brings it; empty: this one)."""
+    from importlib.metadata import entry_points  # slow to import, and not needed for --help
+
+    known = {name: (value, "") for name, value in SHIPPED[kind].items()}
+    for point in sorted(entry_points(group=f"workbench.{kind}")):
+        package = point.dist.name if point.dist is not None else "an unnamed package"
+        taken = known.setdefault(point.name, (point.value, package))
+        if taken != (point.value, package):
+            by = f"the package {taken[1]}" if taken[1] else "the workbench"
+            warnings.warn(
+                f"{kind} {point.name!r} of the package {package} is left out: {by} has one of "
+                "this name",
+                PluginWarning,
+                stacklevel=2,
+            )
+    return known
 
 
 class Registry(Mapping[str, Any]):
@@ -100,53 +122,34 @@ class Registry(Mapping[str, Any]):
         self.kind = kind
         self.make = make
         self.found: dict[str, Any] = {}
-
-    @cached_property
-    def addresses(self) -> dict[str, tuple[str, str]]:
-        """Name -> (``package.module:attribute``, the package that brings it)."""
-        known = {name: (value, "") for name, value in SHIPPED[self.kind].items()}
-        from importlib.metadata import entry_points  # slow to import, and not needed for --help
-
-        for point in sorted(entry_points(group=f"workbench.{self.kind}")):
-            package = point.dist.name if point.dist is not None else "an unnamed package"
-            taken = known.setdefault(point.name, (point.value, package))
-            if taken != (point.value, package):
-                by = f"the package {taken[1]}" if taken[1] else "the workbench"
-                warnings.warn(
-                    f"{self.kind} {point.name!r} of the package {package} is left out: "
-                    f"{by} has one of this name",
-                    PluginWarning,
-                    stacklevel=2,
-                )
-        return known
+        self.broken: dict[str, PluginError] = {}
 
     def __getitem__(self, name: str) -> Any:
         """What a name stands for. Raises KeyError, or PluginError when it cannot be used."""
+        if name in self.broken:
+            raise self.broken[name]
         if name not in self.found:
-            address, package = self.addresses[name]
-            module, _, attribute = address.partition(":")
+            address, package = addresses(self.kind)[name]
             try:
-                thing: Any = import_module(module)
-                for part in attribute.split("."):
-                    thing = getattr(thing, part)
-                self.found[name] = self.make(name, thing)
+                self.found[name] = self.make(name, _imported(address))
             except Exception as error:  # code of others may fail in any way when it is imported
                 if not package:
                     raise
-                raise PluginError(
+                self.broken[name] = PluginError(
                     f"{self.kind} {name!r} ({address}) of the package {package} cannot be used: "
                     f"{type(error).__name__}: {error}"
-                ) from error
+                )
+                raise self.broken[name] from error
         return self.found[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.addresses)
+        return iter(addresses(self.kind))
 
     def __len__(self) -> int:
-        return len(self.addresses)
+        return len(addresses(self.kind))
 
     def __contains__(self, name: object) -> bool:
-        return name in self.addresses
+        return name in addresses(self.kind)
 
     def usable(self) -> dict[str, Any]:
         """All of them by name; one that cannot be used is left out with a ``PluginWarning``."""
@@ -157,3 +160,11 @@ class Registry(Mapping[str, Any]):
             except PluginError as error:
                 warnings.warn(f"{error}; it is left out", PluginWarning, stacklevel=2)
         return everything
+
+
+def _imported(address: str) -> Any:
+    module, _, attribute = address.partition(":")
+    thing: Any = import_module(module)
+    for part in attribute.split("."):
+        thing = getattr(thing, part)
+    return thing

@@ -45,7 +45,8 @@ class TaskConfig:
     """Where the prompts come from."""
 
     name: Literal[tuple(TASKS)] = "etudes"  # type: ignore[valid-type]
-    """`etudes`: seven small families that ship with the package. `file`: your own rows."""
+    """`etudes`: seven small families that ship with the package. `chats`: the same kinds in
+    everyday English, for chat models. `file`: your own rows."""
     path: str | None = None
     """File task: JSONL, JSON, CSV, TSV or Parquet (also .gz, .zst) with a `prompt` column (text or
     chat messages), a directory of `datasets` or of such files, or `hub:OWNER/NAME[:SUBSET]`;
@@ -77,10 +78,11 @@ class TaskConfig:
     def _paths(self) -> TaskConfig:
         if self.name == "file" and not self.path:
             raise ValueError("task.path is missing: a file task needs the path of its rows")
-        if self.name == "etudes" and (self.path or self.eval_path):
+        written = self.name in ("etudes", "chats")
+        if written and (self.path or self.eval_path):
             raise ValueError("task.path belongs to a file task: set task.name to 'file'")
-        if self.name == "etudes" and self.judge:
-            raise ValueError("task.judge belongs to a file task: the etudes have their own judge")
+        if written and self.judge:
+            raise ValueError(f"task.judge belongs to a file task: {self.name} have their own judge")
         return self
 
 

@@ -338,9 +338,9 @@ def _of_field(
     name: str, value: Any, extra: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> str | None:
     if name in KEYS:
-        return f"set by the run itself: set {KEYS[name]}"
+        return f"set by the run itself; set {KEYS[name]}"
     if name in DECIDED:
-        return f"set by the run itself: {DECIDED[name]}"
+        return f"set by the run itself; {DECIDED[name]}"
     if name in WITHOUT_EFFECT:
         return f"without effect in a run: {WITHOUT_EFFECT[name]}"
     if name not in PASSED:
@@ -368,7 +368,7 @@ def _of_field(
 
 def _of_generation(name: str) -> str | None:
     if name in GENERATION_KEYS:
-        return f"set by the run itself: set {GENERATION_KEYS[name]}"
+        return f"set by the run itself; set {GENERATION_KEYS[name]}"
     if name in GENERATION:
         return None
     near = get_close_matches(name, [*GENERATION, *GENERATION_KEYS], n=1)

@@ -1,4 +1,7 @@
-"""What can go wrong with weights and rewards, each as a pure function of logged arrays."""
+"""What can go wrong with weights and rewards, each as a pure function of logged arrays.
+
+The one place that says what flat, degenerate and collapsed mean; ``findings`` has the words.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.advantages import aggregate, group_z_scores, nan_mean_std
-from workbench.core.scalarizer_input import is_flat
-from workbench.types import Floats, Ints
+from workbench.core.advantages import aggregate, nan_mean_std
+from workbench.core.ragged import segment_mean_std, segment_z_scores
+from workbench.core.scalarizer_input import is_flat, within_rounding
+from workbench.types import Floats, Ints, RolloutBatch
 
 COLLAPSED = 0.1
-"""A prompt's emphasis entropy (over log K) below this counts as collapsed."""
+"""A prompt whose emphasis entropy (over log K) is below this counts as collapsed."""
 
 DEGENERATE = ("no", "flat_all", "flat_emphasised", "flat_weighted")
 """Names of the codes of ``degenerate_groups``."""
 
 
 def emphasis_entropy(policy: Floats) -> Floats:
-    """H(pi) / log K of each row, (N, K) to (N,): 1 is equal, 0 is all on one objective."""
-    safe = np.where(policy > 0, policy, 1.0)
+    """H(pi) / log K of each row, (N, K) to (N,): 1 is equal, 0 is all on one objective.
+
+    Of signed weights the sizes count, each as its share of their sum; NaN counts as 0. NaN where a
+    row has no weight at all.
+    """
+    size = np.abs(np.nan_to_num(policy))
+    total = size.sum(axis=1, keepdims=True)
+    share = size / np.where(total > 0, total, np.nan)
     scale = np.log(policy.shape[1]) if policy.shape[1] > 1 else 1.0
-    return np.asarray(-(policy * np.log(safe)).sum(axis=1) / scale)
+    return np.asarray(-(share * np.log(np.where(share == 0, 1.0, share))).sum(axis=1) / scale)
 
 
 def collapsed_share(policy: Floats, num_generations: int) -> float:
@@ -50,42 +60,51 @@ def self_favouring(weights: Floats, rewards: Floats) -> float:
     return float((products[varies[0]] / scale[varies[0]]).mean())
 
 
-def anchor_agreement(advantages: Floats, scores: Floats) -> float:
-    """Mean A_i V_i over one judged group, V the group-normalised trusted score; both (G,).
-
-    About 1 when the advantage orders the group as the score does, 0 when it does not know.
-    """
-    mean, std = nan_mean_std(scores, axis=None)
-    standard = np.nan_to_num((scores - mean) / (std + 1e-4), nan=0.0)
-    return float((advantages * standard).mean())
-
-
 def degenerate_groups(
     rewards: Floats,
     weights: Floats,
-    num_generations: int,
+    groups: Ints,
     aggregation: str = "sum_then_normalize",
 ) -> Ints:
-    """Tell apart the groups that teach nothing, (N, K) rewards as weighted to (B,) codes.
+    """Tell apart the groups that teach nothing: what "flat" means wherever it is said.
 
     1 ``flat_all``: flat on every objective, whatever the weights; with weights that differ inside
     the group its advantages are then pure weighting noise. 2 ``flat_emphasised``: some objective
     varies, but all weight sits on flat ones. 3 ``flat_weighted``: objectives that carry weight
     vary, and cancel in the weighted sum. 0: the group has something to teach.
+
+    Args:
+        rewards: (N, K) as weighted, NaN where an objective does not apply.
+        weights: (N, K), signed where the method's are.
+        groups: (N,) index of each row's group, from 0; groups may differ in size.
+        aggregation: the run's.
+
+    Returns:
+        (B,) codes, positions in ``DEGENERATE``.
     """
-    k = rewards.shape[1]
-    grouped = rewards.reshape(-1, num_generations, k)  # (B, G, K)
-    flat = is_flat(grouped, nan_mean_std(grouped, axis=1)[1], axis=1)[:, 0, :]  # (B, K)
-    heaviest = np.abs(weights).reshape(-1, num_generations, k).max(axis=1)  # (B, K)
-    decoupled = aggregation == "normalize_then_sum"
-    parts = group_z_scores(rewards, num_generations) if decoupled else rewards
-    scalars = np.nansum(parts * weights, axis=1).reshape(-1, num_generations)
+    count = int(groups.max()) + 1
+    parts = segment_z_scores(rewards, groups) if aggregation == "normalize_then_sum" else rewards
+    weighted = np.nan_to_num(parts * weights)
+    flat = np.stack([_flat(column, column, groups, count) for column in rewards.T], axis=1)
+    heaviest = _largest(np.abs(np.nan_to_num(weights)), groups, count)
     # flatness of the sum is judged against the size of its parts, which may cancel
-    size = np.nansum(np.abs(parts * weights), axis=1).reshape(-1, num_generations)
-    weighted_flat = is_flat(size, nan_mean_std(scalars, axis=1)[1], axis=1)[:, 0]
-    codes = np.where(weighted_flat, 3, 0)
-    codes = np.where(weighted_flat & (flat | (heaviest <= 1e-9)).all(axis=1), 2, codes)
+    sum_flat = _flat(weighted.sum(axis=1), np.abs(weighted).sum(axis=1), groups, count)
+    codes = np.where(sum_flat, 3, 0)
+    codes = np.where(sum_flat & (flat | (heaviest <= 1e-9)).all(axis=1), 2, codes)
     return np.asarray(np.where(flat.all(axis=1), 1, codes), dtype=np.int64)
+
+
+def _largest(values: Floats, groups: Ints, count: int) -> Floats:
+    """Largest value of each group, (N, ...) to (B, ...); 0 where none is above."""
+    found = np.zeros((count, *values.shape[1:]))
+    np.maximum.at(found, groups, values)
+    return found
+
+
+def _flat(values: Floats, size: Floats, groups: Ints, count: int) -> np.ndarray:
+    """(B,) whether the deviation of a group's values is rounding beside their ``size``."""
+    std = segment_mean_std(values, groups, count)[1]
+    return within_rounding(std, _largest(np.abs(np.nan_to_num(size)), groups, count))
 
 
 def audit(
@@ -172,3 +191,62 @@ def suggest_token_limit(num_tokens: Ints, truncated: NDArray[np.bool_], limit: i
     if np.mean(truncated) > 0.05:
         return 2 * limit
     return int(np.ceil(1.1 * np.quantile(num_tokens, 0.99)))
+
+
+def step_metrics(
+    batch: RolloutBatch,
+    aggregation: str = "sum_then_normalize",
+    scale_rewards: str = "group",
+    penalty: Floats | None = None,
+) -> dict[str, float]:
+    """Diagnostics of one step, to be logged as metrics.
+
+    Args:
+        batch: the rollouts as logged.
+        aggregation: the run's.
+        scale_rewards: the run's.
+        penalty: (N,) what KL took from the scalar reward, where it did.
+
+    Returns:
+        ``emphasis_entropy`` and ``collapsed_prompts`` (where there is a policy),
+        ``self_favouring``, ``degenerate`` and its three kinds ``degenerate/...`` as shares of the
+        groups, ``audit_error``, ``length``, ``truncated``, ``kl``, each also per kind as
+        ``length/KIND`` and so on, ``objective/NAME`` (mean raw reward), ``judge`` (where asked).
+    """
+    weighted = batch.rewards if batch.scaled is None else batch.scaled
+    g = batch.num_generations
+    codes = degenerate_groups(weighted, batch.weights, np.arange(len(weighted)) // g, aggregation)
+    values = {
+        "self_favouring": self_favouring(batch.weights, weighted),
+        "degenerate": float((codes > 0).mean()),
+        **{f"degenerate/{DEGENERATE[c]}": float((codes == c).mean()) for c in (1, 2, 3)},
+        "audit_error": audit(
+            weighted,
+            batch.weights,
+            batch.advantages,
+            g,
+            aggregation,
+            scale_rewards,
+            penalty,
+            batch.mask,
+            batch.judge,
+            batch.judge_share,
+        ),
+    }
+    per_row: dict[str, Floats] = {
+        "length": batch.num_tokens.astype(np.float64),
+        "truncated": batch.truncated.astype(np.float64),
+    }
+    if batch.kl is not None:
+        per_row["kl"] = batch.kl
+    if batch.policy is not None:
+        per_row["emphasis_entropy"] = emphasis_entropy(batch.policy)
+        values["collapsed_prompts"] = collapsed_share(batch.policy, g)
+    for name, rows in per_row.items():
+        values[name] = float(nan_mean_std(rows, axis=None)[0].reshape(()))
+        values |= {f"{name}/{kind}": mean for kind, mean in by_kind(rows, batch.kinds).items()}
+    means = nan_mean_std(batch.rewards, axis=0)[0][0]
+    values |= {f"objective/{n}": float(m) for n, m in zip(batch.objectives, means, strict=True)}
+    if batch.judge is not None and not np.isnan(batch.judge).all():
+        values["judge"] = float(np.nanmean(batch.judge))
+    return values

@@ -142,17 +142,31 @@ def to_simplex(weights: Floats, fallback: Floats | None = None) -> Floats:
 
 
 def named_weights(weights: Mapping[str, float], objectives: Sequence[str]) -> Floats:
-    """(K,) weights on the simplex from a mapping by objective; empty means equal, missing 0."""
+    """(K,) weights on the simplex from a mapping by objective; empty means equal, missing 0.
+
+    Raises:
+        ValueError: a weight is no number from 0, or all are 0.
+    """
     if not weights:
         return np.full(len(objectives), 1.0 / len(objectives))
+    for name, value in weights.items():
+        if not 0 <= value < np.inf:
+            raise ValueError(f"weights: {name} is {value:g}; allowed are numbers from 0")
+    if not any(weights.values()):
+        raise ValueError("weights: all are 0; at least one must be positive")
     return to_simplex(np.array([float(weights.get(name, 0.0)) for name in objectives]))
 
 
 def is_flat(values: Floats, std: Floats, axis: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Whether a deviation is no more than rounding: below 1e-8 or 1e-6 of the largest magnitude.
+    """Whether a deviation along an axis is no more than rounding; see ``within_rounding``."""
+    largest = np.max(np.where(np.isnan(values), 0.0, np.abs(values)), axis=axis, keepdims=True)
+    return within_rounding(std, largest)
+
+
+def within_rounding(std: Floats, largest: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Whether a deviation is below 1e-8 or 1e-6 of the largest magnitude; a NaN one is.
 
     Rewards often come from float32, whose rounding is 1e-7 of their size; divided by a mean near
-    its bound, such noise would look like a coefficient of variation of 1. A NaN deviation is flat.
+    its bound, such noise would look like a coefficient of variation of 1.
     """
-    largest = np.max(np.where(np.isnan(values), 0.0, np.abs(values)), axis=axis, keepdims=True)
     return np.asarray(~(std > 1e-8 + 1e-6 * largest))

@@ -18,6 +18,7 @@ from typing import Any
 
 from workbench.config import ObjectiveConfig
 from workbench.config.credentials import resolve as resolve_secrets
+from workbench.config.registry import Registry
 from workbench.objectives import entropy, format, length, perplexity, preference
 from workbench.objectives.llm import make_llm
 from workbench.objectives.preference import REWARD_DIR, make_preference
@@ -41,52 +42,62 @@ class Objective:
     description: str
 
 
-OBJECTIVES: dict[str, Objective] = {
-    o.name: o
-    for o in (
-        Objective(
-            "perplexity",
-            perplexity.perplexity,
-            0.0,
-            1.0,
-            perplexity.NEEDS,
-            "How probable the reference answer becomes after prompt and response.",
-        ),
-        Objective(
-            "format",
-            format.format,
-            0.0,
-            1.0,
-            format.NEEDS,
-            "Whether the response has the form that its prompt asks for.",
-        ),
-        Objective(
-            "entropy",
-            entropy.entropy,
-            0.0,
-            1.0,
-            entropy.NEEDS,
-            "How open the policy's choices were while it wrote.",
-        ),
-        Objective(
-            "length",
-            length.length,
-            0.0,
-            1.0,
-            length.NEEDS,
-            "How far the response stays below the token limit.",
-        ),
-        Objective(
-            "preference",
-            make_preference(REWARD_DIR),
-            0.0,
-            1.0,
-            preference.NEEDS,
-            "What a pretrained reward model thinks of the response.",
-        ),
-    )
-}
-"""The paper's five objectives, in its order."""
+PERPLEXITY = Objective(
+    "perplexity",
+    perplexity.perplexity,
+    0.0,
+    1.0,
+    perplexity.NEEDS,
+    "How probable the reference answer becomes after prompt and response.",
+)
+FORMAT = Objective(
+    "format",
+    format.format,
+    0.0,
+    1.0,
+    format.NEEDS,
+    "Whether the response has the form that its prompt asks for.",
+)
+ENTROPY = Objective(
+    "entropy",
+    entropy.entropy,
+    0.0,
+    1.0,
+    entropy.NEEDS,
+    "How open the policy's choices were while it wrote.",
+)
+LENGTH = Objective(
+    "length",
+    length.length,
+    0.0,
+    1.0,
+    length.NEEDS,
+    "How far the response stays below the token limit.",
+)
+PREFERENCE = Objective(
+    "preference",
+    make_preference(REWARD_DIR),
+    0.0,
+    1.0,
+    preference.NEEDS,
+    "What a pretrained reward model thinks of the response.",
+)
+
+
+def _objective(name: str, thing: Any) -> Objective:
+    """A function of another package as an objective. Raises TypeError when it is neither."""
+    if isinstance(thing, Objective):
+        return thing
+    if not callable(thing):
+        raise TypeError("it is neither a function nor an Objective")
+    said = {key: getattr(thing, key, None) for key in ("lower", "upper", "needs")}  # all optional
+    needs = frozenset(said["needs"] or ())
+    return Objective(name, thing, said["lower"], said["upper"], needs, _summary(thing))
+
+
+OBJECTIVES: Registry = Registry("objectives", _objective)
+"""Every objective by name, the paper's five first; ``config.registry`` lists them. A function may
+carry its declared bounds as attributes ``lower`` and ``upper`` beside ``needs``."""
 
 
 def resolve(config: ObjectiveConfig) -> Objective:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.analysis.page_queries import matrix
+from workbench.analysis.queries import matrix
 from workbench.api.workbench import Workbench
 from workbench.pages.jobs import Job, Jobs
 from workbench.pages.live_cache import recent_runs

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workbench.analysis.diagnosis import Finding, Group, findings
-from workbench.analysis.page_queries import matrix
+from workbench.analysis.group_report import group_of
+from workbench.analysis.queries import matrix
+from workbench.config import RunConfig
+from workbench.core.findings import Finding
+from workbench.core.group_findings import findings
 from workbench.pages.markup import attr, chip, esc, legend, num, stack
 from workbench.pages.token_text import aligned
 from workbench.types import Floats
@@ -25,28 +28,6 @@ SHORT = {
     "preference": "pref",
 }
 ADVANTAGE_SCALE = 2.0
-
-
-def group_of(rows: pd.DataFrame, names: Sequence[str]) -> Group:
-    """The arrays of one group from its rows."""
-    raw = matrix(rows["rewards"], names)
-    scaled = rows["scaled"].notna().all()
-    has_policy = rows["policy"].notna().all()
-    return Group(
-        objectives=list(names),
-        rewards=matrix(rows["scaled"], names) if scaled else raw,
-        weights=matrix(rows["weights"], names),
-        advantages=rows["advantage"].to_numpy(dtype=float),
-        judge=rows["judge"].to_numpy(dtype=float, na_value=np.nan),
-        truncated=rows["truncated"].fillna(False).to_numpy(dtype=bool),
-        policy=matrix(rows["policy"], names) if has_policy else None,
-        mask=rows["mask"].to_numpy(dtype=float) if rows["mask"].notna().all() else None,
-        judge_share=(
-            rows["judge_share"].fillna(0.0).to_numpy(dtype=float)
-            if "judge_share" in rows and rows["judge_share"].notna().any()
-            else None
-        ),
-    )
 
 
 def short(name: str) -> str:
@@ -121,7 +102,7 @@ def note(found: Finding, colors: Mapping[str, str]) -> str:
         name = esc(found.objective)
         text = text.replace(f": {name} ", f": {swatch}<b>{name}</b> ", 1)
     advice = f' <span class="wb-try">{esc(found.advice)}</span>' if found.advice else ""
-    title = f"<b>{esc(found.title)}</b>"
+    title = f"<b>{esc(found.message)}</b>"
     return f'<div class="wb-note {found.level}" role="note">{title} {text}{advice}</div>'
 
 
@@ -131,6 +112,7 @@ def group_table(
     names: Sequence[str],
     colors: Mapping[str, str],
     what_if: Floats | None,
+    config: RunConfig | None,
     standardised: bool,
     parts: Sequence[Sequence[tuple[str, float]] | None] | None = None,
 ) -> str:
@@ -142,12 +124,13 @@ def group_table(
         names: the K objectives.
         colors: their colours.
         what_if: (G,) advantages under other weights, or None.
+        config: the run's; advice that cannot matter under it is left out.
         standardised: show z-scores within the group instead of raw rewards.
         parts: pieces of each text with their entropies, to tint them by; None: leave them plain.
     """
-    group = group_of(rows, names)
+    group = group_of(rows, names, step)
     raw = matrix(rows["rewards"], names)
-    found = findings(group)
+    found = findings(group, config)
     hot = {f.row for f in found if f.row is not None}
     if standardised:
         with np.errstate(invalid="ignore"):

@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.analysis import page_queries
+from workbench.analysis import groups, queries
 from workbench.api.workbench import Workbench
 from workbench.pages import group_view, prompt_list, run_picker, what_if
+from workbench.pages.live_cache import config_of
 from workbench.pages.long_curves import shortened
 from workbench.pages.markup import attr, button, card, empty, esc, exports, go
 from workbench.pages.page import Page, View, chart, html
@@ -19,6 +20,7 @@ from workbench.types import Floats
 
 LIST_KEYS = prompt_list.FILTER_KEYS | {"*"}
 GROUP_KEYS = frozenset({"*", "prompt", "step", "w", "alt", "std", "shade", "split"})
+MOST_POINTS = 1500
 PROMPT_KEYS = frozenset({"*", "prompt", "step", "split"})
 
 
@@ -51,9 +53,9 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     run = run_picker.chosen(wb, view)
     if run is None:
         return _nothing(run_picker.strip(wb, view), run_picker.no_run(wb, view))
-    names = page_queries.objectives_of(wb, run["run_id"])
+    names = queries.objectives(wb.store, run["run_id"])
     top = run_picker.strip(wb, view)
-    if not names:
+    if not names or queries.facets(wb.store, run["run_id"]).empty:
         return _nothing(
             top,
             empty(
@@ -74,10 +76,10 @@ def _fill(
 ) -> list[Any]:
     colors = figures.objective_colors(names)
     skip = gr.skip()
-    facets = page_queries.facets(wb, run_id)
+    facets = queries.facets(wb.store, run_id)
     if view.get("split") not in set(facets["split"]):
         view["split"] = "train" if "train" in set(facets["split"]) else str(facets["split"].iloc[0])
-    listed, problem = _listed(wb, view, run_id, names)
+    listed, problem = _listed(wb, view, run_id)
     if "prompt" not in view and len(listed):
         view["prompt"], view["step"] = str(listed["prompt_id"].iloc[0]), str(listed["step"].iloc[0])
     rows, step, steps = _rows(wb, view, run_id)
@@ -87,7 +89,7 @@ def _fill(
         prompt_list.controls(view, facets, names, problem) if list_changed else skip,
         prompt_list.prompt_rows(
             listed, names, colors, (view.get("prompt", ""), view.get("step", "")),
-            prompt_list.filters_of(view).page,
+            prompt_list.page_of(view),
         ),
     ]  # fmt: skip
     if rows is None:
@@ -98,7 +100,7 @@ def _fill(
     shaded = view.get("shade") == "1" and bool(changed & GROUP_KEYS)
     parts = group_view.shades(rows, tokenizer_of(wb, run_id)) if shaded else None
     values.append(
-        _group_card(view, rows, step, steps, names, colors, others.advantages[inside], parts)
+        _group_card(wb, view, rows, step, steps, names, colors, others.advantages[inside], parts)
         if changed & GROUP_KEYS
         else skip
     )
@@ -109,7 +111,7 @@ def _fill(
     conductors = what_if.conductors(wb, names)
     values.append(what_if.panel(view, names, colors, rows, others, inside, conductors))
     if changed & {"*", "split", "prompt"}:
-        points = page_queries.map_points(wb, run_id, names, view["split"])
+        points = queries.weight_map(wb.store, run_id, view["split"], MOST_POINTS)
         title = _title("Weight map, all prompts", f"{len(points):,} prompts, last seen")
         values += [title, figures.plain(figures.weight_map(points, names, view.get("prompt")))]
     else:
@@ -120,7 +122,7 @@ def _fill(
 def shown_rows(wb: Workbench, view: View) -> pd.DataFrame | None:
     """The rows of the chosen group, with the advantages of the what-if beside those used."""
     run = run_picker.chosen(wb, view)
-    names = page_queries.objectives_of(wb, run["run_id"]) if run else []
+    names = queries.objectives(wb.store, run["run_id"]) if run else []
     if run is None or not names:
         return None
     view.setdefault("split", "train")
@@ -132,13 +134,15 @@ def shown_rows(wb: Workbench, view: View) -> pd.DataFrame | None:
     return rows.assign(what_if=other.advantages[inside])
 
 
-def _listed(wb: Workbench, view: View, run_id: str, names: list[str]) -> tuple[pd.DataFrame, str]:
-    filters = prompt_list.filters_of(view)
+def _listed(wb: Workbench, view: View, run_id: str) -> tuple[pd.DataFrame, str]:
+    _, sort, descending = prompt_list.SORTS.get(view.get("sort", ""), prompt_list.SORTS["newest"])
+    offset = prompt_list.page_of(view) * groups.PAGE_SIZE
+    how: dict[str, Any] = {"sort": sort, "descending": descending, "offset": offset}
     try:
-        return page_queries.groups(wb, run_id, names, filters), ""
-    except page_queries.BadFilter as error:
-        plain = prompt_list.filters_of({k: v for k, v in view.items() if k not in ("where", "at")})
-        return page_queries.groups(wb, run_id, names, plain), str(error)
+        return groups.groups(wb.store, run_id, prompt_list.filters_of(view), **how), ""
+    except ValueError as error:
+        kept = {"split": view["split"], "q": view.get("q", "")}
+        return groups.groups(wb.store, run_id, prompt_list.filters_of(kept), **how), str(error)
 
 
 def _rows(
@@ -148,7 +152,7 @@ def _rows(
 
     Settles ``split`` and ``step`` in the address.
     """
-    seen = page_queries.steps_of_prompt(wb, run_id, view.get("prompt", ""))
+    seen = queries.steps_of_prompt(wb.store, run_id, view.get("prompt", ""))
     here = seen[seen["split"] == view["split"]]
     if not len(here) and len(seen):
         view["split"] = str(seen["split"].iloc[-1])
@@ -159,12 +163,13 @@ def _rows(
     wanted = int(view["step"]) if view.get("step", "").isdecimal() else steps[-1]
     at = wanted if wanted in steps else min(steps, key=lambda s: abs(s - wanted))
     view["step"] = str(at)
-    step = page_queries.step_rows(wb, run_id, view["split"], at)
+    step = queries.rollouts(wb.store, run_id, split=view["split"], step=at)
     mine = step[step["prompt_id"] == view["prompt"]]
     return mine[mine["group_id"] == mine["group_id"].iloc[0]], step, steps
 
 
 def _group_card(
+    wb: Workbench,
     view: View,
     rows: pd.DataFrame,
     step: pd.DataFrame,
@@ -200,7 +205,7 @@ def _group_card(
     )
     head = group_view.head(rows.iloc[0], len(rows), names, colors)
     table = group_view.group_table(
-        rows, step, names, colors, alternative,
+        rows, step, names, colors, alternative, config_of(wb, str(rows["run_id"].iloc[0])),
         standardised=view.get("std") == "1", parts=parts,
     )  # fmt: skip
     return f'<section class="wb-card"><div class="wb-tools">{tools}</div>{head}{table}</section>'
@@ -217,11 +222,11 @@ def _title(title: str, more: str = "") -> str:
 
 def _across(wb: Workbench, view: View, run_id: str, rows: pd.DataFrame) -> list[Any]:
     """This prompt's weights over training where it was probed, else those of its kind."""
-    frame = page_queries.weights_over_steps(wb, run_id, "prompt_id", view["prompt"])
+    frame = queries.weights_over_steps(wb.store, run_id, "prompt_id", view["prompt"])
     title = "This prompt across steps"
     if frame["step"].nunique() < 3:
         kind = str(rows["kind"].iloc[0])
-        frame = page_queries.weights_over_steps(wb, run_id, "kind", kind)
+        frame = queries.weights_over_steps(wb.store, run_id, "kind", kind)
         title = f"All {kind} prompts across steps"
     figure = figures.weight_area(shortened(frame), mark=int(view["step"]))
     return [_title(title, "mean weights"), figures.plain(figure)]

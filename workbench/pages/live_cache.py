@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 import pandas as pd
 
-from workbench.analysis import page_queries
+from workbench.analysis import queries
 from workbench.api.workbench import Workbench
 from workbench.config import RunConfig
 from workbench.config.text import dump
@@ -95,11 +95,11 @@ def forget(wb: Workbench) -> None:
 
 
 ASKED: dict[str, Callable[[Workbench, str, int], pd.DataFrame]] = {
-    "rewards": lambda wb, run_id, since: page_queries.reward_curves(wb, run_id, since),
-    "judge": lambda wb, run_id, since: page_queries.judge_curve(wb, run_id, since),
-    "health": lambda wb, run_id, since: page_queries.step_health(wb, run_id, since),
-    "weights": lambda wb, run_id, since: page_queries.weights_over_steps(
-        wb, run_id, "split", "train", since
+    "rewards": lambda wb, run_id, since: queries.reward_curves(wb.store, run_id, since),
+    "judge": lambda wb, run_id, since: queries.judge_curve(wb.store, run_id, since),
+    "health": lambda wb, run_id, since: queries.step_health(wb.store, run_id, since),
+    "weights": lambda wb, run_id, since: queries.weights_over_steps(
+        wb.store, run_id, "split", "train", since
     ),
 }
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from workbench.config.doc import field_index
 from workbench.config.yamlio import write_flow
+from workbench.objectives import OBJECTIVES
 from workbench.pages import form
 from workbench.pages.markup import act, attr, button, esc
 from workbench.pages.page import ActionError, View
-from workbench.plots.figures import PAPER_COLORS, objective_colors
+from workbench.plots.figures import objective_colors
 
 SETTINGS = ("sign", "scaling", "condition", "lower", "upper", "params")
 
@@ -19,7 +20,7 @@ def rows(data: Mapping[str, Any], typed: Mapping[str, str], problems: Mapping[st
     """One row an objective, the built-in ones first, then a row to add one's own."""
     active = [o if isinstance(o, Mapping) else {"name": o} for o in data.get("objectives") or []]
     names = [str(o.get("name", "")) for o in active]
-    shown = [*PAPER_COLORS, *(n for n in names if n not in PAPER_COLORS)]
+    shown = list(dict.fromkeys([*OBJECTIVES.usable(), *names]))
     colors = objective_colors(shown)
     body = []
     for name in shown:

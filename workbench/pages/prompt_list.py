@@ -6,25 +6,41 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from workbench.analysis.page_queries import PAGE_SIZE, SORTS, Filters
+from workbench.analysis.groups import PAGE_SIZE, GroupFilter
 from workbench.pages.markup import attr, button, chip, esc, go, select, stack
 from workbench.pages.page import View
 
 FILTER_KEYS = frozenset({"q", "kind", "split", "at", "where", "sort", "page"})
 
 
-def filters_of(view: View) -> Filters:
+SORTS = {
+    "newest": ("newest first", "step", True),
+    "spread": ("weight spread", "weight_spread", True),
+    "best": ("highest reward", "scalar", True),
+    "worst": ("lowest reward", "scalar", False),
+    "push": ("largest advantage", "advantage", True),
+    "judge": ("advantage against judge", "disagreement", True),
+    "flat": ("flattest groups", "advantage", False),
+    "prompt": ("prompt A to Z", "prompt", False),
+}
+"""What an address says, what a person reads, what ``groups`` sorts by, and whether descending."""
+
+
+def filters_of(view: View) -> GroupFilter:
     """The filters that an address asks for."""
-    page = view.get("page", "0")
-    return Filters(
+    return GroupFilter(
         text=view.get("q", ""),
         kind=view.get("kind", ""),
         split=view.get("split", "train"),
         step=view.get("at", ""),
         where=view.get("where", ""),
-        sort=view.get("sort", "newest"),
-        page=int(page) if page.isdecimal() else 0,
     )
+
+
+def page_of(view: View) -> int:
+    """The page of the list that an address asks for, from 0."""
+    page = view.get("page", "0")
+    return int(page) if page.isdecimal() else 0
 
 
 def controls(view: View, facets: pd.DataFrame, names: Sequence[str], problem: str) -> str:
@@ -53,7 +69,11 @@ def controls(view: View, facets: pd.DataFrame, names: Sequence[str], problem: st
         f"{attr('data-value', filters.where)}>"
         f'<datalist id="wb-ranges">{ranges}</datalist></label>'
         + select(
-            "sort", "order", [(k, f"sort: {t}") for k, (t, _) in SORTS.items()], filters.sort, True
+            "sort",
+            "order",
+            [(k, f"sort: {t}") for k, (t, _, _) in SORTS.items()],
+            view.get("sort", "newest"),
+            True,
         )
         + f"</div>{hint}"
     )
@@ -71,7 +91,7 @@ def prompt_rows(
         return '<div class="wb-empty"><b>No group matches</b><p>Loosen a filter above.</p></div>'
     rows = []
     for row in groups.itertuples():
-        weights = {n: float(getattr(row, f"w{i}")) for i, n in enumerate(names)}
+        weights = {n: float(row.weights[n]) for n in names}
         chosen = (str(row.prompt_id), str(row.step)) == selected
         state = ' aria-current="true"' if chosen else ""
         rows.append(

@@ -6,14 +6,27 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.analysis import votes
-from workbench.analysis.agreement import agreement_card
+from workbench.analysis import agreement, queries, votes
 from workbench.api.workbench import Workbench
 from workbench.pages import run_picker
-from workbench.pages.markup import act, attr, button, card, chip, empty, esc, go
+from workbench.pages.markup import (
+    act,
+    attr,
+    button,
+    card,
+    chip,
+    empty,
+    esc,
+    exports,
+    go,
+    num,
+    percent,
+    table,
+)  # fmt: skip
 from workbench.pages.page import ActionError, Page, View, html
 from workbench.pages.run_actions import learn
 
+FEW = 10
 GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -33,7 +46,7 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
         return [top, card("", run_picker.no_run(wb, view)), ""]
     run_id = str(run["run_id"])
     marks = wb.annotations(run_id)
-    queue = votes.candidates(wb, run_id)
+    queue = votes.candidates(wb.store, run_id)
     done = judged(marks, view, queue)
     left = queue[~queue["group_id"].isin(done | skipped(view))]
     if not len(queue):
@@ -55,6 +68,38 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
         group_card(wb, view, run_id, str(left["group_id"].iloc[0]), len(done), len(left)),
         agreement_card(wb, run_id, marks),
     ]
+
+
+def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> str:
+    """What the votes and grades so far say."""
+    given, grades = agreement.picks(marks), agreement.grades(marks)
+    if not len(given) and not len(grades):
+        text = (
+            "Votes are stored with the run. They can serve as an anchor (anchor.source: ratings) "
+            "and as rewards for the offline trainers."
+        )
+        return card("Agreement", f'<p class="wb-dim">{text}</p>')
+    lines = []
+    for row in agreement.agreement(wb.store, run_id).itertuples():
+        graded = row.what == "grades"
+        same = num(row.correlation, signed=True) if graded else percent(row.same)
+        few = ' <span class="wb-dim">few</span>' if row.n < FEW else ""
+        title = "grades, as rank correlation" if graded else row.what
+        lines.append(
+            f"<tr><td>{esc(title)}</td><td><b>{esc(row.who)}</b></td>"
+            f'<td class="wb-num">{same}</td><td class="wb-num">{num(row.n)}{few}</td></tr>'
+        )
+    head = [("", ""), ("who", ""), ("same", "wb-num"), ("groups or texts", "wb-num")]
+    body = table(head, lines) if lines else '<p class="wb-dim">No group was judged twice yet.</p>'
+    said = [f"{len(given)} votes", f"{len(grades)} grades"]
+    if len(given):
+        chance = percent(agreement.chance(wb.store, run_id, given))
+        said.append(f"by chance a pick is the same in {chance}")
+    learn_from = button(
+        "Learn from them", act("learn", source=f"annotations,{run_id}"),
+        title="on Launch: a run whose rewards are these votes and grades",
+    )  # fmt: skip
+    return card("Agreement", body, f"{' · '.join(said)} {learn_from} {exports()}")
 
 
 def judged(marks: pd.DataFrame, view: View, queue: pd.DataFrame) -> set[str]:
@@ -79,7 +124,7 @@ def skipped(view: View) -> set[str]:
 
 def group_card(wb: Workbench, view: View, run_id: str, group_id: str, done: int, left: int) -> str:
     """One group, blind: the prompt and its completions, nothing else."""
-    rows = votes.shuffled(wb.store.group(run_id, group_id), rater(view))
+    rows = votes.shuffled(queries.rollouts(wb.store, run_id, group_id=group_id), rater(view))
     scoring = view.get("mode") == "scores"
     desk = scores(wb, run_id, group_id, rows, view) if scoring else picks(run_id, group_id, rows)
     first = rows.iloc[0]
@@ -175,7 +220,7 @@ def score(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     if value not in GRADES:
         raise ActionError(f"score {value:g}: allowed are {', '.join(f'{g:g}' for g in GRADES)}")
     run_id, sample = str(args["run"]), int(args["sample"])
-    votes.vote(wb, run_id, str(args["group"]), sample, rater(view), value)
+    votes.vote(wb.store, run_id, str(args["group"]), sample, rater(view), value)
     return f"Graded {GRADES.index(value) + 1}"
 
 
@@ -183,7 +228,7 @@ def vote(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     """Store a vote for one completion of a group, or for none (sample -1)."""
     sample = int(args["sample"])
     votes.vote(
-        wb, str(args["run"]), str(args["group"]), sample if sample >= 0 else None, rater(view)
+        wb.store, str(args["run"]), str(args["group"]), sample if sample >= 0 else None, rater(view)
     )
     return "Vote stored"
 

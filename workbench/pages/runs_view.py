@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.analysis import page_queries
+from workbench.analysis import queries
 from workbench.api.workbench import Workbench
 from workbench.pages import run_facts
 from workbench.pages.live_cache import Curves
@@ -82,12 +82,12 @@ def _steps(width: int) -> str:
 def reward_figure(curves: Curves) -> Any:
     """Mean reward per objective, and the judge on probe prompts as a dotted line."""
     both = pd.concat([curves.rewards, curves.judge]) if len(curves.judge) else curves.rewards
-    figure = figures.curves(both, colors={page_queries.JUDGE: "#868e96"})
+    figure = figures.curves(both, colors={queries.JUDGE: "#868e96"})
     figure.update_layout(xaxis={"title": {"text": _steps(curves.width)}})
     return figure.update_traces(
         line={"dash": "dot", "width": 2.2},
         mode="lines+markers",
-        selector={"name": page_queries.JUDGE},
+        selector={"name": queries.JUDGE},
     )
 
 

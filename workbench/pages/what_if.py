@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from workbench.analysis.counterfactual import latest_conductor
+from workbench.analysis.counterfactual import bounds, latest_conductor
 from workbench.analysis.logged_rows import LoggedRows, rows_from_frame
-from workbench.analysis.page_queries import matrix
+from workbench.analysis.queries import matrix
 from workbench.analysis.whatif import WhatIf, whatif
 from workbench.api.workbench import Workbench
 from workbench.config.scalarizers import SCALARIZER_CONFIGS, by_name_alone
@@ -48,7 +48,11 @@ def alternative(
     """
     config = config_of(wb, run_id)
     rows = rows_from_frame(step, names, config.grpo.kl_in_reward)
-    how = {"aggregation": config.aggregation, "scale_rewards": config.grpo.scale_rewards}
+    lower, upper = bounds(config)
+    how = {
+        "aggregation": config.aggregation, "scale_rewards": config.grpo.scale_rewards,
+        "lower": lower, "upper": upper,
+    }  # fmt: skip
     mine = (step["prompt_id"] == view.get("prompt")).to_numpy()
     sliders = matrix(step["weights"], names)[mine].mean(axis=0)
     says, problem = "the group's mean weights for every row", ""
@@ -60,7 +64,7 @@ def alternative(
             problem = str(error)
     elif view.get("w"):
         try:
-            sliders, says = _typed(view["w"], len(names)), "these weights for every row"
+            sliders, says = _typed(view["w"], rows), "these weights for every row"
         except ValueError as error:
             problem = str(error)
     return Alternative(whatif(rows, weights=sliders, **how), sliders, says, problem)
@@ -91,7 +95,9 @@ def _ask(
     joined = step.merge(contexts, on=["step", "group_id", "sample"], how="left")
     with_contexts = rows_from_frame(joined, names)
     result = whatif(
-        replace(rows, contexts=with_contexts.contexts), conductor=latest_conductor(wb, other), **how
+        replace(rows, contexts=with_contexts.contexts),
+        conductor=latest_conductor(wb.launcher.path(other)),
+        **how,
     )
     return result, f"the weights of {other}'s newest Conductor"
 
@@ -109,20 +115,21 @@ def conductors(wb: Workbench, names: Sequence[str]) -> list[str]:
     return here[:MOST_CONDUCTORS]
 
 
-def _typed(text: str, count: int) -> Floats:
-    """K weights as sliders send them, divided by the sum of their absolute values.
+def _typed(text: str, rows: LoggedRows) -> Floats:
+    """K weights as sliders send them, normalised; below 0 where the run's own weights are signed.
 
     Raises:
         ValueError: they are no K finite numbers, or all 0.
     """
+    count, signed = len(rows.objectives), bool((rows.weights < 0).any())
     try:
         asked = np.array([float(part) for part in text.split(",")])
     except ValueError as error:
         raise ValueError(f"weights {text!r} are no numbers") from error
-    size = np.abs(asked).sum()
-    if asked.shape != (count,) or not 0 < size < np.inf:
-        raise ValueError(f"weights {text!r}: {count} numbers, not all 0")
-    return np.asarray(asked / size)
+    whole = np.abs(asked).sum()
+    if asked.shape != (count,) or not (signed or (asked >= 0).all()) or not 0 < whole < np.inf:
+        raise ValueError(f"weights {text!r}: {count} numbers from 0, not all 0")
+    return np.asarray(asked / whole)
 
 
 def _config(name: str, names: Sequence[str]):  # noqa: ANN202 - one of ScalarizerConfig
@@ -153,7 +160,7 @@ def panel(
     others: Sequence[str],
 ) -> str:
     """The sliders, the other scalarizers, and how much would change."""
-    lowest = "-1" if (other.sliders < 0).any() else "0"  # a kernel head's weights are signed
+    lowest = -1 if (other.result.rows.weights < 0).any() else 0
     sliders = "".join(
         f'<div class="wb-slide" style="--o:{colors[n]}"><label for="w-{i}">'
         f'<i class="wb-swatch" style="background:{colors[n]}"></i>{esc(n)}</label>'

@@ -16,6 +16,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from workbench.config.registry import Registry
+from workbench.core.pareto import pareto_front
 from workbench.plots.palette import (
     FAMILIES,
     MARGIN,
@@ -184,15 +185,16 @@ def means_with_intervals(frame: pd.DataFrame) -> go.Figure:
 
 
 def pareto(frame: pd.DataFrame, x: str, y: str) -> go.Figure:
-    """What is compared as points over two objectives; the front is drawn as a line.
+    """What is compared as points over two objectives; the front of these two is drawn as a line.
 
     Args:
-        frame: columns ``side``, ``front`` (bool) and the two objectives.
+        frame: columns ``side`` and the two objectives.
         x: objective on the horizontal axis.
         y: objective on the vertical axis.
     """
     figure = go.Figure()
-    front = frame[frame["front"]].sort_values(x)
+    best = pareto_front(frame[[x, y]].to_numpy(dtype=float))
+    front = frame[best].sort_values(x)
     figure.add_scatter(
         x=front[x].tolist(), y=front[y].tolist(), mode="lines", name="front",
         line={"dash": "dot", "color": "#868e96", "width": 1.2}, hoverinfo="skip",
@@ -200,7 +202,7 @@ def pareto(frame: pd.DataFrame, x: str, y: str) -> go.Figure:
     figure.add_scatter(
         x=frame[x].tolist(), y=frame[y].tolist(), mode="markers+text", showlegend=False,
         text=[plain_text(s) for s in frame["side"]], textposition="top center",
-        marker={"size": 10, "color": ["#3b5bdb" if f else "#adb5bd" for f in frame["front"]]},
+        marker={"size": 10, "color": ["#3b5bdb" if f else "#adb5bd" for f in best]},
         cliponaxis=False,
         hovertemplate="%{text}: %{x:.3g}, %{y:.3g}<extra></extra>",
     )  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from workbench.core.group_findings import contributions as lifts
 from workbench.formatting import esc, num
 from workbench.plots.figures import kind_colors, objective_colors, objective_order
 
@@ -37,12 +38,13 @@ def contributions(frame: pd.DataFrame) -> pd.DataFrame:
         Columns row (from 1), objective, weight, reward, lift (weight times reward, less its mean
         over the group) and the row's advantage.
     """
-    names = list(dict(frame["rewards"].iloc[0]))
     used = frame["scaled"].where(frame["scaled"].notna(), frame["rewards"])
-    weights = np.array([[dict(w)[n] for n in names] for w in frame["weights"]], dtype=float)
-    rewards = np.array([[dict(r)[n] for n in names] for r in used], dtype=float)
-    parts = np.where(np.isnan(rewards), 0.0, rewards) * weights
-    lift = parts - parts.mean(axis=0)
+    names = list(dict.fromkeys(name for row in frame["rewards"] for name in dict(row)))
+    rewards, weights = (
+        np.array([[dict(m).get(n, np.nan) for n in names] for m in maps], dtype=float)
+        for maps in (used, frame["weights"])
+    )
+    lift = lifts(rewards, weights)
     rows, count = len(frame), len(names)
     return pd.DataFrame(
         {

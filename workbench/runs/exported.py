@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workbench.formatting import from_cell
 from workbench.store.errors import StoreError
-from workbench.store.export import EXPORTED, plain_text
+from workbench.store.export import EXPORTED
 from workbench.store.schema import PER_OBJECTIVE, TABLES
 from workbench.tasks.formats import Row, file_rows
 
@@ -60,7 +61,7 @@ def _rows(file: Path) -> list[Row]:
 
 def _typed_row(view: str, row: Row, is_csv: bool) -> Row:
     if is_csv:
-        row = {name: plain_text(value) for name, value in row.items()}
+        row = {name: from_cell(value) for name, value in row.items()}
     if view == "runs":
         made = dict(row)
         for name, kind in NUMBERS.items():

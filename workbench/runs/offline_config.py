@@ -42,7 +42,7 @@ def offline_run(
 
     Args:
         source: runs by id or name, one file of rows, or ``annotations``.
-        method: ``rpo``, ``dro``, ``kto`` or ``sft``.
+        method: ``rpo``, ``dro``, ``kto``, ``sft`` or ``dpo``.
         runs_dir: where the runs live.
         sets: overrides ``key=value``; keys of the ``offline`` section go without its name
             (``rpo.tau=2``), all others as in any run (``steps=50``).

@@ -1,7 +1,7 @@
-"""Store: every question that pages, notebooks and commands ask, answered as a DataFrame.
+"""Store: SQL over the runs of one directory, answered as DataFrames.
 
-Rows that are archived and rows that are still in segments answer together. Everything is filtered,
-sorted and paged in SQL; maps (rewards, weights, policy) arrive as dicts.
+Rows that are archived and rows that are still in segments answer together; maps (rewards, weights,
+policy) arrive as dicts. The questions themselves stand in ``workbench.analysis``.
 """
 
 from __future__ import annotations
@@ -12,22 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.analysis.group_list import GroupFilter, page_sql
 from workbench.store.limits import QUERY_SECONDS
 from workbench.store.query_process import process_for
 from workbench.store.session import session_for
 
 MAX_ROWS = 10_000
 """Rows that a user's query returns at most, unless told otherwise."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """Some rows out of many: ``rows`` from ``offset`` on, of ``total``."""
-
-    rows: pd.DataFrame
-    total: int
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -60,8 +50,6 @@ class Store:
         """Segments of rollouts that this process holds in memory until an archive takes them."""
         return self._session.cache.held("rollouts")
 
-    # -- SQL ------------------------------------------------------------------------------------
-
     def sql(self, query: str, params: Any = None) -> pd.DataFrame:
         """One SELECT over the views, all rows."""
         return self._session.user_frame(query, params, None, 10 * QUERY_SECONDS)
@@ -86,81 +74,9 @@ class Store:
             return Answer(rows)
         return Answer(rows.head(limit), f"only the first {limit:,} rows are shown; add a LIMIT")
 
-    # -- runs -----------------------------------------------------------------------------------
-
     def runs(self) -> pd.DataFrame:
         """Every run with its last published state, newest first."""
         return self._session.frame("FROM runs ORDER BY created DESC NULLS LAST, run_id DESC")
-
-    def objectives(self, run_id: str) -> list[str]:
-        """The objectives of a run: as configured, else as found in its rows."""
-        found = self._session.frame("SELECT objectives FROM runs WHERE run_id = ?", [run_id])
-        if len(found) and found.objectives[0] is not None:
-            return [str(o) for o in found.objectives[0]]
-        keys = self._session.frame(
-            "SELECT map_keys(rewards) AS keys FROM rollouts WHERE run_id = ? LIMIT 1", [run_id]
-        )
-        return [str(k) for k in keys["keys"][0]] if len(keys) else []
-
-    # -- rollouts -------------------------------------------------------------------------------
-
-    def page(
-        self,
-        run_id: str,
-        where: GroupFilter | None = None,
-        *,
-        sort: str = "step",
-        descending: bool = True,
-        offset: int = 0,
-        limit: int = 16,
-    ) -> Page:
-        """Groups of a run, one row each, with their mean weights; see ``GroupFilter``.
-
-        ``sort`` is one of ``groups.SORTS`` or ``reward:OBJECTIVE``.
-
-        Raises:
-            ValueError: an unknown sort.
-        """
-        sql, params = page_sql(run_id, where or GroupFilter(), sort, descending, offset, limit)
-        rows = self._session.frame(sql, params)
-        total = int(rows.total[0]) if len(rows) else 0
-        if not len(rows) and offset:
-            total = self.page(run_id, where, sort=sort, limit=1).total
-        return Page(rows.drop(columns="total"), total, offset)
-
-    def group(self, run_id: str, group_id: str) -> pd.DataFrame:
-        """All completions of one group, every column, in order of ``sample``."""
-        return self._session.frame(
-            "FROM rollouts WHERE run_id = ? AND group_id = ? ORDER BY sample", [run_id, group_id]
-        )
-
-    def rollouts(
-        self,
-        run_id: str,
-        *,
-        split: str | None = None,
-        steps: tuple[int, int] | None = None,
-        kind: str | None = None,
-        limit: int | None = None,
-    ) -> pd.DataFrame:
-        """Completions of a run in the order they were sampled; ``steps`` is an inclusive range."""
-        first, last = steps if steps is not None else (None, None)
-        return self._session.frame(
-            """SELECT * EXCLUDE (token_ids, prompt_token_ids, token_entropies) FROM rollouts
-            WHERE run_id = $1 AND ($2 IS NULL OR split = $2) AND ($3 IS NULL OR step >= $3)
-                AND ($4 IS NULL OR step <= $4) AND ($5 IS NULL OR kind = $5)
-            ORDER BY split DESC, step, group_id, sample LIMIT $6""",
-            [run_id, split, first, last, kind, limit],
-        )
-
-    # -- the rest of a run ----------------------------------------------------------------------
-
-    def evaluations(self, run_id: str) -> pd.DataFrame:
-        """Completions of evaluations, by phase, step and prompt."""
-        return self._session.frame(
-            "FROM evaluations WHERE run_id = ? ORDER BY step, phase, kind, prompt_id, sample",
-            [run_id],
-        )
 
     def contexts(
         self, run_id: str, split: str = "train", steps: tuple[int, int] | None = None

@@ -17,6 +17,13 @@ def load_etudes(config: TaskConfig) -> Task:
     return etudes.load(config.seed, config.kinds, config.limit)
 
 
+def load_chats(config: TaskConfig) -> Task:
+    """The same seven kinds in everyday English, for chat models."""
+    from workbench.tasks import chats
+
+    return chats.load(config.seed, config.kinds, config.limit)
+
+
 def load_file(config: TaskConfig) -> Task:
     """Rows of a file, with the judge that the configuration asks for."""
     from workbench.tasks import file

@@ -22,13 +22,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
+from transformers import Trainer
 
 from workbench.runs.checkpoints import (
     CONDUCTOR,
@@ -41,10 +42,6 @@ from workbench.runs.checkpoints import (
 )
 from workbench.train.sharded import restore_optimizer, whole_optimizer
 
-if TYPE_CHECKING:
-    from workbench.train.maestro import MaestroTrainer
-    from workbench.train.offline_trainer import RowTraining
-
 OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"  # transformers' names
 ENTROPY = "entropy_ctrl_state.json"  # TRL's, and it reads it
 
@@ -54,7 +51,7 @@ def load_conductor(path: Path) -> dict[str, np.ndarray]:
     return load_arrays(path / CONDUCTOR)
 
 
-def save(trainer: MaestroTrainer) -> Path:
+def save(trainer: Trainer) -> Path:
     """Write a checkpoint at the trainer's step, publish it, and apply retention.
 
     All processes call this; the first one writes.
@@ -101,7 +98,7 @@ def save(trainer: MaestroTrainer) -> Path:
     )
 
 
-def save_rows(trainer: RowTraining, extra: Mapping[str, Mapping[str, torch.Tensor]]) -> Path:
+def save_rows(trainer: Trainer, extra: Mapping[str, Mapping[str, torch.Tensor]]) -> Path:
     """The same for a run that learns from logged rows; ``extra`` are further files of tensors."""
     temporary = _temporary(trainer)
     trainer._save_optimizer_and_scheduler(str(temporary))
@@ -117,7 +114,7 @@ def save_rows(trainer: RowTraining, extra: Mapping[str, Mapping[str, torch.Tenso
     return finish(trainer, temporary, {})
 
 
-def _temporary(trainer: MaestroTrainer | RowTraining) -> Path:
+def _temporary(trainer: Trainer) -> Path:
     """An empty directory that all processes write into."""
     path = trainer.checkpoint_dir / f".{PREFIX}{trainer.state.global_step:06d}"
     if trainer.accelerator.is_main_process:
@@ -127,9 +124,7 @@ def _temporary(trainer: MaestroTrainer | RowTraining) -> Path:
     return path
 
 
-def finish(
-    trainer: MaestroTrainer | RowTraining, temporary: Path, content: Mapping[str, Any]
-) -> Path:
+def finish(trainer: Trainer, temporary: Path, content: Mapping[str, Any]) -> Path:
     """The end of every checkpoint: rows durable, files on disk, the rename, retention.
 
     Raises:
@@ -173,7 +168,7 @@ def _to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def restore(trainer: MaestroTrainer, path: Path) -> None:
+def restore(trainer: Trainer, path: Path) -> None:
     """Scalarizer, counters, memory, reference and buffer of a checkpoint.
 
     Policy, optimiser, schedule and random states are loaded by transformers.
@@ -197,7 +192,7 @@ def restore(trainer: MaestroTrainer, path: Path) -> None:
         trainer._buffered_inputs = [parts[i] for i in sorted(parts)]
 
 
-def restore_sharded(trainer: MaestroTrainer, path: Path) -> None:
+def restore_sharded(trainer: Trainer, path: Path) -> None:
     """Optimiser and schedule of a checkpoint, for parameters that are spread over processes."""
     restore_optimizer(trainer, torch.load(path / OPTIMIZER, "cpu", weights_only=True))
     trainer.lr_scheduler.load_state_dict(torch.load(path / SCHEDULER, weights_only=True))
@@ -216,7 +211,7 @@ def check_processes(path: Path, processes: int) -> None:
         )
 
 
-def _buffer(trainer: MaestroTrainer) -> dict[str, torch.Tensor]:
+def _buffer(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Generated batches that are still to be used; empty between generations."""
     every = trainer.args.steps_per_generation * trainer.num_iterations
     if trainer._step % every == 0 or trainer._buffered_inputs is None:

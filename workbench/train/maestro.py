@@ -32,7 +32,7 @@ from trl import GRPOConfig
 from trl.models.utils import unwrap_model_for_generation
 
 from workbench.config import RunConfig
-from workbench.core.findings import step_metrics
+from workbench.core.diagnostics import step_metrics
 from workbench.objectives.signature import RewardRows
 from workbench.train import checkpoint as checkpoints
 from workbench.train.anchors import Anchor, Anchors

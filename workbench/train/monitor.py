@@ -159,7 +159,7 @@ class RunMonitor(TrainerCallback):
             free = shutil.disk_usage(self.trainer.checkpoint_dir.parent).free
             if free < FREE_BYTES:
                 return f"stopped by itself: {free / 1e6:.0f} MB left on the disk"
-        findings = warnings_from(self.memory.history)
+        findings = warnings_from(self.memory.history, config=self.config)
         for finding in findings:
             if finding.code not in self.memory.told:
                 self._main(lambda f=finding: self._tell(step, f))

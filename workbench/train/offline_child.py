@@ -22,7 +22,7 @@ from workbench.config.offline import OfflineConfig
 from workbench.runs import rundir
 from workbench.runs.checkpoints import FOLDER
 from workbench.runs.rundir import read_config
-from workbench.train.child import Child
+from workbench.train.process import Child
 from workbench.types import Floats, RolloutBatch, Task
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class OfflineChild(Child):
 
     def trainer(self, session: Session) -> RowTraining:
         """The trainer of the method."""
-        from workbench.train.offline_trl import LEARNERS
+        from workbench.train.offline_trainer import LEARNERS
 
         assert session.config.offline is not None
         trainer: RowTraining = LEARNERS[session.config.offline.method](
@@ -157,6 +157,7 @@ class OfflineChild(Child):
         """Token ids, the remaining rules, standardised rewards, l_ref and V."""
         from workbench.train import offline_rules, offline_tokens
         from workbench.train.offline_rows import standardized
+        from workbench.train.offline_trainer import LEARNERS
         from workbench.train.sequence_logprobs import context_length
 
         assert config.offline is not None
@@ -182,7 +183,7 @@ class OfflineChild(Child):
             reward = standardized(frame["reward"].to_numpy(dtype=np.float64))
             frame = frame.assign(reward=reward)
         rows = offline_tokens.token_rows(frame)
-        if offline.method not in ("rpo", "dro"):
+        if not LEARNERS[offline.method].needs_reference:
             return rows
         logps = logged_reference(frame, runs, config, as_logged)
         if logps is None:

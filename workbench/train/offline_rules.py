@@ -142,7 +142,7 @@ def group(frame: pd.DataFrame, rules: RulesConfig, method: Method) -> Cleaned:
         size == 1,
         "single_row",
         rules.single_row,
-        f"prompts with one row ({_ALONE[method]})",
+        f"prompts with one row ({_ALONE.get(method, 'nothing to compare them with')})",
         "log more responses per prompt, or take dro or kto",
         findings,
     )
@@ -182,6 +182,7 @@ _ALONE = {
     "dro": "the value network alone says what to expect",
     "kto": "compared with the mean of all rows",
     "sft": "imitated whatever their reward",
+    "dpo": "they make no pair and are not learned from",
 }
 
 

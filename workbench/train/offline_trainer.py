@@ -22,17 +22,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from workbench.config import RunConfig
 from workbench.config.offline import OfflineConfig
+from workbench.config.registry import Registry
 from workbench.core.losses import dro_loss, rpo_loss
 from workbench.runs.checkpoints import read_trainer
 from workbench.train import checkpoint as checkpoints
 from workbench.train.offline_tokens import TokenRows, row_order
-from workbench.train.sequence_logprobs import RowPolicy, hidden_size, make_batch, value_network
+from workbench.train.sequence_logprobs import (
+    RowPolicy,
+    hidden_size,
+    make_batch,
+    value_network,
+    without_dropout,
+)
 from workbench.train.watch_memory import WatchMemory
 from workbench.train.writer_protocol import Publisher
 
@@ -88,8 +96,14 @@ def shared_arguments(config: RunConfig, output_dir: Path) -> dict[str, Any]:
 
 
 class RowTraining(Trainer):
-    """What all four methods share over transformers' Trainer: log and checkpoints."""
+    """What all methods share over transformers' Trainer: log and checkpoints.
 
+    A method of another package inherits from it and is called with the configuration, the model,
+    its tokenizer, the rows, the publisher and the folder of checkpoints, as ``PartitionTrainer``
+    is; ``offline.params`` has its settings. With ``needs_reference`` rows bring ``logp_ref``.
+    """
+
+    needs_reference = True
     config: RunConfig
     offline: OfflineConfig
     publisher: Publisher
@@ -150,6 +164,17 @@ class RowTraining(Trainer):
         super()._load_rng_state(checkpoint)
 
 
+def _learner(name: str, thing: Any) -> type[RowTraining]:
+    """A method of another package. Raises TypeError."""
+    if not (isinstance(thing, type) and issubclass(thing, RowTraining)):
+        raise TypeError("it does not inherit from RowTraining")
+    return thing
+
+
+LEARNERS: Registry = Registry("learners", _learner)
+"""Every method by the name that ``offline.method`` takes; ``config.registry`` lists them."""
+
+
 class PartitionTrainer(RowTraining):
     """RPO and DRO: the log-ratio of each row is fitted to its reward above V(x).
 
@@ -184,6 +209,7 @@ class PartitionTrainer(RowTraining):
         if self.offline.method == "dro":
             network = value_network(hidden_size(model), self.offline.dro.value_hidden)
         arguments = TrainingArguments(**shared_arguments(config, checkpoint_dir.parent))
+        without_dropout(model)
         super().__init__(
             model=RowPolicy(model, network, self.offline.dro.value_trains_policy),
             args=arguments,
@@ -282,14 +308,14 @@ def load_weights(policy: Any, path: Path) -> None:
     transformers' own loading asks the trained module for attributes of a model, which a policy
     beside a value network is not.
     """
-    if hasattr(policy, "load_adapter"):
+    if isinstance(policy, PeftModel):
         policy.load_adapter(str(path), policy.active_adapters[0], is_trainable=True)
         return
     weights: dict[str, torch.Tensor] = {}
     for file in sorted(path.glob("model*.safetensors")):
         weights |= load_file(file)
     missing = policy.load_state_dict(weights, strict=False).missing_keys
-    tied = set(policy.all_tied_weights_keys)  # written once, under the other's name
+    tied = set(policy.all_tied_weights_keys or ())  # written once, under the other's name
     if set(missing) - tied:
         raise ValueError(f"{path}: weights {sorted(set(missing) - tied)} are missing")
     policy.tie_weights()

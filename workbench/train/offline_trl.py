@@ -1,6 +1,6 @@
-"""KTO and SFT: TRL's own trainers, on rows tokenised and chosen by us.
+"""KTO, SFT and DPO: TRL's own trainers, on rows tokenised and chosen by us.
 
-Both get token ids, so that a logged response is learned as it was generated; TRL would tokenise its
+All get token ids, so that a logged response is learned as it was generated; TRL would tokenise its
 text again. Rows come in the order of the plan, epoch after epoch, as in ``offline``.
 """
 
@@ -15,17 +15,12 @@ import numpy as np
 from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
-from trl import KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 
 from workbench.config import RunConfig
 from workbench.train.offline_rows import RowsError
 from workbench.train.offline_tokens import TokenRows, row_order
-from workbench.train.offline_trainer import (
-    PartitionTrainer,
-    RowTraining,
-    section,
-    shared_arguments,
-)
+from workbench.train.offline_trainer import RowTraining, section, shared_arguments
 from workbench.train.writer_protocol import Publisher
 
 MANAGED = (
@@ -80,6 +75,26 @@ def selected(rows: TokenRows, rule: str) -> np.ndarray:
     return np.union1d(above, best)
 
 
+def preference_pairs(rows: TokenRows, rule: str) -> list[tuple[int, int]]:
+    """(chosen, rejected) indices of rows of one prompt, the chosen one with the higher reward.
+
+    ``best_worst``: the first best and the first worst of each prompt. ``all``: every two rows whose
+    rewards differ. Prompts whose rows are all alike make none.
+    """
+    found: list[tuple[int, int]] = []
+    for group in range(int(rows.groups.max()) + 1 if len(rows) else 0):
+        members = np.flatnonzero(rows.groups == group)
+        rewards = rows.rewards[members]
+        if np.ptp(rewards) <= 1e-12:
+            continue
+        if rule == "best_worst":
+            found.append((int(members[rewards.argmax()]), int(members[rewards.argmin()])))
+        else:
+            above = rewards[:, None] > rewards[None] + 1e-12
+            found += [(int(members[i]), int(members[j])) for i, j in np.argwhere(above)]
+    return found
+
+
 def balancing(labels: np.ndarray) -> tuple[float, float]:
     """Weights of desirable and undesirable rows under which both sides count the same in total.
 
@@ -93,7 +108,7 @@ def _arguments(
     config: RunConfig, kind: type, name: str, own: Mapping[str, Any], output_dir: Path
 ) -> Any:
     offline = section(config)
-    extra = offline.kto.extra if name == "kto" else offline.sft.extra
+    extra = {"kto": offline.kto, "sft": offline.sft, "dpo": offline.dpo}[name].extra
     fields = {f.name for f in dataclasses.fields(kind) if f.init}
     for key in extra:
         if key in MANAGED:
@@ -117,6 +132,8 @@ def _refuse_encoder_decoder(model: PreTrainedModel, method: str) -> None:
 
 class KtoRows(RowTraining, KTOTrainer):
     """TRL's KTOTrainer on prepared rows; its reference is a copy of the policy before training."""
+
+    needs_reference = False
 
     def __init__(
         self,
@@ -172,6 +189,8 @@ class KtoRows(RowTraining, KTOTrainer):
 class SftRows(RowTraining, SFTTrainer):
     """TRL's SFTTrainer on the rows that are worth imitating; the loss is on the response alone."""
 
+    needs_reference = False
+
     def __init__(
         self,
         config: RunConfig,
@@ -199,10 +218,45 @@ class SftRows(RowTraining, SFTTrainer):
         self.remove_callback(PrinterCallback)
 
 
-LEARNERS: dict[str, type[RowTraining]] = {
-    "rpo": PartitionTrainer,
-    "dro": PartitionTrainer,
-    "kto": KtoRows,
-    "sft": SftRows,
-}
-"""Every method by the name that ``offline.method`` takes."""
+class DpoRows(RowTraining, DPOTrainer):
+    """TRL's DPOTrainer on pairs of prepared rows; its reference is the policy before training."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: TokenRows,
+        publisher: Publisher,
+        checkpoint_dir: Path,
+    ) -> None:
+        _refuse_encoder_decoder(model, "dpo")
+        disable_progress_bars()
+        self.prepare(config, publisher, checkpoint_dir)
+        pairs = preference_pairs(rows, self.offline.dpo.pairs)
+        if not pairs:
+            raise RowsError(
+                "offline.method: 'dpo' needs prompts with two rows of different reward; there is "
+                "none"
+            )
+        places = row_order(len(pairs), config.steps * self.offline.update.batch_size, config.seed)
+        order = [pairs[i] for i in places]
+        own = {"beta": self.offline.dpo.beta, "max_length": None}
+        DPOTrainer.__init__(
+            self,
+            model=model,
+            args=_arguments(config, DPOConfig, "dpo", own, checkpoint_dir.parent),
+            train_dataset=Dataset.from_dict(
+                {
+                    "prompt_ids": [list(rows.prompt_ids[i]) for i, _ in order],
+                    "chosen_ids": [list(rows.response_ids[i]) for i, _ in order],
+                    "rejected_ids": [list(rows.response_ids[j]) for _, j in order],
+                }
+            ),
+            processing_class=tokenizer,
+        )
+        self.remove_callback(PrinterCallback)
+
+    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, name: str) -> Any:
+        """The rows are token ids already."""
+        return dataset

@@ -36,6 +36,18 @@ def prepare_rows(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+def without_dropout(model: nn.Module) -> None:
+    """Turn off what the model itself drops out; adapters keep what the run asked for.
+
+    The loss compares log-probabilities with those of the reference, which are without dropout.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout) and ".lora_dropout." not in f".{name}.":
+            module.p = 0.0
+        if isinstance(vars(module).get("attention_dropout"), float):  # a rate, not a layer
+            module.attention_dropout = 0.0
+
+
 def context_length(model: PreTrainedModel) -> int | None:
     """Positions that the model was made for: prompt and response together, or each."""
     if model.config.is_encoder_decoder:

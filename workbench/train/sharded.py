@@ -8,7 +8,7 @@ needs everybody's share of the parameters.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -18,15 +18,13 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from transformers import Trainer
 from trl.distributed import DistributedBackend
-
-if TYPE_CHECKING:
-    from workbench.train.maestro import MaestroTrainer
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
 
 
-def is_sharded(trainer: MaestroTrainer) -> bool:
+def is_sharded(trainer: Trainer) -> bool:
     """Whether the policy's parameters are spread over the processes.
 
     Raises:
@@ -46,7 +44,7 @@ def is_sharded(trainer: MaestroTrainer) -> bool:
     return backend.is_fsdp
 
 
-def whole_optimizer(trainer: MaestroTrainer) -> dict[str, Any]:
+def whole_optimizer(trainer: Trainer) -> dict[str, Any]:
     """State of the optimiser by parameter names; all processes must call this.
 
     Only the first process gets it; the others get nothing.
@@ -54,12 +52,12 @@ def whole_optimizer(trainer: MaestroTrainer) -> dict[str, Any]:
     return get_optimizer_state_dict(trainer.model, _bare(trainer.optimizer), options=WHOLE)
 
 
-def restore_optimizer(trainer: MaestroTrainer, whole: dict[str, Any]) -> None:
+def restore_optimizer(trainer: Trainer, whole: dict[str, Any]) -> None:
     """Give every process its share of the moments of a checkpoint."""
     set_optimizer_state_dict(trainer.model, _bare(trainer.optimizer), whole, options=WHOLE)
 
 
-def restore_policy(trainer: MaestroTrainer, path: Path) -> None:
+def restore_policy(trainer: Trainer, path: Path) -> None:
     """Give every process its share of the policy of a checkpoint.
 
     Raises:

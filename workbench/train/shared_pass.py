@@ -16,7 +16,8 @@ passes stay apart.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,7 +185,9 @@ class SharedPass(GRPOTrainer):
         labels = torch.where(inside & (index >= prompts[:, None]), ids, -100)
         seen = inside | (index == 0)  # a row without any token must not attend to nothing
         routers = {"output_router_logits": True} if compute_aux_loss else {}
-        with self.accelerator.autocast():
+        # without gradients it is the policy of before, or the reference: as sampled, no dropout
+        mode = nullcontext() if torch.is_grad_enabled() else evaluating(model)
+        with mode, self.accelerator.autocast():
             output = model(
                 input_ids=ids,
                 attention_mask=seen.long(),
@@ -200,6 +203,17 @@ class SharedPass(GRPOTrainer):
             for values in (output.log_probs, entropy)
         ]
         return cut[0], cut[1], output.aux_loss if compute_aux_loss else None
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode inside the block."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def has_dropout(model: nn.Module) -> bool:
