@@ -75,9 +75,7 @@ class QueryProcess:
                 data = _receive(child.stdout.fileno(), seconds + GRACE_SECONDS)
             except TimeoutError:
                 self.close()
-                raise QueryError(
-                    f"the query took longer than {seconds:g} s and was ended"
-                ) from None
+                raise QueryError(too_long(seconds)) from None
             if data is None:
                 code = child.wait()
                 self.close()
