@@ -221,10 +221,10 @@ def test_a_judge_that_says_nothing_of_the_objectives_leaves_equal_weights() -> N
 
 def test_a_sweep_measures_the_way_to_the_oracle_per_setting() -> None:
     rows = bandit_sensitivity.measure("group_size", 0.0, 0, steps=4)
-    methods = {m: len(players) for m, players in bandit_sensitivity.SWEEPS["group_size"].items()}
+    methods = {m: len(players) for m, players in bandit_sensitivity.VARIED["group_size"].items()}
     assert {r["method"] for r in rows} == set(methods)
     assert len(rows) == sum(methods.values())
     assert all(np.isfinite(r["recovered"]) for r in rows)
-    with pytest.raises(ValueError, match="sweep: 'rho' unknown"):
+    with pytest.raises(ValueError, match="sensitivity: 'rho' unknown"):
         bandit_sensitivity.run("rho", Path("."), [0])
-    assert set(bandit_sensitivity.SWEEPS) == set(sensitivity.SWEEPS) == set(sensitivity.TITLES)
+    assert set(bandit_sensitivity.VARIED) == set(sensitivity.VARIED) == set(sensitivity.TITLES)

@@ -19,7 +19,7 @@ import pandas as pd
 from workbench.bench import collect, experiments, report
 from workbench.bench.methods import METHODS
 from workbench.bench.runner import finished
-from workbench.bench.sensitivity import SWEEPS
+from workbench.bench.sensitivity import VARIED
 from workbench.runs.rundir import read_config
 
 NAME = re.compile(r"bench-(?P<arm>.+)-s(?P<seed>\d+)-[0-9a-f]{8}\Z")
@@ -27,7 +27,7 @@ NAME = re.compile(r"bench-(?P<arm>.+)-s(?P<seed>\d+)-[0-9a-f]{8}\Z")
 
 @dataclass(frozen=True)
 class StoredCell:
-    """One finished cell: a method, or a setting of a sweep, on one seed."""
+    """One finished cell: a method, or a value of a setting, on one seed."""
 
     name: str
     arm: str
@@ -43,7 +43,7 @@ class Benchmark:
         runs_dir: the runs directory.
         steps: policy updates of the cells that were read.
         cells: the cells of methods.
-        swept: the cells of sweeps.
+        swept: the cells that vary a setting.
     """
 
     runs_dir: Path
@@ -91,19 +91,19 @@ class Benchmark:
             raise ValueError(f"method: {method!r} unknown; measured are {', '.join(known)}")
         return report.comparisons(self.scores, method)
 
-    def sweep(self, setting: str) -> pd.DataFrame:
+    def sensitivity(self, setting: str) -> pd.DataFrame:
         """Sensitivity to one setting, one row a seed: method, value, seed, judge.
 
         Raises:
-            ValueError: there is no such sweep, or none of its cells has finished.
+            ValueError: there is no such setting, or none of its cells has finished.
         """
-        if setting not in SWEEPS:
-            raise ValueError(f"sweep: {setting!r} unknown; there are {', '.join(SWEEPS)}")
+        if setting not in VARIED:
+            raise ValueError(f"sensitivity: {setting!r} unknown; there are {', '.join(VARIED)}")
         cells = tuple(c for c in self.swept if c.arm.rpartition("-")[0] == setting)
         if not cells:
             raise ValueError(
-                f"sweep: no cell of {setting!r} has finished; run "
-                f"`workbench bench --sweep {setting}` first"
+                f"sensitivity: no cell of {setting!r} has finished; run "
+                f"`workbench bench --sensitivity {setting}` first"
             )
         rows = []
         for cell in cells:
@@ -152,12 +152,12 @@ def read(runs_dir: Path, steps: int | None = None) -> Benchmark:
         runs_dir,
         chosen,
         tuple(c for c in cells if c.arm in METHODS),
-        tuple(c for c in cells if c.arm.rpartition("-")[0] in SWEEPS and c.arm not in METHODS),
+        tuple(c for c in cells if c.arm.rpartition("-")[0] in VARIED and c.arm not in METHODS),
     )
 
 
 def _method(cell: StoredCell) -> str:
-    """Which of a sweep's methods a cell belongs to: several share the name of their arm."""
+    """Which of a setting's methods a cell belongs to: several share the name of their arm."""
     scalarizer: Mapping[str, Any] = vars(read_config(cell.path).scalarizer)
     if scalarizer["name"] == "static":
         return "equal"
