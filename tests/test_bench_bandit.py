@@ -219,12 +219,12 @@ def test_a_judge_that_says_nothing_of_the_objectives_leaves_equal_weights() -> N
     assert outside > equal - 0.6 * (true - equal)
 
 
-def test_a_sweep_measures_the_way_to_the_oracle_per_setting() -> None:
+def test_a_setting_measures_the_way_to_the_oracle_per_setting() -> None:
     rows = bandit_sensitivity.measure("group_size", 0.0, 0, steps=4)
-    methods = {m: len(players) for m, players in bandit_sensitivity.VARIED["group_size"].items()}
+    methods = {m: len(players) for m, players in bandit_sensitivity.SETTINGS["group_size"].items()}
     assert {r["method"] for r in rows} == set(methods)
     assert len(rows) == sum(methods.values())
     assert all(np.isfinite(r["recovered"]) for r in rows)
-    with pytest.raises(ValueError, match="sensitivity: 'rho' unknown"):
+    with pytest.raises(ValueError, match="setting: 'rho' unknown"):
         bandit_sensitivity.run("rho", Path("."), [0])
-    assert set(bandit_sensitivity.VARIED) == set(sensitivity.VARIED) == set(sensitivity.TITLES)
+    assert set(bandit_sensitivity.SETTINGS) == set(sensitivity.SETTINGS) == set(sensitivity.TITLES)

@@ -84,7 +84,7 @@ def test_a_scalarizer_from_outside_joins_the_table_with_one_command(
         (["--method", "mine"], "method: 'mine' is not allowed; it must be package.module:Class"),
         (["--method", "nowhere:A"], "'nowhere:A' cannot be imported"),
         (["--methods", "majic"], "methods: ['majic'] unknown"),
-        (["--sensitivity", "rho"], "sensitivity: 'rho' unknown"),
+        (["--sensitivity", "rho"], "setting: 'rho' unknown"),
         (["--sensitivity", "fraction", "--report"], "none of these 12 cells has finished in "),
         (["--report"], "no cell of a benchmark has finished in "),
         (["--jobs", "0", "--methods", "equal", "--tier", "language"], "jobs: 0 is not allowed"),

@@ -160,7 +160,7 @@ def test_weights_are_means_by_step_and_objective(store):
         queries.weights(store, RUN, split="test")
 
 
-def test_a_reward_that_does_not_apply_is_left_out_of_means(tmp_path):
+def test_a_reward_that_does_not_apply_is_not_a_number(tmp_path):
     batch = make_batch(0)
     batch.rewards[:, 0] = [1, np.nan, 3, np.nan, np.nan, np.nan, np.nan, np.nan]
     batch.rewards[:, 1] = np.nan
@@ -194,10 +194,10 @@ def test_contexts_are_the_newest_attempts_and_never_fill_the_memory(tmp_path, mo
     store = Store(tmp_path)
     assert np.stack(store.contexts(RUN).context).tolist() == np.ones((8, 3)).tolist()
     assert len(store.contexts(RUN, "probe")) == len(store.contexts("nobody")) == 0
-    assert store.query("SELECT count(*) AS n FROM contexts").rows.n[0] == 8
+    assert store.sql("SELECT count(*) AS n FROM contexts").n[0] == 8
     monkeypatch.setattr(cache_module, "MEMORY_BYTES", 10)
     with pytest.raises(StoreError, match="Store.contexts"):
-        store.query("FROM contexts")
+        store.sql("FROM contexts")
 
 
 def test_a_query_is_capped_and_says_so(store):

@@ -43,15 +43,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--tier", choices=TIERS, help="one tier alone")
     parser.add_argument(
-        "--sensitivity",
-        metavar="SETTING",
-        help="one setting varied (emphasis, temperature, ...) instead; or 'all'",
+        "--sensitivity", help="a sensitivity (emphasis, temperature, ...) instead; or 'all'"
     )
     parser.add_argument("--search", choices=SEARCHES, help="tune on calibration prompts instead")
     parser.add_argument(
         "--report",
         action="store_true",
-        help="tables of the cells that are done, of methods, a setting or a search; runs none",
+        help="tables of the cells that are done, of methods, of sensitivity or a search; runs none",
     )
     parser.add_argument(
         "--published", action="store_true", help="the tables that ship with the package; runs none"
@@ -80,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.search:
         from workbench.bench.searching import search as part
     elif args.sensitivity:
-        from workbench.bench.searching import sensitivities as part
+        from workbench.bench.searching import vary as part
     elif args.report:
         part = stored
     else:
@@ -174,8 +172,8 @@ def stored(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     found = read(Path(args.runs_dir), args.steps)
     if not found.cells:
         raise ValueError(
-            f"{args.runs_dir} holds {len(found.swept)} cells that vary a setting and none of "
-            "methods: --report --sensitivity NAME"
+            f"{args.runs_dir} holds {len(found.varied)} cells of sensitivity and none of methods: "
+            "--report --sensitivity NAME"
         )
     return tables(folder, found.scores, found.objectives, found.spent)
 

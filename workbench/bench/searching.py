@@ -76,14 +76,14 @@ def oracle(args: argparse.Namespace, folder: Path, steps: int) -> dict[str, Any]
     return {"json": {"oracle": best, "failed": failed}, "text": text, "failed": bool(failed)}
 
 
-def sensitivities(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def vary(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Sensitivity on the reported seeds and prompts; one figure each."""
-    names = list(sensitivity.VARIED) if args.sensitivity == "all" else [args.sensitivity]
+    names = list(sensitivity.SETTINGS) if args.sensitivity == "all" else [args.sensitivity]
     if args.tier == "bandit":
         return planted(args, folder, names)
     budget = replace(FULL, steps=args.steps) if args.steps else FULL
     seeds = range(args.seeds or 2)
-    grids = {name: sensitivity.sensitivity_cells(name, seeds, budget) for name in names}
+    grids = {name: sensitivity.varied_cells(name, seeds, budget) for name in names}
     flat: list[Cell] = [c for grid in grids.values() for cells in grid.values() for c in cells]
     done, failed = run_grid(flat, args)
     frames, text = [], ""
@@ -96,7 +96,7 @@ def sensitivities(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             rows += [{"method": method, "value": value, "judge": j} for j in _means(scores)]
         frame = pd.DataFrame(rows).assign(setting=name)
         frames.append(frame)
-        figure = benchmark.sweep(frame, sensitivity.TITLES[name], name in LOGARITHMIC)
+        figure = benchmark.sensitivity(frame, sensitivity.TITLES[name], name in LOGARITHMIC)
         figure.write_html(folder / f"sensitivity-{name}.html", include_plotlyjs=True)
         text += _pivot(name, frame, "judge")
     table = pd.concat(frames, ignore_index=True)
@@ -115,7 +115,7 @@ def planted(args: argparse.Namespace, folder: Path, names: list[str]) -> dict[st
                 name, folder / "bandit-sensitivity", seeds, args.jobs, watch=lambda: advance(1.0)
             ).assign(setting=name)
             frames.append(frame)
-            figure = benchmark.sweep(
+            figure = benchmark.sensitivity(
                 frame, sensitivity.TITLES[name], name in LOGARITHMIC, "recovered"
             )
             figure.write_html(folder / f"bandit-sensitivity-{name}.html", include_plotlyjs=True)

@@ -19,7 +19,7 @@ import pandas as pd
 from workbench.bench import collect, experiments, report
 from workbench.bench.methods import METHODS
 from workbench.bench.runner import finished
-from workbench.bench.sensitivity import VARIED
+from workbench.bench.sensitivity import SETTINGS
 from workbench.runs.rundir import read_config
 
 NAME = re.compile(r"bench-(?P<arm>.+)-s(?P<seed>\d+)-[0-9a-f]{8}\Z")
@@ -27,7 +27,7 @@ NAME = re.compile(r"bench-(?P<arm>.+)-s(?P<seed>\d+)-[0-9a-f]{8}\Z")
 
 @dataclass(frozen=True)
 class StoredCell:
-    """One finished cell: a method, or a value of a setting, on one seed."""
+    """One finished cell: a method, or one value of a setting, on one seed."""
 
     name: str
     arm: str
@@ -43,13 +43,13 @@ class Benchmark:
         runs_dir: the runs directory.
         steps: policy updates of the cells that were read.
         cells: the cells of methods.
-        swept: the cells that vary a setting.
+        varied: the cells of sensitivity.
     """
 
     runs_dir: Path
     steps: int
     cells: tuple[StoredCell, ...]
-    swept: tuple[StoredCell, ...]
+    varied: tuple[StoredCell, ...]
 
     def __repr__(self) -> str:
         arms = list(dict.fromkeys(cell.arm for cell in self.cells))
@@ -97,12 +97,12 @@ class Benchmark:
         Raises:
             ValueError: there is no such setting, or none of its cells has finished.
         """
-        if setting not in VARIED:
-            raise ValueError(f"sensitivity: {setting!r} unknown; there are {', '.join(VARIED)}")
-        cells = tuple(c for c in self.swept if c.arm.rpartition("-")[0] == setting)
+        if setting not in SETTINGS:
+            raise ValueError(f"setting: {setting!r} unknown; there are {', '.join(SETTINGS)}")
+        cells = tuple(c for c in self.varied if c.arm.rpartition("-")[0] == setting)
         if not cells:
             raise ValueError(
-                f"sensitivity: no cell of {setting!r} has finished; run "
+                f"setting: no cell of {setting!r} has finished; run "
                 f"`workbench bench --sensitivity {setting}` first"
             )
         rows = []
@@ -152,7 +152,7 @@ def read(runs_dir: Path, steps: int | None = None) -> Benchmark:
         runs_dir,
         chosen,
         tuple(c for c in cells if c.arm in METHODS),
-        tuple(c for c in cells if c.arm.rpartition("-")[0] in VARIED and c.arm not in METHODS),
+        tuple(c for c in cells if c.arm.rpartition("-")[0] in SETTINGS and c.arm not in METHODS),
     )
 
 

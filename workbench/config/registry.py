@@ -1,7 +1,7 @@
 """Everything that can be added, by kind and name: the one list that the whole package reads.
 
-Adding one is one file and one line: the file anywhere in the package, its line in ``SHIPPED``. A
-package of somebody else writes the same line as an entry point in its own ``pyproject.toml``::
+Adding one is one file and one line: the file anywhere in the package, its line in ``SHIPPED``.
+Another package writes the same line as an entry point in its own ``pyproject.toml``::
 
     [project.entry-points."workbench.objectives"]
     vowels = "mine.vowels:vowels"
@@ -70,7 +70,13 @@ SHIPPED: dict[str, dict[str, str]] = {
         "sweep": "workbench.plots.benchmark:sweep",
         "worlds": "workbench.plots.benchmark:worlds",
     },
-    "pages": {},
+    "pages": {
+        "launch": "workbench.pages.launch:build",
+        "runs": "workbench.pages.runs:build",
+        "inspect": "workbench.pages.inspect:build",
+        "compare": "workbench.pages.compare:build",
+        "rate": "workbench.pages.rate:build",
+    },
     "learners": {
         "rpo": "workbench.train.offline_trainer:PartitionTrainer",
         "dro": "workbench.train.offline_trainer:PartitionTrainer",

@@ -91,7 +91,7 @@ def prompt_rows(
         return '<div class="wb-empty"><b>No group matches</b><p>Loosen a filter above.</p></div>'
     rows = []
     for row in groups.itertuples():
-        weights = {n: float(row.weights[n]) for n in names}
+        weights = {n: row.weights[n] for n in names if n in row.weights}
         chosen = (str(row.prompt_id), str(row.step)) == selected
         state = ' aria-current="true"' if chosen else ""
         rows.append(

@@ -36,6 +36,7 @@ from workbench.runs.validation import (
     files,
     with_absolute_paths,
 )
+from workbench.store.leftovers import DELETED
 from workbench.store.state import write_atomically, write_state
 
 ENDING = ("status", "message", "pid", "eta_seconds")
@@ -292,7 +293,7 @@ class Launcher:
             return []
         with self._lock(seconds):  # whoever makes or buries a run holds it: these were interrupted
             graves = [
-                rundir.bury(self.runs_dir, path) if path.name.startswith(rundir.DELETED) else path
+                rundir.bury(self.runs_dir, path) if path.name.startswith(DELETED) else path
                 for path in left
                 if path.is_dir()
             ]

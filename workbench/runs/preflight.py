@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,16 @@ def problems_of(config: RunConfig, runs_dir: Path, call: bool = True) -> list[Pr
         call: Also call the functions that the run names.
     """
     found = [*_settings(config), *_model(config), *_reward_models(config), *_disk(config, runs_dir)]
-    task, problem = _task(config)
+    own = list(_own_functions(config))
+    shipped = config.task.name == "etudes"  # its rows are right; they are made where one is needed
+    task, problem = (None, None) if shipped and not own else _task(config)
     if problem is not None:
         return [*found, problem]
     example = task.train[0] if task is not None and task.train else None
     if example is not None:
         found += _prompts(config, example)
-    if call and not found:
-        found += _functions(config, example)
+    if call and own and not found:
+        found += _called(config, own, example)
     return found
 
 
@@ -221,8 +223,20 @@ def _task(config: RunConfig) -> tuple[Task | None, Problem | None]:
     return loaded, None
 
 
-def _functions(config: RunConfig, example: Example | None) -> Iterator[Problem]:
-    """Objectives and anchors of the user's own, each called once."""
+def _own_functions(config: RunConfig) -> Iterator[Wanted]:
+    """Objectives and anchors of the user's own."""
+    for index, objective in enumerate(config.objectives):
+        if objective.function is not None:
+            yield Wanted(f"objectives.{index}.function", objective.function, objective.params)
+    chosen = config.scalarizer
+    anchor = chosen.anchor if isinstance(chosen, Conductor) else None
+    if anchor is not None and chosen.meta_reward == "anchor" and anchor.source:
+        if FUNCTION.match(anchor.source) and not anchor.source.startswith("objective:"):
+            yield Wanted("scalarizer.anchor.source", anchor.source, {})
+
+
+def _called(config: RunConfig, own: Sequence[Wanted], example: Example | None) -> Iterator[Problem]:
+    """Each of these functions, called once."""
     if example is None:
         example = Example(prompt="What is 2 + 2?", prompt_id="made-up", reference="4")
     columns = {
@@ -231,16 +245,5 @@ def _functions(config: RunConfig, example: Example | None) -> Iterator[Problem]:
         "kind": example.kind,
         "reference": example.reference,
     }
-    wanted = [
-        Wanted(f"objectives.{index}.function", objective.function, objective.params)
-        for index, objective in enumerate(config.objectives)
-        if objective.function is not None
-    ]
-    chosen = config.scalarizer
-    anchor = chosen.anchor if isinstance(chosen, Conductor) else None
-    if anchor is not None and chosen.meta_reward == "anchor" and anchor.source:
-        if FUNCTION.match(anchor.source) and not anchor.source.startswith("objective:"):
-            wanted.append(Wanted("scalarizer.anchor.source", anchor.source, {}))
-    found = try_out(wanted, example.prompt, columns, config.steps)
-    for key, problem in found.items():
+    for key, problem in try_out(own, example.prompt, columns, config.steps).items():
         yield Problem(key, problem)

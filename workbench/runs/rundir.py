@@ -30,11 +30,12 @@ from workbench.config.io import parse_text
 from workbench.config.text import dump
 from workbench.runs.provenance import data_sha256, git_state, versions
 from workbench.store.annotations import tombstone
+from workbench.store.leftovers import DELETED
 from workbench.store.schema import SCHEMA_VERSION
 from workbench.store.state import read_state, write_atomically, write_state
 
-MAKING, DELETED = ".new-", ".deleted-"
-"""Beginnings of the names of directories that are no run yet, or none any more."""
+MAKING = ".new-"
+"""Beginning of the name of a directory that is no run yet; ``DELETED``: of one that was a run."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 LATEST = 2.0**37
 """Seconds since 1970 that a calendar can still show."""
