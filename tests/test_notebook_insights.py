@@ -217,7 +217,7 @@ def test_cells_of_a_sweep_that_share_a_name_are_told_apart(bench):
     assert list(swept["method"]) == ["MAESTRO", "MAESTRO", "anchored", "anchored"]
     # judge is the mean of the two kinds: value / 10 + 0.05, one more for the anchored
     assert list(swept["judge"]) == pytest.approx([0.1, 0.25, 1.1, 1.25])
-    assert len(bench.figure("sweep", data=swept, x="τ").data) == 2
+    assert len(bench.figure("sensitivity", data=swept, x="τ").data) == 2
     with pytest.raises(ValueError, match="no cell of 'emphasis' has finished"):
         bench.benchmark().sweep("emphasis")
     with pytest.raises(ValueError, match="sweep: 'rho' unknown; there are emphasis"):

@@ -67,7 +67,7 @@ SHIPPED: dict[str, dict[str, str]] = {
         "self_favouring": "workbench.plots.group_figures:self_favouring",
         "methods": "workbench.plots.benchmark:methods",
         "families": "workbench.plots.benchmark:families",
-        "sweep": "workbench.plots.benchmark:sweep",
+        "sensitivity": "workbench.plots.benchmark:sensitivity",
         "worlds": "workbench.plots.benchmark:worlds",
     },
     "pages": {
