@@ -7,20 +7,17 @@ reload, a colleague and a restarted app all see the same view, and two tabs neve
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.api.workbench import Workbench
-from workbench.formatting import clipped
-from workbench.pages.markup import card, esc
-from workbench.pages.quick_gradio import gr
+import pandas as pd
 
-log = logging.getLogger(__name__)
+from workbench.api.workbench import Workbench
+from workbench.pages.gradio_patches import gr
+from workbench.pages.render import macro
 
 View = dict[str, str]
-TABS = ("launch", "runs", "inspect", "compare", "rate")
 MAX_VALUE = 4000
 
 
@@ -28,14 +25,11 @@ def parse_view(raw: Any) -> View:
     """The address as sent by a browser, with everything that is no short text dropped."""
     if not isinstance(raw, Mapping):
         return {}
-    view = {
+    return {
         str(k): str(v)[:MAX_VALUE]
         for k, v in raw.items()
         if isinstance(v, str | int | float) and str(v) != ""
     }
-    if view.get("tab") not in TABS:
-        view.pop("tab", None)
-    return view
 
 
 class ActionError(Exception):
@@ -55,6 +49,9 @@ class Page:
         live: (wb, view, memory) -> one value per output, called while the page is watched;
             ``memory`` is a dict of its own that survives between the calls of one browser tab.
         pace: (wb, view) -> seconds between two calls of ``live``; 0: none now.
+        rows: (wb, view) -> the rows behind what is shown, and a name for their file; None where
+            there are none to download.
+        text: (wb, view, arguments) -> markup of a long text that is sent when it is opened.
     """
 
     name: str
@@ -65,31 +62,8 @@ class Page:
     )
     live: Callable[[Workbench, View, dict[str, Any]], list[Any]] | None = None
     pace: Callable[[Workbench, View], float] = lambda wb, view: 0.0
-
-
-def part(draw: Callable[..., Any], *args: Any, failed: Any = None) -> Any:
-    """A part of a page; where it cannot be drawn, a card that says why: the rest stands.
-
-    Args:
-        draw: makes the part.
-        *args: handed to it.
-        failed: what stands for a part that is no markup, such as a chart; None: the card.
-    """
-    try:
-        return draw(*args)
-    except Exception as error:  # whatever a run's rows hold, the page must be shown
-        log.exception("a part of a page could not be shown")
-        return trouble(error) if failed is None else failed
-
-
-def trouble(error: Exception, about: str = "") -> str:
-    """A card in place of what could not be shown."""
-    said = clipped(f"{type(error).__name__}: {error}", 300)
-    return card(
-        "",
-        f'<div class="wb-note bad" role="alert"><b>This could not be shown{esc(about)}.</b> '
-        f"{esc(said)}</div>",
-    )
+    rows: Callable[[Workbench, View], tuple[pd.DataFrame, str] | None] = lambda wb, view: None
+    text: Callable[[Workbench, View, dict[str, Any]], str] | None = None
 
 
 def html(elem_id: str, label: str = "") -> gr.HTML:
@@ -107,7 +81,7 @@ def html(elem_id: str, label: str = "") -> gr.HTML:
 
 def heading(text: str) -> gr.HTML:
     """A heading that never changes."""
-    return gr.HTML(f"<h3>{esc(text)}</h3>", elem_classes="wb-page", apply_default_css=False)
+    return gr.HTML(macro("title", text), elem_classes="wb-page", apply_default_css=False)
 
 
 def chart(elem_id: str, label: str) -> gr.HTML:
