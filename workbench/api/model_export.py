@@ -12,8 +12,7 @@ from typing import Any
 from workbench.config import RunConfig
 from workbench.config.text import dump
 from workbench.formatting import visible
-from workbench.runs.checkpoints import FOLDER as SAVED
-from workbench.runs.checkpoints import UnknownCheckpointError, find, step_of
+from workbench.runs.checkpoints import find, step_of
 
 OWN_PREFIXES = (
     "optimizer",
@@ -53,15 +52,14 @@ def export_model(
         The folder; an earlier export of the same checkpoint is replaced.
 
     Raises:
-        ValueError: there is no such checkpoint on disk.
+        ValueError: ``checkpoint`` is none of these.
+        UnknownCheckpointError: there is no such checkpoint on disk.
         OSError: the disk refuses.
     """
-    try:
-        source = find(run_dir, checkpoint)
-    except UnknownCheckpointError as error:
-        raise ValueError(str(error)) from error
-    if source is None or source.parent != run_dir / SAVED:
-        raise ValueError(f"checkpoint {checkpoint!r}: name best, last or a step")
+    if str(checkpoint) not in ("best", "last") and not str(checkpoint).isdecimal():
+        raise ValueError(f"checkpoint {checkpoint!r}: allowed are best, last or a step")
+    source = find(run_dir, checkpoint)
+    assert source is not None  # only ``base`` has no directory
     step = step_of(source)
     target = run_dir.parent / FOLDER / f"{run_dir.name}-step-{step}"  # names change hands
     made = target.with_name(f".{target.name}")
