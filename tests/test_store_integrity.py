@@ -19,20 +19,24 @@ import pyarrow.parquet as pq
 import pytest
 from store_batches import RUN, fill, make_batch, make_run, plain_count
 
+from workbench.api.workbench import Workbench
+from workbench.pages.app import Router
 from workbench.store import manifest, segments
-from workbench.store.annotations import annotate
+from workbench.store.annotations import annotate, tombstone
 from workbench.store.archive import archive
 from workbench.store.cache import LiveCache
 from workbench.store.catalog import OWN_FOLDER, create_store, ensure_store, store_path
 from workbench.store.doctor import examine
 from workbench.store.encode import encode_rollouts, objective_maps
 from workbench.store.errors import StoreError, StoreWarning
+from workbench.store.export import export
 from workbench.store.imports import import_path
 from workbench.store.migrations import bring_up
 from workbench.store.quarantine import quarantined
 from workbench.store.reader import Store
 from workbench.store.segments import encode_segment, why_damaged
 from workbench.store.state import read_state, write_atomically, write_state
+from workbench.store.sums import check_sums
 
 OTHER = "20260101-000000-beef"
 
@@ -135,6 +139,9 @@ def test_what_was_set_aside_is_told_by_everything_that_reads_the_store(tmp_path)
     )
     assert json.loads(done.stdout) == [{"n": 8}]
     assert done.stderr.startswith("note: ") and path.name in done.stderr
+    wb = Workbench(tmp_path)
+    assert any(path.name in text for text in wb.notices)
+    assert path.name in Router(wb, {})._notices()  # above every page
 
 
 def test_a_segment_that_was_set_aside_though_whole_comes_back(tmp_path):
@@ -547,8 +554,6 @@ def test_a_killed_import_is_named_cleared_and_possible_again(tmp_path):
 def test_killed_deletions_and_temporary_files_are_named_and_cleared(tmp_path):
     fill(make_run(tmp_path), range(1))
     gone = make_run(tmp_path, OTHER)
-    from workbench.store.annotations import tombstone
-
     write_state(gone, status="finished")
     tombstone(tmp_path, OTHER)  # killed here: the directory is still there
     left = [
@@ -569,9 +574,6 @@ def test_killed_deletions_and_temporary_files_are_named_and_cleared(tmp_path):
 
 
 def test_a_deleted_run_that_is_imported_again_is_seen(tmp_path):
-    from workbench.store.annotations import tombstone
-    from workbench.store.export import export
-
     fill(make_run(tmp_path / "runs"), range(1))
     export(tmp_path / "runs", [RUN], tmp_path / "kept.duckdb", "duckdb")
     tombstone(tmp_path / "runs", RUN)
@@ -588,3 +590,17 @@ def test_bytes_of_a_segment_are_the_same_to_every_reader(tmp_path):
     path.write_bytes(encode_segment(rows))
     assert pq.read_table(path).equals(rows.cast(pq.read_table(path).schema))
     assert duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchall() == [(8,)]
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "jsonl"])
+def test_a_changed_file_of_an_export_is_noticed(tmp_path, format):
+    fill(make_run(tmp_path / "runs"), range(1))
+    files = export(tmp_path / "runs", [RUN], tmp_path / "out", format)
+    assert tmp_path / "out" / "SHA256SUMS" in files
+    check_sums(tmp_path / "out")
+    path = tmp_path / "out" / f"rollouts.{format}"
+    path.write_bytes(flipped(path.read_bytes(), 4000))
+    with pytest.raises(StoreError, match=f"rollouts.{format} was changed"):
+        check_sums(tmp_path / "out")
+    (tmp_path / "out" / "SHA256SUMS").unlink()
+    check_sums(tmp_path / "out")
