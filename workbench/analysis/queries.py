@@ -8,16 +8,18 @@ parameters, never inside the SQL. NaN and NULL take no part in means.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from workbench.config import RunConfig
 from workbench.core import diagnostics
 from workbench.runs.rundir import read_config
 from workbench.store.reader import Store
 from workbench.types import Floats
+
+if TYPE_CHECKING:
+    from workbench.config import RunConfig
 
 Runs = str | Sequence[str]
 SPLITS = ("train", "probe")
