@@ -52,7 +52,8 @@ def export(
 ) -> list[Path]:
     """Write runs to ``target``: a folder with one file a view, or one file for ``duckdb``.
 
-    A folder has the checksums of its files beside them, see ``sums``. Nothing is overwritten: ``target`` must not exist, and appears whole or not at all.
+    A folder has the checksums of its files beside them, see ``sums``. Nothing is overwritten:
+    ``target`` must not exist, and appears whole or not at all.
 
     Returns:
         The files written.
