@@ -68,7 +68,7 @@ def session_for(runs_dir: Path | str) -> Session:
             try:
                 if not store_path(root).exists():
                     create_store(root)
-            except OSError as error:
+            except (OSError, StoreError) as error:
                 why = f"no store in {root} and none can be made: {error}"
                 raise StoreError(why) from error
             known = _SESSIONS[root] = Session(root, store_path(root))
