@@ -60,7 +60,7 @@ def test_a_run_that_takes_the_name_of_another_does_not_take_its_exports(wb):
     other = wb.launcher.path("maestro") / "checkpoints" / "step-000004"
     other.mkdir(parents=True)
     (other / "model.safetensors").write_text("of the other")
-    (other / "trainer.json").write_text("{}")
+    (other / "trainer.json").write_text('{"score": 1.0}')
     with RunWriter(other.parent.parent) as writer:
         writer.checkpoint(4, other, {"score": 1.0})
     second = wb.export_model("maestro", 4)

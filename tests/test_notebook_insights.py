@@ -185,7 +185,7 @@ def cell(runs_dir: Path, made: cells.Cell, judge: float) -> None:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory) -> Workbench:
-    """Three methods on two seeds, and two values of a sweep, as a benchmark leaves them."""
+    """Three methods on two seeds, and two values of a setting, as a benchmark leaves them."""
     runs_dir = tmp_path_factory.mktemp("bench")
     budget = cells.Budget(steps=6)
     for made in cells.grid(methods.choose("equal,saw"), range(2), budget):
@@ -212,7 +212,7 @@ def test_a_benchmark_is_read_from_its_rows(bench):
         assert len(bench.figure(name, data=found.table).data) > 0
 
 
-def test_cells_of_a_sweep_that_share_a_name_are_told_apart(bench):
+def test_cells_of_a_setting_that_share_a_name_are_told_apart(bench):
     swept = bench.benchmark().sensitivity("temperature")
     assert list(swept["method"]) == ["MAESTRO", "MAESTRO", "anchored", "anchored"]
     # judge is the mean of the two kinds: value / 10 + 0.05, one more for the anchored

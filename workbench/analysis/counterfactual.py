@@ -20,7 +20,7 @@ from workbench.config.io import load, to_dict
 from workbench.config.text import flatten
 from workbench.formatting import esc, num, percent
 from workbench.objectives import OBJECTIVES
-from workbench.runs.checkpoints import CONDUCTOR, FOLDER, list_checkpoints
+from workbench.runs.checkpoints import CONDUCTOR, UnknownCheckpointError, find
 from workbench.store.reader import Store
 
 
@@ -144,11 +144,13 @@ def latest_conductor(run_dir: Path) -> dict[str, np.ndarray]:
     """
     from safetensors.numpy import load_file
 
-    found = [path / CONDUCTOR for path in list_checkpoints(run_dir / FOLDER)]
-    found = [path for path in found if path.is_file()]
-    if not found:
+    try:
+        found = find(run_dir, "last")
+    except UnknownCheckpointError as error:
+        raise ValueError(str(error)) from error
+    if found is None or not (found / CONDUCTOR).is_file():
         raise ValueError(f"run {run_dir.name!r} has no checkpoint with a Conductor")
-    return dict(load_file(found[-1]))
+    return dict(load_file(found / CONDUCTOR))
 
 
 def compare_runs(

@@ -14,7 +14,19 @@ from workbench.config.text import dump
 from workbench.formatting import visible
 from workbench.runs.checkpoints import find, step_of
 
-OWN_PREFIXES = ("optimizer", "random", "trainer", "training_args", "scheduler")
+OWN_PREFIXES = (
+    "optimizer",
+    "scheduler",
+    "scaler",
+    "rng_state",
+    "random",
+    "trainer",
+    "training_args",
+    "buffer",
+    "reference",
+    "value",
+    "entropy_ctrl",
+)
 """Files that only resuming needs."""
 FOLDER = "exports"
 
