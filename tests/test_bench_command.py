@@ -38,7 +38,7 @@ def test_a_small_grid_leaves_rows_tables_and_figures_and_is_not_run_twice(tmp_pa
     counted = Store(tmp_path).sql(
         "SELECT count(DISTINCT run_id) AS runs, count(*) AS n FROM evaluations"
     )
-    assert counted["runs"][0] == 3 and counted["n"][0] == 3 * 84 * 2
+    assert counted["runs"][0] == 3 and counted["n"][0] == 3 * 84 * 4
     again = bench(*words)
     assert again.returncode == 0 and "3 of 3 cells are done already" in again.stderr
     assert json.loads(again.stdout)["methods"] == found["methods"]
@@ -46,12 +46,46 @@ def test_a_small_grid_leaves_rows_tables_and_figures_and_is_not_run_twice(tmp_pa
     assert json.loads(report.stdout)["methods"] == found["methods"]
 
 
+MINE = """
+import numpy as np
+from workbench.core.scalarizer_input import Stateless, Weighting
+
+class First(Stateless):
+    def __init__(self, objectives):
+        self.weights = np.eye(len(objectives))[0]
+
+    def choose(self, scene, rng, explore=True):
+        return Weighting(np.tile(self.weights, (len(scene.rewards), 1)))
+"""
+
+
+def test_a_scalarizer_from_outside_joins_the_table_with_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outside.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    words = ("--method", "outside:First", "--methods", "equal", "--tier", "language", "--json")
+    budget = ("--seeds", "1", "--steps", "1", "--quick", "--jobs", "1", "--runs-dir", "runs")
+    result = bench(*words, *budget)
+    assert result.returncode == 0, result.stderr
+    rows = {row["method"]: row for row in json.loads(result.stdout)["methods"]}
+    assert list(rows) == ["base", "equal", "outside.first"]
+    assert rows["outside.first"]["label"] == "First" and rows["outside.first"]["seeds"] == 1
+    weights = Store(tmp_path / "runs").sql(
+        "SELECT DISTINCT weights FROM rollouts JOIN runs USING (run_id) "
+        "WHERE name LIKE 'bench-outside.first%' AND split = 'train'"
+    )
+    assert [sorted(dict(w).values()) for w in weights["weights"]] == [[0, 0, 0, 0, 1]]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--method", "mine"], "method: 'mine' is not allowed; it must be package.module:Class"),
+        (["--method", "nowhere:A"], "'nowhere:A' cannot be imported"),
         (["--methods", "majic"], "methods: ['majic'] unknown"),
-        (["--sweep", "rho"], "sweep: 'rho' unknown"),
-        (["--sweep", "fraction", "--report"], "none of these 12 cells has finished in "),
+        (["--sensitivity", "rho"], "setting: 'rho' unknown"),
+        (["--sensitivity", "fraction", "--report"], "none of these 12 cells has finished in "),
         (["--report"], "no cell of a benchmark has finished in "),
         (["--jobs", "0", "--methods", "equal", "--tier", "language"], "jobs: 0 is not allowed"),
     ],

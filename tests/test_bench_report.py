@@ -121,21 +121,21 @@ def test_collect_reads_what_cells_published(tmp_path: Path) -> None:
     assert held["judge"].tolist() == [0.5]  # the last probe alone
 
 
-def test_a_sweep_can_be_read_while_its_cells_are_still_running(tmp_path, capsys) -> None:
+def test_a_setting_can_be_read_while_its_cells_are_still_running(tmp_path, capsys) -> None:
     """One of ten cells is there: its value stands in the table, and nothing is run."""
-    grid = sensitivity.sweep_cells("emphasis", [0, 1], cells.FULL)
+    grid = sensitivity.varied_cells("emphasis", [0, 1], cells.FULL)
     (cell,) = (c for c in grid["MAESTRO", 0.3] if c.seed == 0)
     run_id = rundir.create(tmp_path, cell.named_config, token=None, parent=None, cwd=Path.cwd())
     _publish(tmp_path / run_id, trained=True)
     write_state(tmp_path / run_id, status="finished")
     words = ["bench", "--report", "--runs-dir", str(tmp_path)]
-    assert main([*words, "--sweep", "emphasis"]) == 0
+    assert main([*words, "--sensitivity", "emphasis"]) == 0
     out, err = capsys.readouterr()
     assert "1 of 10 cells are done already" in err
     assert "| emphasis ρ | 0.3 |" in out and "| MAESTRO | 0.88 |" in out  # (0.75 + 1.0) / 2
     assert len(list(rundir.run_dirs(tmp_path))) == 1
     assert main(words) == 1
-    assert "holds 1 cells of sweeps and none of methods" in capsys.readouterr().err
+    assert "holds 1 cells of sensitivity and none of methods" in capsys.readouterr().err
 
 
 def _publish(path: Path, trained: bool) -> None:
@@ -208,15 +208,15 @@ def test_figures_hold_their_numbers() -> None:
     assert sorted(v for t in dots.data for v in t.x) == pytest.approx(sorted(table["iqm"]))
     heat = benchmark.families(table)
     assert np.array(heat.data[0].z).max() == pytest.approx(0.15)
-    line = benchmark.sweep(
+    line = benchmark.sensitivity(
         pd.DataFrame({"method": "a", "value": [1, 1, 2], "judge": [0.2, 0.4, 0.5]}), "x"
     )
     assert list(line.data[0].y) == pytest.approx([0.3, 0.5])
 
 
-def test_sweeps_and_search_are_valid_runs_on_seeds_of_their_own() -> None:
-    for name in sensitivity.SWEEPS:
-        grid = sensitivity.sweep_cells(name, [0], cells.FULL)
+def test_settings_and_search_are_valid_runs_on_seeds_of_their_own() -> None:
+    for name in sensitivity.SETTINGS:
+        grid = sensitivity.varied_cells(name, [0], cells.FULL)
         rows = {
             c.config.grpo.num_generations * c.config.grpo.prompts_per_step
             for group in grid.values()
@@ -230,8 +230,8 @@ def test_sweeps_and_search_are_valid_runs_on_seeds_of_their_own() -> None:
         assert len({c.name for c in flat}) == len(flat)
         assert all(c.config.evaluation.prompts == 0 for c in flat)
     assert not set(cells.SEARCH_SEEDS) & set(cells.REPORT_SEEDS)
-    with pytest.raises(ValueError, match="sweep: 'rho' unknown"):
-        sensitivity.sweep_cells("rho", [0], cells.FULL)
+    with pytest.raises(ValueError, match="setting: 'rho' unknown"):
+        sensitivity.varied_cells("rho", [0], cells.FULL)
 
 
 def test_oracle_trials_give_every_kind_every_candidate_once() -> None:

@@ -19,7 +19,7 @@ def test_emphasis_entropy_literal():
     policy = np.array([[0.5, 0.5, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.25] * 4])
     np.testing.assert_allclose(d.emphasis_entropy(policy), [0.5, 0.0, 1.0])
     np.testing.assert_array_equal(d.emphasis_entropy(np.ones((2, 1))), [0.0, 0.0])
-    signed = np.array([[-0.5, 0.5], [2.0, NAN], [0.0, 0.0]])
+    signed = np.array([[-0.5, 0.5, NAN], [2.0, NAN, NAN], [0.0, 0.0, 0.0]])
     np.testing.assert_allclose(d.emphasis_entropy(signed), [1.0, 0.0, NAN])
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.core.kernel import (
+    PRIOR_RIDGE,
     context_kernel,
     fit,
     in_units,
@@ -14,7 +15,7 @@ from workbench.core.kernel import (
     weights_on_rewards,
 )
 
-RIDGE, SHARED = 0.5, 0.2
+RIDGE, SHARED = PRIOR_RIDGE, 0.2
 
 
 def rng(seed=0):
@@ -198,3 +199,11 @@ def test_a_fit_by_evidence_is_repeated_by_its_own_lambda():
     again = fit(contexts, z, u, found.ridge, SHARED)
     assert found.ridge == pytest.approx(again.ridge)
     np.testing.assert_allclose(found.theta, again.theta)
+
+
+def test_a_noisy_judge_leaves_the_variance_as_it_is():
+    """What was judged is known to have been judged, whatever lambda the scores make likely."""
+    contexts, z, u = problem()
+    clear, noisy = fit(contexts, z, u, 0.25, SHARED), fit(contexts, z, u, 32.0, SHARED)
+    np.testing.assert_array_equal(clear.variance(contexts), noisy.variance(contexts))
+    assert np.abs(noisy.weights(contexts)).max() < np.abs(clear.weights(contexts)).max()

@@ -45,7 +45,7 @@ def test_it_finds_each_kinds_own_weights_from_one_group_in_eight():
     metrics = train(conductor, range(30))
     assert quality(conductor) > EQUAL + 0.9 * (BEST - EQUAL)
     assert metrics[-1]["anchor_trust"] > 0.95 and metrics[-1]["meta_reward"] > 0.9 * BEST
-    assert metrics[-1]["weights_variance"] < 0.4
+    assert metrics[-1]["weights_variance"] < 0.5
 
 
 def test_weights_are_signed():
@@ -73,7 +73,7 @@ def test_it_learns_from_a_steps_judged_groups_before_it_weighs_that_step():
 def test_a_shuffled_score_falls_back_to_equal_weights(seed):
     conductor = learner(seed=seed, shuffle=True)
     metrics = train(conductor, range(100 * seed, 100 * seed + 60))
-    assert metrics[-1]["anchor_trust"] < 0.3
+    assert metrics[-1]["anchor_trust"] < 0.25
     assert quality(conductor) == pytest.approx(EQUAL, abs=0.06)
 
 
@@ -119,13 +119,14 @@ def test_the_first_groups_that_are_asked_about_differ():
         assert sorted(kinds[asked]) == [0, 1]
 
 
-def test_a_flat_group_is_never_worth_a_judge():
+def test_a_flat_group_is_never_worth_a_judge_where_scores_are_asked_about():
     scene, scores = make_scene(0)
     rewards = scene.rewards.copy()
     rewards[G:] = 1.0  # all but the first group are flat
     scene = ScalarizerInput(**{**scene.__dict__, "rewards": rewards})
     asked = []
-    learner().observe(scene, rng(), lambda g: asked.extend(g.tolist()) or {0: scores[0]})
+    conductor = learner(select="uncertain")
+    conductor.observe(scene, rng(), lambda g: asked.extend(g.tolist()) or {0: scores[0]})
     assert asked == [0]
 
 

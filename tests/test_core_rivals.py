@@ -71,6 +71,18 @@ def test_ctwa_raises_what_lags_behind_its_covariance():
     )
 
 
+def test_ctwas_defaults_are_its_authors_and_what_is_good_enough_gains_nothing():
+    names = ("a", "b", "c")
+    ctwa = build_scalarizer(configs.Ctwa(smoothing=0.0), names)
+    np.testing.assert_array_equal(ctwa.targets, [0.1, 0.05, 0.05])
+    np.testing.assert_array_equal(ctwa.gates, [1.0, 0.95, 0.95])
+    # advantages are 0, so every covariance is: deficits are the targets, but c stands at its gate
+    rewards = np.array([[0.0, 0.0, 0.96], [1.0, 1.0, 0.96]])
+    scene = make_scene(rewards, g=2)
+    ctwa.learn(scene, ctwa.choose(scene, rng()), np.zeros(2), {})
+    np.testing.assert_allclose(ctwa.log_weights, [0.02 * 0.1, 0.02 * 0.05, 0.0])
+
+
 def test_sa_mrpo_fades_with_saturation():
     # levels 0.5, 0.9 and no declared bound: weights 0.5, 0.1, 1 at gamma 1
     scene = make_scene(np.tile([0.5, 0.9, 0.9], (4, 1)))

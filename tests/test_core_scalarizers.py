@@ -10,7 +10,7 @@ from scenes import make_scene, rng
 
 from workbench.config import scalarizers as configs
 from workbench.core.advantages import aggregate, gdpo_advantages
-from workbench.core.scalarizer_input import named_weights
+from workbench.core.scalarizer_input import Stateless, Weighting, named_weights
 from workbench.core.scalarizers import SCALARIZERS, build_scalarizer, saw_weights
 
 NAN = float("nan")
@@ -167,7 +167,33 @@ ALL = {
 
 
 def test_every_configuration_has_its_mathematics():
-    assert set(SCALARIZERS) == set(configs.SCALARIZER_CONFIGS) == {*ALL, "conductor"}
+    assert set(SCALARIZERS) == set(configs.SCALARIZER_CONFIGS) == {*ALL, "conductor", "custom"}
+
+
+class Favourite(Stateless):
+    """A scalarizer from outside the package, as `name: custom` finds it."""
+
+    def __init__(self, objectives, size=1.0):
+        self.weights = np.full(len(objectives), (1 - size) / len(objectives))
+        self.weights[0] += size
+
+    def choose(self, scene, rng, explore=True):
+        return Weighting(np.tile(self.weights, (len(scene.rewards), 1)))
+
+
+def test_a_class_from_outside_is_built_by_its_name_and_refused_when_it_lacks_something():
+    here = f"{__name__}:Favourite"
+    built = build_scalarizer(configs.Custom(here, params={"size": 0.7}), NAMES)
+    weights = built.choose(make_scene(rng().random((4, 3))), rng()).weights
+    np.testing.assert_allclose(weights, np.tile([0.8, 0.1, 0.1], (4, 1)))
+    for function, message in (
+        ("Favourite", "must be package.module:Class"),
+        ("nowhere:Favourite", "'nowhere:Favourite' cannot be imported: No module named 'nowhere'"),
+        ("math:sqrt", "cannot be built from the objectives and params"),
+        ("builtins:list", "lacks .*choose.*subclass .*Stateless and define choose"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_scalarizer(configs.Custom(function), NAMES)
 
 
 REWARD = st.one_of(st.integers(0, 8).map(lambda i: i / 8), st.just(NAN))

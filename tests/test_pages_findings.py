@@ -62,8 +62,8 @@ def test_the_row_that_the_judge_likes_was_pushed_down():
     assert first.row == 2
     assert first.objective == "length"
     assert "Row 3" in first.text
-    assert "pushed down hardest (−1.50)" in first.text
-    assert "length has weight 0.50 here and puts that row 0.30 below its group" in first.text
+    assert "pushed down hardest (−1.5)" in first.text
+    assert "length has weight 0.5 here and puts that row 0.3 below its group" in first.text
 
 
 def test_contributions_sum_to_the_distance_from_the_mean():
@@ -174,7 +174,7 @@ def test_a_gap_of_noise_is_found_where_deviations_divide():
     rewards = [[0.5, 0.3]] * 3 + [[0.48, 0.3]]
     g = group(rewards, HALF, [0.5, 0.5, 0.5, -1.5], span=np.array([1.0, 1.0]))
     (found,) = findings(g)
-    assert found.message == "A reward gap of 0.01 became an advantage of −1.50."
+    assert found.message == "A reward gap of 0.01 became an advantage of −1.5."
     assert "grpo.scale_rewards" in found.advice
     none = load({"objectives": ["format", "length"], "grpo": {"scale_rewards": "none"}})
     assert findings(g, none)[0].level == "ok"

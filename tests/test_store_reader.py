@@ -15,6 +15,7 @@ from workbench.analysis import queries
 from workbench.analysis.groups import GroupFilter, groups
 from workbench.store import cache as cache_module
 from workbench.store import session as session_module
+from workbench.store import turns
 from workbench.store.archive import archive
 from workbench.store.errors import QueryError, StoreBusyError, StoreError
 from workbench.store.reader import Store
@@ -194,10 +195,10 @@ def test_contexts_are_the_newest_attempts_and_never_fill_the_memory(tmp_path, mo
     store = Store(tmp_path)
     assert np.stack(store.contexts(RUN).context).tolist() == np.ones((8, 3)).tolist()
     assert len(store.contexts(RUN, "probe")) == len(store.contexts("nobody")) == 0
-    assert store.query("SELECT count(*) AS n FROM contexts").rows.n[0] == 8
+    assert store.sql("SELECT count(*) AS n FROM contexts").n[0] == 8
     monkeypatch.setattr(cache_module, "MEMORY_BYTES", 10)
     with pytest.raises(StoreError, match="Store.contexts"):
-        store.query("FROM contexts")
+        store.sql("FROM contexts")
 
 
 def test_a_query_is_capped_and_says_so(store):
@@ -317,13 +318,13 @@ def test_a_reader_waits_for_an_archive_and_then_says_so(tmp_path, monkeypatch):
 
     with hold(0.5):
         assert len(store.runs()) == 1
-    session_module.reading_mark(tmp_path).unlink()
+    turns.reading_mark(tmp_path).unlink()
     monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
     with hold(60) as holder:
-        assert not session_module.reader_waits(tmp_path)
+        assert not turns.reader_waits(tmp_path)
         with pytest.raises(StoreBusyError, match="archived"):
             store.runs()
-        assert session_module.reader_waits(tmp_path)  # what an archive looks at between two holds
+        assert turns.reader_waits(tmp_path)  # what an archive looks at between two holds
         holder.kill()
     assert len(store.runs()) == 1
 

@@ -48,11 +48,11 @@ def test_masked_rows_are_kept_with_their_mask(tmp_path, aggregation):
     for _ in range(2):
         frame = rollouts(Store(tmp_path), RUN, split="train")
         assert frame["mask"].tolist() == np.concatenate(masks).tolist()
-        rows = rows_from_frame(frame, NAMES, aggregation=aggregation)
+        rows = rows_from_frame(frame, NAMES)
         assert audit_error(rows, aggregation) < 1e-12
         again = whatif(rows, weights=rows.weights, aggregation=aggregation)
         np.testing.assert_allclose(again.advantages, frame.advantage, atol=1e-12)
-        unmasked = rows_from_frame(frame.drop(columns="mask"), NAMES, aggregation=aggregation)
+        unmasked = rows_from_frame(frame.drop(columns="mask"), NAMES)
         assert audit_error(unmasked, aggregation) > 0.01
         assert rollouts(Store(tmp_path), RUN, split="probe")["mask"].isna().all()
         archive(tmp_path, RUN)

@@ -488,3 +488,18 @@ def test_forms_of_trl_become_prompts(tmp_path):
     assert {e.prompt for e in everything(pair)} == {
         f"\n\nHuman: {i}?\n\nAssistant:" for i in range(5)
     }
+
+
+def test_a_chat_template_sees_all_of_a_message(tmp_path):
+    call = {"type": "function", "function": {"name": "add", "arguments": {"x": "1"}}}
+    messages = [
+        {"role": "user", "content": "add"},
+        {"role": "assistant", "content": None, "tool_calls": [call], "name": None},
+        {"role": "tool", "name": "add", "content": "2"},
+    ]
+    rows = [{"prompt": [*messages, {"role": "user", "content": str(i)}]} for i in range(4)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prompt = load(path).train[0].prompt
+    assert prompt[1] == {"role": "assistant", "content": "", "tool_calls": [call]}
+    assert prompt[2] == messages[2]

@@ -173,6 +173,28 @@ def test_another_runs_conductor_answers_for_logged_contexts():
         whatif(logged(), conductor=state)
 
 
+def test_every_weighting_is_on_the_scale_of_the_logged_mask():
+    """A group that was held back to a tenth stays so, whoever chooses the weights."""
+    draw = rng(2)
+    contexts = draw.standard_normal((24, 5))
+    held = np.repeat([0.1, 1.0, 1.0, 1.0, 1.0, 1.0], 4)
+    state = build_scalarizer(configs.Conductor(), NAMES, 5).state()
+    for how in (
+        {"weights": {"a": 1.0}}, {"scalarizer": configs.Saw()}, {"conductor": state},
+    ):  # fmt: skip
+        whole = whatif(logged(contexts=contexts), **how).advantages
+        part = whatif(logged(contexts=contexts, mask=held), **how).advantages
+        np.testing.assert_allclose(part, held * whole, atol=1e-12)
+
+
+def test_signed_weights_are_asked_for_where_the_runs_own_are_signed():
+    signed = logged(weights=rng().standard_normal((24, 3)))
+    result = whatif(signed, weights={"a": 1.0, "b": -1.0})
+    np.testing.assert_array_equal(result.weights[0], [1.0, -1.0, 0.0])
+    with pytest.raises(ValueError, match="b is -1; allowed are numbers from 0"):
+        whatif(logged(), weights={"a": 1.0, "b": -1.0})
+
+
 def frame(rows, **columns):
     def maps(matrix):
         return [dict(zip(NAMES, row, strict=True)) for row in matrix.tolist()]

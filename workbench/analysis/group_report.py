@@ -47,7 +47,7 @@ def group_of(rows: pd.DataFrame, names: Sequence[str], step: pd.DataFrame | None
     return Group(
         objectives=list(names),
         rewards=used_rewards(rows, names),
-        weights=np.nan_to_num(matrix(rows["weights"], names)),
+        weights=matrix(rows["weights"], names),
         advantages=np.nan_to_num(rows["advantage"].to_numpy(dtype=float, na_value=np.nan)),
         judge=rows["judge"].to_numpy(dtype=float, na_value=np.nan),
         truncated=rows["truncated"].astype("boolean").fillna(False).to_numpy(dtype=bool),

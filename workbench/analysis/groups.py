@@ -123,6 +123,7 @@ def groups(
         ORDER BY any_value(key) {order}""",
         params,
     )
+    frame["weights"] = [{k: v for k, v in m.items() if v is not None} for m in frame["weights"]]
     if where is not None and frame.empty and not offset:
         known(store, [run_id], kind=where.kind, split=where.split)
     return frame

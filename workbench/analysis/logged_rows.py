@@ -94,7 +94,7 @@ def rows_from_frame(
     scaled = raw
     if "scaled" in frame and frame["scaled"].notna().any():
         scaled = matrix(frame["scaled"].where(frame["scaled"].notna(), frame["rewards"]), names)
-    weights = matrix(frame["weights"], names)
+    weights = np.nan_to_num(matrix(frame["weights"], names))  # what is not weighted has weight 0
     batch = [name for name in ("run_id", "split", "step") if name in frame]
     kept = frame.reset_index(drop=True)
     groups = kept.groupby([*batch, "group_id"], sort=False).ngroup().to_numpy()

@@ -120,8 +120,14 @@ class Run(str):
         return Run(self.launcher.resume(self), self.launcher)
 
     def log(self, offset: int = 0, limit: int = 1 << 20) -> tuple[str, int]:
-        """The run's output from a byte offset on, and the offset to ask from next time."""
-        with (self.launcher.path(self) / "log.txt").open("rb") as file:
+        """The run's output from a byte offset on, and the offset to ask from next time.
+
+        Empty where there is none, as of a run that was imported.
+        """
+        path = self.launcher.path(self) / "log.txt"
+        if not path.exists():
+            return "", offset
+        with path.open("rb") as file:
             file.seek(offset)
             data = file.read(limit)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")

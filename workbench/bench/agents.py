@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.bench.methods import PLAIN
+from workbench.bench.methods import FAST, PLAIN
 from workbench.bench.problems import World
 from workbench.types import Floats, Ints
 
@@ -58,14 +58,31 @@ def _outside(world: World, share: float, prompts: Ints, arms: Ints) -> Floats:
     return np.asarray(table[prompts, arms])
 
 
+def _weak(correlation: float) -> Judge:
+    """A judge whose scores correlate so with the truth within a prompt, over all its arms."""
+
+    def judge(world: World, share: float, prompts: Ints, arms: Ints) -> Floats:
+        spread = world.utility.std(axis=1)[prompts]
+        noise = np.random.default_rng([int(share * 1e6), 17]).standard_normal(len(arms))
+        return np.asarray(
+            world.utility[prompts, arms] + spread * np.sqrt(1 / correlation**2 - 1) * noise
+        )
+
+    return judge
+
+
 JUDGES: dict[str, Judge] = {
     "true": _true,
     "biased": _biased,
     "drifting": _drifting,
     "outside": _outside,
+    "weak-45": _weak(0.45),
+    "weak-25": _weak(0.25),
+    "weak-17": _weak(0.17),
 }
 """``biased`` also likes the first objective; ``drifting`` comes to like it twice as much, and
-changes its scale meanwhile; ``outside`` wants something that no objective measures."""
+changes its scale meanwhile; ``outside`` wants something that no objective measures; ``weak-25``
+correlates 0.25 with the truth within a prompt, as real judges do."""
 
 
 def anchored(judge: str = "true", group: int = GROUP, **anchor: Any) -> Player:
@@ -73,6 +90,12 @@ def anchored(judge: str = "true", group: int = GROUP, **anchor: Any) -> Player:
     settings = {"source": "judge", "fraction": 0.125} | anchor
     conductor = {"name": "conductor", "meta_reward": "anchor", "anchor": settings}
     return Player(conductor, judge=judge, group=group)
+
+
+def kernel(judge: str = "true", **anchor: Any) -> Player:
+    """The kernel head on one group in eight, with some settings of the anchor changed."""
+    player = anchored(judge, **anchor)
+    return Player(dict(player.scalarizer) | {"head": "kernel"}, judge=judge)
 
 
 EQUAL = {"name": "static"}
@@ -94,6 +117,19 @@ PLAYERS: dict[str, Player] = {
     "hypervolume": Player({"name": "hypervolume"}),
     "maestro": Player({"name": "conductor"}),
     "maestro-rank": Player({"name": "conductor"}, scaling="rank"),
+    "maestro-fast": Player(FAST["scalarizer"]),
+    "kernel": kernel(),
+    "kernel-64": kernel(fraction=1 / 64),
+    "kernel-no-gate": kernel(gate=False),
+    "kernel-weights": kernel(judge_rows=False),
+    "kernel-weak-45": kernel("weak-45"),
+    "kernel-weak-25": kernel("weak-25"),
+    "kernel-weak-25-no-gate": kernel("weak-25", gate=False),
+    "kernel-weak-17": kernel("weak-17"),
+    "kernel-weak-17-no-gate": kernel("weak-17", gate=False),
+    "kernel-outside": kernel("outside"),
+    "kernel-drifting": kernel("drifting"),
+    "kernel-shuffled": kernel(shuffle=True),
     "anchored": anchored(),
     "anchored-16": anchored(fraction=1 / 16),
     "anchored-64": anchored(fraction=1 / 64),

@@ -69,6 +69,43 @@ class Learner:
         self.logits[prompts] += RATE * (chosen - pull)
 
 
+@dataclass
+class SharedLearner(Learner):
+    """A policy whose prompts share their parameters, as those of a language model do.
+
+    logits(p, a) = c_p' M (h_pa - mean_a h_pa), with h the world's hidden states and c_p their mean
+    over the arms, divided by sqrt(D): what is learned on one prompt moves all that are like it. The
+    table of ``Learner`` shares nothing, so that a reward on few groups never reaches the others.
+    """
+
+    matrix: Floats = field(init=False)
+    context: Floats = field(init=False)
+    states: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        hidden = self.world.hidden
+        mean = hidden.mean(axis=1)
+        self.context = mean / np.sqrt(hidden.shape[2])  # (P, D)
+        self.states = hidden - mean[:, None, :]  # (P, A, D)
+        self.matrix = np.zeros((hidden.shape[2], hidden.shape[2]))
+        self.follow()
+
+    def follow(self) -> None:
+        """Logits (P, A) of the parameters as they are."""
+        self.logits = np.einsum("pd,de,pae->pa", self.context, self.matrix, self.states)
+
+    def ascend(self, prompts: Ints, arms: Ints, advantages: Floats) -> None:
+        """The same gradient, through the parameters: sum_p c_p ((1/G) sum_i A_i (h_i - E h))'."""
+        a = advantages.reshape(arms.shape)
+        states = self.states[prompts]  # (B, A, D)
+        expected = np.einsum("ba,bad->bd", self.probabilities(prompts), states)
+        drawn = states[np.arange(len(prompts))[:, None], arms] - expected[:, None, :]
+        self.matrix += (
+            RATE * self.context[prompts].T @ np.einsum("bg,bgd->bd", a, drawn) / len(a[0])
+        )
+        self.follow()
+
+
 def _rewards(player: Player, world: World, prompts: Ints, arms: Ints, seen: Floats) -> Floats:
     """What is weighted: the objectives, or the utility itself where the judge was asked."""
     if player.reward == "objectives":
@@ -102,7 +139,7 @@ def play(player: Player, world: World, seed: int, steps: int = STEPS) -> dict[st
         player.aggregation,
         steps * PROMPTS_PER_STEP,
     )
-    learner = Learner(world)
+    learner = SharedLearner(world) if world.shared else Learner(world)
     totals, rows, judged = np.zeros((FAMILIES, count)), np.zeros((FAMILIES, 1)), 0
     for step in range(steps):
         batch = _batch(world, step, rng)
@@ -182,6 +219,7 @@ def oracle(world: World) -> Player:
 def worlds() -> dict[str, dict[str, Any]]:
     """Arguments of ``plant`` for every world of the tier, by name."""
     named: dict[str, dict[str, Any]] = {f"conflict {c:+.1f}": {"conflict": c} for c in CONFLICTS}
+    named |= {f"shared {c:+.1f}": {"conflict": c, "shared": True} for c in CONFLICTS}
     return named | {f"trap {t.replace('_', ' ')}": {"trap": t} for t in TRAPS}
 
 

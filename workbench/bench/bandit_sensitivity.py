@@ -36,7 +36,7 @@ def _anchored_at(temperature: float) -> Player:
 
 
 FRACTIONS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
-SWEEPS: dict[str, dict[str, dict[float, Player]]] = {
+SETTINGS: dict[str, dict[str, dict[float, Player]]] = {
     "emphasis": {"MAESTRO": {v: _conductor(emphasis=v) for v in (0.1, 0.3, 0.5, 0.8, 1.0)}},
     "temperature": {
         "MAESTRO": {v: _conductor(**_fixed(v)) for v in (0.25, 0.5, 1.0, 2.0, 4.0)},
@@ -63,14 +63,14 @@ SWEEPS: dict[str, dict[str, dict[float, Player]]] = {
         "anchored": {v: anchored(group=v) for v in (2, 4, 8, 16)},
     },
 }
-"""For each setting, per method, the players; names are those of the language tier's sweeps."""
+"""For each setting, per method, the players; names are those of the language tier's settings."""
 
 
 def measure(name: str, conflict: float, seed: int, steps: int = STEPS) -> list[dict[str, Any]]:
-    """One sweep in one world: rows of method, value, conflict, seed, recovered, weight_error."""
+    """One setting in one world: rows of method, value, conflict, seed, recovered, weight_error."""
     world = plant(conflict, seed=seed)
     rows, ends = [], {}
-    for method, players in SWEEPS[name].items():
+    for method, players in SETTINGS[name].items():
         for value, player in players.items():
             size = player.group  # equal weights and the oracle see groups of the same size
             if size not in ends:
@@ -95,13 +95,13 @@ def run(
     steps: int = STEPS,
     watch: Callable[[], None] | None = None,
 ) -> pd.DataFrame:
-    """Every world of a sweep that is not on disk yet, in parallel; rows of all.
+    """Every world of a setting that is not on disk yet, in parallel; rows of all.
 
     Raises:
-        ValueError: When there is no such sweep.
+        ValueError: When there is no such setting.
     """
-    if name not in SWEEPS:
-        raise ValueError(f"sweep: {name!r} unknown; allowed are {list(SWEEPS)}")
+    if name not in SETTINGS:
+        raise ValueError(f"setting: {name!r} unknown; allowed are {list(SETTINGS)}")
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {
         folder / f"{name}-{conflict:+.1f}-s{seed}-{steps}.json": (name, conflict, seed, steps)

@@ -43,7 +43,7 @@ SEARCH_SEEDS = (1000, 1001, 1002)
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid. ``arm`` is the method's key, or the setting that a sweep varies."""
+    """One run of a grid. ``arm`` is the method's key, or the setting that is varied."""
 
     arm: str
     seed: int
@@ -108,7 +108,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def cell(arm: str, method: Method, seed: int, budget: Budget, **changes: Any) -> Cell:
-    """One method on one seed; ``changes`` are merged last (what a sweep varies).
+    """One method on one seed; ``changes`` are merged last (what is varied).
 
     Raises:
         ConfigError: When the settings are not allowed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,36 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="few methods and seeds: 5 minutes")
     parser.add_argument("--methods", help="comma-separated methods; all when left out")
+    parser.add_argument(
+        "--method",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="a scalarizer of your own beside the others, e.g. mine:MyScalarizer",
+    )
     parser.add_argument("--seeds", type=int, help="how many seeds (default 5; quick 2)")
     parser.add_argument("--steps", type=int, help="policy updates of each cell")
+    parser.add_argument(
+        "--samples", type=int, help="completions per report prompt (default 16; quick 4)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--tier", choices=TIERS, help="one tier alone")
     parser.add_argument(
-        "--sweep", help="a sensitivity sweep (emphasis, temperature, ...) instead; or 'all'"
+        "--sensitivity", help="a sensitivity (emphasis, temperature, ...) instead; or 'all'"
     )
     parser.add_argument("--search", choices=SEARCHES, help="tune on calibration prompts instead")
     parser.add_argument(
         "--report",
         action="store_true",
-        help="tables of the cells that are done, of methods, a sweep or a search; runs none",
+        help="tables of the cells that are done, of methods, of sensitivity or a search; runs none",
+    )
+    parser.add_argument(
+        "--published", action="store_true", help="the tables that ship with the package; runs none"
+    )
+    parser.add_argument(
+        "--publish",
+        metavar="PARQUET",
+        help="add the cells that are done to a file of results; runs none",
     )
     parser.add_argument("--cost", action="store_true", help="paired timings instead")
     parser.add_argument("--pairs", type=int, default=60, help="with --cost: pairs of timed steps")
@@ -49,14 +68,17 @@ def run(args: argparse.Namespace) -> int:
     """Run what was asked for; returns the exit status."""
     folder = Path(args.runs_dir) / "bench"
     folder.mkdir(parents=True, exist_ok=True)
+    _strangers(args)
     if args.suite == "offline":
         from workbench.bench.offline_study import report as part
+    elif args.published or args.publish:
+        part = published
     elif args.cost:
         from workbench.bench.cost import report as part
     elif args.search:
         from workbench.bench.searching import search as part
-    elif args.sweep:
-        from workbench.bench.searching import sweep as part
+    elif args.sensitivity:
+        from workbench.bench.searching import vary as part
     elif args.report:
         part = stored
     else:
@@ -70,6 +92,23 @@ def run(args: argparse.Namespace) -> int:
         print(results["text"])
         say(f"tables and figures are in {folder}")
     return 1 if results.get("failed") else 0
+
+
+def _strangers(args: argparse.Namespace) -> None:
+    """Scalarizers from outside join the table; with --methods they join those."""
+    if not args.method:
+        return
+    from workbench.bench import methods as known
+    from workbench.config.scalarizers import Custom
+    from workbench.core.scalarizers import build_scalarizer
+
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a module beside the command; children inherit the path
+    keys = [known.stranger(function) for function in args.method]
+    for function in args.method:
+        build_scalarizer(Custom(function), known.OBJECTIVES)  # a bad one fails before any cell
+    if args.methods or args.quick:
+        args.methods = ",".join([args.methods or ",".join(known.QUICK), *keys])
 
 
 def methods(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -92,6 +131,8 @@ def language(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     budget = cells.QUICK if args.quick else cells.FULL
     if args.steps:
         budget = replace(budget, steps=args.steps)
+    if args.samples:
+        budget = replace(budget, report_samples=args.samples)
     seeds = range(args.seeds or (2 if args.quick else len(cells.REPORT_SEEDS)))
     chosen = known.choose(args.methods, args.quick)
     grid = cells.grid(chosen, seeds, budget)
@@ -110,6 +151,20 @@ def language(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return found | {"failed": bool(failed)}
 
 
+def published(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Tables of the results that ship with the package, or of a file that is added to first."""
+    from workbench.bench import published as kept
+    from workbench.bench.stored import read
+
+    path = Path(args.publish) if args.publish else kept.location()
+    if args.publish:
+        kept.write(kept.gather(read(Path(args.runs_dir), args.steps)), path)
+    frame = kept.read(path)
+    steps = [args.steps] if args.steps else sorted(set(frame["steps"]))
+    text = "".join(f"{n} steps\n\n{kept.markdown(frame, n)}\n" for n in steps)
+    return {"json": frame.to_dict("records"), "text": text}
+
+
 def stored(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Tables and figures of the cells that have finished here, whoever ran them."""
     from workbench.bench.stored import read
@@ -117,8 +172,8 @@ def stored(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     found = read(Path(args.runs_dir), args.steps)
     if not found.cells:
         raise ValueError(
-            f"{args.runs_dir} holds {len(found.swept)} cells of sweeps and none of methods: "
-            "--report --sweep NAME"
+            f"{args.runs_dir} holds {len(found.varied)} cells of sensitivity and none of methods: "
+            "--report --sensitivity NAME"
         )
     return tables(folder, found.scores, found.objectives, found.spent)
 

@@ -33,6 +33,7 @@ class World:
 
     ``rewards`` (P, A, K) in [0, 1]; ``utilities`` (F, K) on the simplex; ``family`` (P,);
     ``hidden`` (P, A, D) is what a Conductor may read. ``noise``: the last objective is pure noise.
+    ``shared``: one set of parameters serves all prompts, instead of a table.
     """
 
     rewards: Floats
@@ -40,6 +41,7 @@ class World:
     family: Ints
     hidden: Floats
     noise: bool
+    shared: bool = False
 
     @property
     def utility(self) -> Floats:
@@ -54,7 +56,9 @@ class World:
         return np.asarray(seen)
 
 
-def plant(conflict: float = 0.0, trap: str | None = None, seed: int = 0) -> World:
+def plant(
+    conflict: float = 0.0, trap: str | None = None, seed: int = 0, shared: bool = False
+) -> World:
     """Draw a world.
 
     Two pairs of objectives are standard normal with correlation ``conflict`` inside a pair, mapped
@@ -92,4 +96,4 @@ def plant(conflict: float = 0.0, trap: str | None = None, seed: int = 0) -> Worl
     prompt = rng.standard_normal((prompts, 1, HIDDEN))
     projection = rng.standard_normal((2 * PAIRS, HIDDEN))
     hidden = own + 0.3 * prompt + 0.3 * (z @ projection) / np.sqrt(2 * PAIRS)
-    return World(rewards, utilities, family, np.asarray(hidden), trap == "noise")
+    return World(rewards, utilities, family, np.asarray(hidden), trap == "noise", shared)

@@ -1,4 +1,4 @@
-"""``bench --search`` and ``--sweep``: tables and figures of settings instead of methods."""
+"""``bench --search`` and ``--sensitivity``: tables and figures of settings instead of methods."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def oracle(args: argparse.Namespace, folder: Path, steps: int) -> dict[str, Any]
     return {"json": {"oracle": best, "failed": failed}, "text": text, "failed": bool(failed)}
 
 
-def sweep(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Sensitivity sweeps on the reported seeds and prompts; one figure each."""
-    names = list(sensitivity.SWEEPS) if args.sweep == "all" else [args.sweep]
+def vary(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Sensitivity on the reported seeds and prompts; one figure each."""
+    names = list(sensitivity.SETTINGS) if args.sensitivity == "all" else [args.sensitivity]
     if args.tier == "bandit":
         return planted(args, folder, names)
     budget = replace(FULL, steps=args.steps) if args.steps else FULL
     seeds = range(args.seeds or 2)
-    grids = {name: sensitivity.sweep_cells(name, seeds, budget) for name in names}
+    grids = {name: sensitivity.varied_cells(name, seeds, budget) for name in names}
     flat: list[Cell] = [c for grid in grids.values() for cells in grid.values() for c in cells]
     done, failed = run_grid(flat, args)
     frames, text = [], ""
@@ -94,35 +94,35 @@ def sweep(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 continue
             scores = collect.report_scores(Path(args.runs_dir), done, cells)
             rows += [{"method": method, "value": value, "judge": j} for j in _means(scores)]
-        frame = pd.DataFrame(rows).assign(sweep=name)
+        frame = pd.DataFrame(rows).assign(setting=name)
         frames.append(frame)
-        figure = benchmark.sweep(frame, sensitivity.TITLES[name], name in LOGARITHMIC)
-        figure.write_html(folder / f"sweep-{name}.html", include_plotlyjs=True)
+        figure = benchmark.sensitivity(frame, sensitivity.TITLES[name], name in LOGARITHMIC)
+        figure.write_html(folder / f"sensitivity-{name}.html", include_plotlyjs=True)
         text += _pivot(name, frame, "judge")
     table = pd.concat(frames, ignore_index=True)
-    save(folder, "sweeps", table, text)
-    results = {"sweeps": table.to_dict("records"), "failed": failed}
+    save(folder, "sensitivity", table, text)
+    results = {"sensitivity": table.to_dict("records"), "failed": failed}
     return {"json": results, "text": text, "failed": bool(failed)}
 
 
 def planted(args: argparse.Namespace, folder: Path, names: list[str]) -> dict[str, Any]:
-    """The same sweeps on the planted worlds: share of the way from equal weights to the oracle."""
+    """The same on the planted worlds: share of the way from equal weights to the oracle."""
     seeds = range(args.seeds or 3)
     frames, text = [], ""
     with bar("planted worlds", len(names) * len(seeds) * len(CONFLICTS)) as advance:
         for name in names:
             frame = bandit_sensitivity.run(
-                name, folder / "bandit-sweeps", seeds, args.jobs, watch=lambda: advance(1.0)
-            ).assign(sweep=name)
+                name, folder / "bandit-sensitivity", seeds, args.jobs, watch=lambda: advance(1.0)
+            ).assign(setting=name)
             frames.append(frame)
-            figure = benchmark.sweep(
+            figure = benchmark.sensitivity(
                 frame, sensitivity.TITLES[name], name in LOGARITHMIC, "recovered"
             )
-            figure.write_html(folder / f"bandit-sweep-{name}.html", include_plotlyjs=True)
+            figure.write_html(folder / f"bandit-sensitivity-{name}.html", include_plotlyjs=True)
             text += _pivot(name, frame, "recovered")
     table = pd.concat(frames, ignore_index=True)
-    save(folder, "bandit-sweeps", table, text)
-    return {"json": {"sweeps": table.to_dict("records")}, "text": text}
+    save(folder, "bandit-sensitivity", table, text)
+    return {"json": {"sensitivity": table.to_dict("records")}, "text": text}
 
 
 def _pivot(name: str, frame: pd.DataFrame, what: str) -> str:

@@ -26,7 +26,7 @@ def _anchor(**changes: Any) -> dict[str, Any]:
     return {"scalarizer": ANCHORED | {"anchor": ANCHORED["anchor"] | changes}}
 
 
-SWEEPS: dict[str, dict[str, dict[float, dict[str, Any]]]] = {
+SETTINGS: dict[str, dict[str, dict[float, dict[str, Any]]]] = {
     "emphasis": {
         "MAESTRO": {r: {"scalarizer": MAESTRO | {"emphasis": r}} for r in (0.1, 0.3, 0.5, 0.8, 1.0)}
     },
@@ -70,20 +70,20 @@ TITLES = {
 }
 
 
-def sweep_cells(name: str, seeds: Sequence[int], budget: Budget) -> dict[tuple[str, float], list]:
-    """Cells of one sweep by (method, value).
+def varied_cells(name: str, seeds: Sequence[int], budget: Budget) -> dict[tuple[str, float], list]:
+    """Cells of one setting by (method, value).
 
     Raises:
-        ValueError: When there is no such sweep.
+        ValueError: When there is no such setting.
     """
-    if name not in SWEEPS:
-        raise ValueError(f"sweep: {name!r} unknown; allowed are {list(SWEEPS)}")
+    if name not in SETTINGS:
+        raise ValueError(f"setting: {name!r} unknown; allowed are {list(SETTINGS)}")
     blank = Method("", "sweep")
     return {
         (method, value): [
             cell(f"{name}-{value:.4g}", blank, seed, budget, **changes) for seed in seeds
         ]
-        for method, values in SWEEPS[name].items()
+        for method, values in SETTINGS[name].items()
         for value, changes in values.items()
     }
 

@@ -19,7 +19,7 @@ import pandas as pd
 from workbench.bench import collect, experiments, report
 from workbench.bench.methods import METHODS
 from workbench.bench.runner import finished
-from workbench.bench.sensitivity import SWEEPS
+from workbench.bench.sensitivity import SETTINGS
 from workbench.runs.rundir import read_config
 
 NAME = re.compile(r"bench-(?P<arm>.+)-s(?P<seed>\d+)-[0-9a-f]{8}\Z")
@@ -27,7 +27,7 @@ NAME = re.compile(r"bench-(?P<arm>.+)-s(?P<seed>\d+)-[0-9a-f]{8}\Z")
 
 @dataclass(frozen=True)
 class StoredCell:
-    """One finished cell: a method, or a setting of a sweep, on one seed."""
+    """One finished cell: a method, or one value of a setting, on one seed."""
 
     name: str
     arm: str
@@ -43,13 +43,13 @@ class Benchmark:
         runs_dir: the runs directory.
         steps: policy updates of the cells that were read.
         cells: the cells of methods.
-        swept: the cells of sweeps.
+        varied: the cells of sensitivity.
     """
 
     runs_dir: Path
     steps: int
     cells: tuple[StoredCell, ...]
-    swept: tuple[StoredCell, ...]
+    varied: tuple[StoredCell, ...]
 
     def __repr__(self) -> str:
         arms = list(dict.fromkeys(cell.arm for cell in self.cells))
@@ -91,19 +91,19 @@ class Benchmark:
             raise ValueError(f"method: {method!r} unknown; measured are {', '.join(known)}")
         return report.comparisons(self.scores, method)
 
-    def sweep(self, setting: str) -> pd.DataFrame:
+    def sensitivity(self, setting: str) -> pd.DataFrame:
         """Sensitivity to one setting, one row a seed: method, value, seed, judge.
 
         Raises:
-            ValueError: there is no such sweep, or none of its cells has finished.
+            ValueError: there is no such setting, or none of its cells has finished.
         """
-        if setting not in SWEEPS:
-            raise ValueError(f"sweep: {setting!r} unknown; there are {', '.join(SWEEPS)}")
-        cells = tuple(c for c in self.swept if c.arm.rpartition("-")[0] == setting)
+        if setting not in SETTINGS:
+            raise ValueError(f"setting: {setting!r} unknown; there are {', '.join(SETTINGS)}")
+        cells = tuple(c for c in self.varied if c.arm.rpartition("-")[0] == setting)
         if not cells:
             raise ValueError(
-                f"sweep: no cell of {setting!r} has finished; run "
-                f"`workbench bench --sweep {setting}` first"
+                f"setting: no cell of {setting!r} has finished; run "
+                f"`workbench bench --sensitivity {setting}` first"
             )
         rows = []
         for cell in cells:
@@ -152,12 +152,12 @@ def read(runs_dir: Path, steps: int | None = None) -> Benchmark:
         runs_dir,
         chosen,
         tuple(c for c in cells if c.arm in METHODS),
-        tuple(c for c in cells if c.arm.rpartition("-")[0] in SWEEPS and c.arm not in METHODS),
+        tuple(c for c in cells if c.arm.rpartition("-")[0] in SETTINGS and c.arm not in METHODS),
     )
 
 
 def _method(cell: StoredCell) -> str:
-    """Which of a sweep's methods a cell belongs to: several share the name of their arm."""
+    """Which of a setting's methods a cell belongs to: several share the name of their arm."""
     scalarizer: Mapping[str, Any] = vars(read_config(cell.path).scalarizer)
     if scalarizer["name"] == "static":
         return "equal"

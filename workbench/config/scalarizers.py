@@ -175,9 +175,15 @@ class Ctwa(Settings):
 
     name: Literal["ctwa"] = "ctwa"
     """Covariance-targeted weights."""
-    target: NonNegative = 0.1
-    """Covariance that every objective should keep with the score."""
-    rate: Positive = 0.05
+    target: NonNegative = 0.05
+    """Covariance that an objective should keep with the score."""
+    main_target: NonNegative = 0.1
+    """The same for the run's first objective; the authors' is correctness."""
+    gate: Share = 0.95
+    """Where in its declared range an objective's mean is good enough to gain no more weight."""
+    main_gate: Share = 1.0
+    """The same for the first objective."""
+    rate: Positive = 0.02
     """Step of the multiplicative update per policy step."""
     smoothing: Share = 0.9
     """Exponential smoothing of the covariances."""
@@ -223,8 +229,8 @@ class AnchorConfig:
     """Groups judged at once when the run starts; none follow until `fraction` has caught up. Never
     more than `fraction` of the whole run."""
     select: Literal["novel", "random", "uncertain", "disagreement"] = "novel"
-    """Which groups to judge: those least like the judged ones, any, those whose weights are most
-    open, those whose objectives disagree most."""
+    """Which groups to judge: those least like the judged ones, any, those whose weights (under the
+    kernel head: whose scores) are most open, those whose objectives disagree most."""
     caution: Share = 1.0
     """How far groups unlike the judged ones are held back: advantages are multiplied by
     1 - caution / (1 + judged groups like them). Not under `ratings`: nobody can be asked."""
@@ -325,6 +331,27 @@ class Conductor(Settings):
             raise ValueError(
                 f"scalarizer.anchor.source: {self.anchor.source!r} unknown; allowed are 'judge', "
                 "'ratings', 'objective:NAME', 'package.module:function'"
+            )
+
+
+@dataclass(frozen=True, config=STRICT)
+class Custom(Settings):
+    """A scalarizer of one's own: any class with the protocol of `core.scalarizer_input`."""
+
+    function: str
+    """`package.module:Class`; built as `Class(objectives, **params)` where the run starts."""
+    name: Literal["custom"] = "custom"
+    """A class of one's own."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the class."""
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError when the function is not written as package.module:Class."""
+        module, _, attribute = self.function.partition(":")
+        if not (module and attribute):
+            raise ValueError(
+                f"scalarizer.function: {self.function!r} is not allowed; it must be "
+                "package.module:Class"
             )
 
 

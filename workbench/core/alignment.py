@@ -13,8 +13,9 @@ EVIDENCE = 64
 """How many newly judged groups the trust in a softmax's weights looks back on."""
 TYPICAL = 0.3
 """Size of an agreement that is worth having; a perfect match has (G - 1) / G."""
-PRIOR_ODDS = 1.0
-"""That scores can be predicted by weights at all, against that they say nothing."""
+PRIOR_ODDS = 0.25
+"""That scores can be predicted by weights at all, against that they say nothing. A clear judge
+overcomes it within eight groups; at even odds a third of shuffled ones is believed for a while."""
 PRIOR_GAIN, PRIOR_SPREAD = 0.1, 0.2
 """What learned weights are expected to gain over equal ones, before any evidence."""
 
@@ -65,7 +66,7 @@ def trust_of(evidence: Floats) -> float:
     """Probability that learned weights are better than equal ones, from judged groups left out.
 
     The product of two. First, that the scores can be predicted at all: mean agreement 0, against a
-    mean that is half-normal with scale tau = 0.3, at even odds; with f the mean and s^2 its
+    mean that is half-normal with scale tau = 0.3, at odds of 1 to 4; with f the mean and s^2 its
     variance by chance, the Bayes factor is 2 sqrt(s^2 / q) exp(f^2 tau^2 / (2 s^2 q))
     Phi(f tau / (s sqrt(q))), q = s^2 + tau^2: it needs no setting for how good a judge is, and
     falls below 1 by itself when the evidence stays away. Second, that the gain over equal weights

@@ -76,16 +76,21 @@ class CTWA(Stateless):
 
     c_k is the mean over groups of the covariance of r_k (signed, unscaled) with the advantage,
     smoothed; log w_k grows by ``rate`` * max(0, target - c_k) per policy step: what lags behind its
-    target gains weight. The code weights the covariance by the clipped ratio, which is 1 at the
+    target gains weight, unless its mean stands at its gate already (as a share of its declared
+    range; the authors' rewards are in [0, 1]). Defaults are those of the authors' configuration,
+    whose first objective is correctness: targets 0.1, 0.05, 0.05, gates 1, 0.95, 0.95, rate 0.02,
+    smoothing 0.9. The code weights the covariance by the clipped ratio, which is 1 at the
     first pass over fresh rollouts.
     """
 
-    def __init__(self, num_objectives: int, target: float, rate: float, smoothing: float) -> None:
-        self.target = target
+    def __init__(self, targets: Floats, gates: Floats, rate: float, smoothing: float) -> None:
+        """``targets`` and ``gates`` are (K,)."""
+        self.targets = targets
+        self.gates = gates
         self.rate = rate
         self.smoothing = smoothing
-        self.log_weights: Floats = np.zeros(num_objectives)
-        self.covariance: Floats = np.full(num_objectives, np.nan)
+        self.log_weights: Floats = np.zeros(len(targets))
+        self.covariance: Floats = np.full(len(targets), np.nan)
 
     def choose(
         self, scene: ScalarizerInput, rng: np.random.Generator, explore: bool = True
@@ -109,7 +114,9 @@ class CTWA(Stateless):
         before = np.where(np.isnan(self.covariance), now, self.covariance)
         now = np.where(np.isnan(now), before, now)
         self.covariance = self.smoothing * before + (1 - self.smoothing) * now
-        deficit = np.maximum(0.0, self.target - np.nan_to_num(self.covariance, nan=self.target))
+        lacking = np.nan_to_num(self.targets - self.covariance, nan=0.0)
+        level = _level(np.asarray(nan_mean_std(scene.raw, axis=0)[0][0]), scene, otherwise=0.0)
+        deficit = np.where(level < self.gates, np.maximum(0.0, lacking), 0.0)
         self.log_weights = self.log_weights + self.rate * deficit
         return {"deficit": float(deficit.mean())}
 

@@ -26,13 +26,14 @@ DEGENERATE = ("no", "flat_all", "flat_emphasised", "flat_weighted")
 def emphasis_entropy(policy: Floats) -> Floats:
     """H(pi) / log K of each row, (N, K) to (N,): 1 is equal, 0 is all on one objective.
 
-    Of signed weights the sizes count, each as its share of their sum; NaN counts as 0. NaN where a
-    row has no weight at all.
+    Of signed weights the sizes count, each as its share of their sum. An objective that is NaN
+    does not apply to the row: K is how many do. NaN where a row has no weight at all.
     """
     size = np.abs(np.nan_to_num(policy))
     total = size.sum(axis=1, keepdims=True)
     share = size / np.where(total > 0, total, np.nan)
-    scale = np.log(policy.shape[1]) if policy.shape[1] > 1 else 1.0
+    count = (~np.isnan(policy)).sum(axis=1)
+    scale = np.where(count > 1, np.log(np.maximum(count, 2)), 1.0)
     return np.asarray(-(share * np.log(np.where(share == 0, 1.0, share))).sum(axis=1) / scale)
 
 

@@ -41,7 +41,7 @@ class Group:
     Attributes:
         objectives: names of the K objectives.
         rewards: (G, K) as weighted: after sign, condition and scaling.
-        weights: (G, K).
+        weights: (G, K), NaN where an objective does not apply.
         advantages: (G,).
         judge: (G,), NaN where it was not asked.
         truncated: (G,) whether the token limit was hit.
@@ -126,7 +126,7 @@ def _degenerate(group: Group, config: RunConfig | None) -> list[Finding]:
             )
         ]
     if code == "flat_emphasised":
-        weight = np.abs(group.weights[:, spreads > TINY]).sum(axis=1).mean()
+        weight = np.nansum(np.abs(group.weights[:, spreads > TINY]), axis=1).mean()
         return [
             Finding(
                 code,
@@ -215,7 +215,7 @@ def _noise(group: Group, config: RunConfig | None) -> list[Finding]:
     """Whether dividing by the group's deviation has made a large advantage of a tiny gap."""
     if group.span is None or (config is not None and config.grpo.scale_rewards == "none"):
         return []
-    size = np.abs(group.weights).mean(axis=0)
+    size = np.abs(np.nan_to_num(group.weights)).mean(axis=0)
     whole = float(np.nan_to_num(size * group.span).sum())
     gap = _spread(np.nan_to_num(group.rewards * group.weights).sum(axis=1))
     largest = group.advantages[int(np.argmax(np.abs(group.advantages)))]
@@ -255,14 +255,15 @@ def _varied(group: Group, config: RunConfig | None) -> list[Finding]:
 
 
 def _collapse(group: Group, config: RunConfig | None) -> list[Finding]:
-    if len(group.objectives) < 2 or (config is not None and chosen_by_hand(config)):
-        return []
     shown = group.policy if group.policy is not None else group.weights
-    mean = np.nan_to_num(shown).mean(axis=0)
+    applies = ~np.isnan(shown).all(axis=0)
+    if applies.sum() < 2 or (config is not None and chosen_by_hand(config)):
+        return []
+    mean = np.nan_to_num(shown).mean(axis=0)[applies]
     entropy = float(emphasis_entropy(mean[None])[0])
     if not entropy < COLLAPSED:
         return []
-    name = group.objectives[int(np.argmax(np.abs(mean)))]
+    name = group.objectives[int(np.flatnonzero(applies)[np.argmax(np.abs(mean))])]
     return [
         Finding(
             "collapse",

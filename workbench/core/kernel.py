@@ -49,7 +49,9 @@ RANK_TOLERANCE = 1e-3
 RIDGES = np.array([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
 """Values of lambda that the evidence chooses from."""
 PRIOR_RIDGE = 0.5
-"""Lambda before any score."""
+"""Lambda before any score, and of every variance: what has been judged counts as much whether the
+scores turned out noisy or not. Under a judge that says little the likeliest lambda is large, and a
+variance with it would hold the policy back for good."""
 
 
 def context_kernel(contexts: Floats, others: Floats, shared: float) -> Floats:
@@ -82,8 +84,9 @@ class KernelFit:
     """The posterior over weights after M judged groups.
 
     ``inducing`` (R, D) and ``factor`` (R, R), the inverse of L, give phi. ``theta`` (R, K) is the
-    posterior mean of the parameters and ``spread`` (R K, R K) is S; ``left_out`` (M, G) are the
-    predictions of each group's scores by all others.
+    posterior mean of the parameters, ``spread`` (R K, R K) is S under ``PRIOR_RIDGE``; ``left_out``
+    (M, G) are the predictions of each group's scores by all others. ``ridge`` is the lambda of the
+    mean and of these.
     """
 
     inducing: Floats
@@ -108,30 +111,34 @@ class KernelFit:
         return np.asarray(self.features(contexts) @ self.theta / np.sqrt(self.objectives))
 
     def variance(self, contexts: Floats) -> Floats:
-        """Mean posterior variance of the K weights over their prior one, (B,), in [0, 1]."""
+        """Mean posterior variance of the K weights over their prior one, (B,), in [0, 1].
+
+        1 where nothing like it was judged, towards 0 where much was, under ``PRIOR_RIDGE``.
+        """
         phi = self.features(contexts)
         rank, k = self.theta.shape
         blocks = self.spread.reshape(rank, k, rank, k)
-        within = self.ridge * np.einsum("br,rksk,bs->b", phi, blocks, phi) / k
+        within = PRIOR_RIDGE * np.einsum("br,rksk,bs->b", phi, blocks, phi) / k
         return np.asarray(np.clip(within + 1.0 - (phi**2).sum(axis=1), 0.0, 1.0))
 
     def information(self, contexts: Floats, z: Floats) -> Floats:
         """Nats that judging each group would add about the weights, (B, D), (B, G, K) to (B,).
 
         The mutual information of a group's scores with w under the model,
-        log det(I + cov(w . z) / lambda) / 2: it needs no score, so it can be known before asking.
+        log det(I + cov(w . z) / lambda) / 2 with lambda ``PRIOR_RIDGE``: it needs no score, so it
+        can be known before asking.
         A group whose rewards are flat, or which is known already, has nothing to add.
         """
         phi = self.features(contexts)
-        x = _rows(phi, z)  # (B, G, R K)
-        lacking = np.maximum(1.0 - (phi**2).sum(axis=1), 0.0) / (self.ridge * self.objectives)
+        x = row_features(phi, z)  # (B, G, R K)
+        lacking = np.maximum(1.0 - (phi**2).sum(axis=1), 0.0) / (PRIOR_RIDGE * self.objectives)
         covariance = x @ self.spread @ np.swapaxes(x, 1, 2)
         covariance = covariance + lacking[:, None, None] * (z @ np.swapaxes(z, 1, 2))
         inside = np.eye(z.shape[1]) + covariance
         return np.asarray(0.5 * np.linalg.slogdet(inside)[1])
 
 
-def _rows(phi: Floats, z: Floats) -> Floats:
+def row_features(phi: Floats, z: Floats) -> Floats:
     """X = vec(phi z') / sqrt(K) of every row: (M, R), (M, G, K) to (M, G, R K)."""
     products = phi[:, None, :, None] * z[:, :, None, :]  # (M, G, R, K)
     width = phi.shape[1] * z.shape[2]
@@ -166,7 +173,7 @@ def fit(
     phi = kernel[:, chosen] @ factor.T
     groups, size, k = z.shape
     scale = np.ones(groups) if noise is None else 1.0 / np.sqrt(noise)
-    x = _rows(phi, z) * scale[:, None, None]
+    x = row_features(phi, z) * scale[:, None, None]
     u = scores * scale[:, None]
     flat = x.reshape(groups * size, len(chosen) * k)
     roots, basis = np.linalg.eigh(flat.T @ flat)
@@ -175,14 +182,16 @@ def fit(
     if chosen_ridge is None:
         evidence = log_evidence(roots, heard, float((u**2).sum()), groups * (size - 1), RIDGES)
         chosen_ridge = float(RIDGES[np.argmax(evidence)]) if groups else PRIOR_RIDGE
-    spread = (basis / (np.maximum(roots, 0.0) + chosen_ridge)) @ basis.T
+    roots = np.maximum(roots, 0.0)
+    spread = (basis / (roots + chosen_ridge)) @ basis.T
     theta = spread @ (flat.T @ u.reshape(-1))
     rest = u - x @ theta
     hat = x @ spread @ np.swapaxes(x, 1, 2)  # (M, G, G)
     alone = np.linalg.solve(np.eye(size) - hat, rest[:, :, None])[:, :, 0]
     left_out = (u - alone) / scale[:, None]
+    known = (basis / (roots + PRIOR_RIDGE)) @ basis.T
     return KernelFit(
-        contexts[chosen], factor, theta.reshape(-1, k), spread, left_out, chosen_ridge, shared
+        contexts[chosen], factor, theta.reshape(-1, k), known, left_out, chosen_ridge, shared
     )
 
 

@@ -4,8 +4,8 @@
 is used at once:
 
 1. the contexts of the batch enter the running statistics;
-2. the groups whose judging tells most about the weights are chosen (``KernelFit.information``),
-   as many as the budget allows;
+2. the groups whose weights are least known are chosen (``KernelFit.variance``), as many as the
+   budget allows;
 3. their scores are asked for, and the posterior is computed anew from a window of judged groups;
 4. all groups are weighed by it. Where the posterior variance is high, the advantages are held back
    (``caution``). Judged groups are trained by the score itself (``judge_rows``).
@@ -234,21 +234,24 @@ class KernelConductor:
         if count == 0 or select == "random":
             return np.sort(order[:count]).astype(np.int64)
         here, z = self.standardize(contexts)[order], in_units(rows, self.deviation)[order]
-        if select == "novel":
-            return np.sort(order[self._most_informative(here, z, count)]).astype(np.int64)
-        appeal = (
-            self.posterior.variance(here) if select == "uncertain" else z.var(axis=1).mean(axis=1)
-        )
-        return np.sort(order[np.argsort(-appeal, kind="stable")[:count]]).astype(np.int64)
+        if select == "disagreement":
+            chosen = np.argsort(-z.var(axis=1).mean(axis=1), kind="stable")[:count].tolist()
+        else:
+            chosen = self._one_by_one(here, z, count, select == "uncertain")
+        return np.sort(order[chosen]).astype(np.int64)
 
-    def _most_informative(self, contexts: Floats, z: Floats, count: int) -> list[int]:
-        """``count`` groups, one after the other the one that adds most to those chosen before."""
+    def _one_by_one(self, contexts: Floats, z: Floats, count: int, by_scores: bool) -> list[int]:
+        """``count`` groups, each the one that the judged and the chosen ones leave most open.
+
+        That is the posterior variance of its weights, or, ``by_scores``, what its scores would tell
+        about them, which also asks for rewards that differ.
+        """
         known, found = self._known(), self.posterior
         chosen: list[int] = []
         while True:
-            adds = found.information(contexts, z)
-            adds[chosen] = -np.inf
-            chosen.append(int(np.argmax(adds)))
+            left = found.information(contexts, z) if by_scores else found.variance(contexts)
+            left[chosen] = -np.inf
+            chosen.append(int(np.argmax(left)))
             if len(chosen) == count:
                 return chosen
             silent = np.zeros((len(chosen), z.shape[1]))  # the variance needs no scores

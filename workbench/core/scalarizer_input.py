@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -66,6 +66,7 @@ Ask = Callable[[Ints], Mapping[int, Floats]]
 """Pays for the trusted scores (G,) of whole groups of the batch, by their indices."""
 
 
+@runtime_checkable
 class Scalarizer(Protocol):
     """Chooses the weights of every completion, and may learn from what came of them."""
 

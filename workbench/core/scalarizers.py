@@ -7,6 +7,7 @@ A new scalarizer is one file, its settings and a class with the protocol of
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,31 @@ def _conductor(
     return ConductorLearner(config, objectives, hidden_size)
 
 
+def _custom(config: configs.Custom, objectives: tuple[str, ...], *_: Any) -> Scalarizer:
+    module, attribute = config.function.split(":", 1)
+    try:
+        kind = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"scalarizer.function: {config.function!r} cannot be imported: {error}"
+        ) from error
+    try:
+        built = kind(objectives, **config.params)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"scalarizer.function: {config.function!r} cannot be built from the objectives and "
+            f"params {config.params}: {error}"
+        ) from error
+    if not isinstance(built, Scalarizer):
+        wanted = sorted(m for m in vars(Scalarizer) if not m.startswith("_"))
+        lacking = [name for name in (*wanted, "needs_hidden") if not hasattr(built, name)]
+        raise ValueError(
+            f"scalarizer.function: {config.function!r} lacks {', '.join(lacking)}; subclass "
+            "workbench.core.scalarizer_input.Stateless and define choose"
+        )
+    return built
+
+
 SCALARIZERS: dict[str, Factory] = {
     "static": lambda c, names, *_: Static(named_weights(c.weights, names)),
     "single": lambda c, names, *_: Static(named_weights({c.objective: 1.0}, names)),
@@ -187,10 +213,16 @@ SCALARIZERS: dict[str, Factory] = {
     "saw": lambda c, names, *_: SAW(named_weights(c.priorities, names)),
     "dvao": lambda c, names, *_: DVAO(named_weights(c.weights, names)),
     "gd2po": lambda c, names, *_: GD2PO(named_weights(c.weights, names), c.threshold),
-    "ctwa": lambda c, names, *_: CTWA(len(names), c.target, c.rate, c.smoothing),
+    "ctwa": lambda c, names, *_: CTWA(
+        np.array([c.main_target, *[c.target] * (len(names) - 1)]),
+        np.array([c.main_gate, *[c.gate] * (len(names) - 1)]),
+        c.rate,
+        c.smoothing,
+    ),
     "sa_mrpo": lambda c, names, *_: SAMRPO(named_weights(c.weights, names), c.gamma),
     "hypervolume": lambda c, names, *_: Hypervolume(len(names), c.rate, c.smoothing),
     "conductor": _conductor,
+    "custom": _custom,
 }
 """How the scalarizers of the paper and its baselines are built, by the name of their settings."""
 

@@ -53,7 +53,7 @@ def checked(wb: Workbench, view: View) -> tuple[RunConfig | None, dict[str, Any]
     config, data, problems = read(view)
     if config is not None:
         try:
-            wb.launcher.check(with_absolute_paths(config))
+            wb.launcher.check(with_absolute_paths(config), call=False)
         except ConfigError as error:
             problems = {p.path: p.message for p in error.problems}
         if not any(path.startswith("task.") for path in problems):

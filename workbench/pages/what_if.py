@@ -13,7 +13,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from workbench.analysis.counterfactual import bounds, latest_conductor
 from workbench.analysis.logged_rows import LoggedRows, rows_from_frame
-from workbench.analysis.queries import matrix
 from workbench.analysis.whatif import WhatIf, whatif
 from workbench.api.workbench import Workbench
 from workbench.config.scalarizers import SCALARIZER_CONFIGS, by_name_alone
@@ -55,7 +54,7 @@ def alternative(
         "lower": lower, "upper": upper,
     }  # fmt: skip
     mine = (step["prompt_id"] == view.get("prompt")).to_numpy()
-    sliders = matrix(step["weights"], names)[mine].mean(axis=0)
+    sliders = rows.weights[mine].mean(axis=0)
     says, problem = "the group's mean weights for every row", ""
     if view.get("alt"):
         try:

@@ -1,4 +1,4 @@
-"""Figures of the benchmark: methods with intervals, methods by families, worlds, sweeps."""
+"""Figures of the benchmark: methods with intervals, methods by families, worlds, sensitivity."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def families(summary: pd.DataFrame) -> go.Figure:
 MEASURES = {"judge": "held-out judge", "recovered": "way from equal weights to the oracle"}
 
 
-def sweep(frame: pd.DataFrame, x: str, log_x: bool = False, what: str = "judge") -> go.Figure:
+def sensitivity(frame: pd.DataFrame, x: str, log_x: bool = False, what: str = "judge") -> go.Figure:
     """A measure against one setting: mean over seeds with the range of the seeds.
 
     Args:

@@ -208,7 +208,8 @@ def _add_run(
             write_atomically(made / "config.yaml", config.encode())
         last = parts["rollouts"]["step"].to_pylist() if "rollouts" in parts else []
         done = run.get("step") or max((s for s in last if s is not None), default=0)
-        state = {k: run.get(k) for k in ("attempt", "phase", "message", "headline")}
+        said = {k: run.get(k) for k in ("attempt", "phase", "message", "headline")}
+        state = {k: v for k, v in said.items() if v is not None}
         status = run.get("status", "finished")
         status = status if status in ("finished", "failed") else "stopped"
         write_state(made, status=status, step=done, steps=run.get("steps") or done, **state)

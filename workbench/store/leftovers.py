@@ -19,6 +19,7 @@ from pathlib import Path
 
 from workbench.store.state import is_live
 
+DELETED = ".deleted-"
 YOUNG_SECONDS = 10.0
 """A temporary file that changed less than this ago may still be in work."""
 
@@ -71,7 +72,7 @@ def find(root: Path, wait: bool = False) -> list[Leftover]:
         for p in root.glob(".new-*")
         if time.time() - _changed(p) > YOUNG_SECONDS or wait and not _changes(p)
     ]
-    found += [Leftover(p, "a deletion that was interrupted") for p in root.glob(".deleted-*")]
+    found += [Leftover(p, "a deletion that was interrupted") for p in root.glob(f"{DELETED}*")]
     temporary = {p: _changed(p) for p in _temporary(root)}
     old = time.time() - YOUNG_SECONDS
     if wait and any(changed > old for changed in temporary.values()):
@@ -86,9 +87,15 @@ def find(root: Path, wait: bool = False) -> list[Leftover]:
 def remove(found: Leftover) -> None:
     """Remove a leftover; one that is gone already is no error.
 
+    A run whose deletion began holds its run.json until its rows are deleted too.
+
     Raises:
         OSError: it cannot be removed.
     """
+    if found.path.name.startswith(DELETED) and (found.path / "run.json").exists():
+        from workbench.store.annotations import tombstone  # whoever only looks needs no DuckDB
+
+        tombstone(found.path.parent, found.path.name.removeprefix(DELETED))
     if found.path.is_dir() and not found.path.is_symlink():
         shutil.rmtree(found.path)
     else:

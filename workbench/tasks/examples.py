@@ -217,10 +217,13 @@ def _prompt(value: Any, where: str, is_text: bool) -> str | tuple[Message, ...]:
 
 
 def checked_messages(value: Any, column: str, where: str) -> tuple[Message, ...]:
-    """Chat messages as plain ``role`` and ``content``.
+    """Chat messages as they stand: a chat template may read more than role and content.
+
+    ``content: null`` is what a turn without text has, one that calls a tool, say; parts that are
+    all text are joined. Fields that are null, as Parquet fills them in, are left out.
 
     Raises:
-        ValueError: one is none, or holds parts other than text; tool calls cannot be prompts.
+        ValueError: one is none, or holds parts other than text.
     """
     if not isinstance(value, list) or not value:
         raise ValueError(
@@ -228,7 +231,7 @@ def checked_messages(value: Any, column: str, where: str) -> tuple[Message, ...]
         )
     found = []
     for message in value:
-        content = message.get("content") if isinstance(message, dict) else None
+        content = message.get("content", 0) if isinstance(message, dict) else 0
         if isinstance(content, list) and all(
             isinstance(p, dict) and p.get("type") == "text" for p in content
         ):
@@ -236,13 +239,14 @@ def checked_messages(value: Any, column: str, where: str) -> tuple[Message, ...]
         if (
             not isinstance(message, dict)
             or not isinstance(message.get("role"), str)
-            or not isinstance(content, str)
+            or not isinstance(content, str | None)
         ):
             raise ValueError(
                 f"{where}: column {column!r}: {clipped(repr(message))} is no chat message; each "
-                "needs 'role' and 'content', both text"
+                "needs 'role', text, and 'content', text or null"
             )
-        found.append({"role": message["role"], "content": content})
+        rest = {k: v for k, v in message.items() if k not in ("role", "content") and v is not None}
+        found.append({"role": message["role"], "content": content or "", **rest})
     return tuple(found)
 
 

@@ -130,6 +130,7 @@ def _row(row: Mapping[str, Any], where: str, origin: str) -> dict[str, Any]:
         "origin": origin,
         "step": -1,
         "truncated": bool(row.get("truncated") or False),
+        "prompt_token_ids": None,
         "token_ids": None,
         "behaviour_logp": _number(row.get("behaviour_logp"), "behaviour_logp", where),
         "reference_logp": math.nan,
