@@ -21,7 +21,6 @@ from workbench.runs import rundir
 from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, LockedError, held
 from workbench.runs.queue import whose_turn
 from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
-from workbench.runs.spawn import Child, spawn
 from workbench.runs.status import DIED, SEE_LOG, Look
 from workbench.runs.stopping import stop_phases
 from workbench.store.leftovers import DELETED
@@ -29,6 +28,7 @@ from workbench.store.state import write_atomically, write_state
 
 if TYPE_CHECKING:
     from workbench.config import RunConfig
+    from workbench.runs.spawn import Child
 
 # what a configuration needs is imported where one is read: most commands only look at runs
 ENDING = ("status", "message", "pid", "eta_seconds")
@@ -208,6 +208,8 @@ class Launcher:
 
     def _spawn(self, path: Path) -> None:
         """Start the child of a queued run. Needs the lock."""
+        from workbench.runs.spawn import spawn
+
         try:
             child = spawn(path, self.command)
         except OSError as error:
