@@ -162,6 +162,8 @@ def test_no_figure_of_data_shows_markup() -> None:
     drawn["pareto"] = figures.figure("pareto", frame, x=OBJECTIVES[0], y=OBJECTIVES[1])
     drawn["weight_map"] = figures.figure("weight_map", frame, objectives=list(OBJECTIVES))
     drawn["parallel"] = figures.figure("parallel", frame, columns=["kind", OBJECTIVES[0]])
+    lines = frame.rename(columns={"name": "run", "side": "metric", "step": "x"})
+    drawn["run_lines"] = figures.figure("run_lines", lines)
     others = {"group", "whatif", "self_favouring", "methods", "families", "sensitivity", "worlds"}
     assert set(drawn) == set(figures.FIGURES) - others  # of one group, and of the benchmark
     for figure in drawn.values():

@@ -192,7 +192,7 @@ def test_a_command_says_in_one_line_what_is_broken(tmp_path):
     assert len(lines) >= 2 and all(line.startswith("note: ") for line in lines), done.stderr
 
 
-@pytest.mark.parametrize("kind", SHIPPED.keys() - {"learners"})  # torch stays out of this process
+@pytest.mark.parametrize("kind", sorted(SHIPPED.keys() - {"learners"}))  # torch stays out
 def test_every_name_of_ours_stands_for_something(kind):
     assert [*Registry(kind).usable()] == [*SHIPPED[kind]] == [*entries(kind)]
 

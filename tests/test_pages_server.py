@@ -5,6 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from browser import App
@@ -135,22 +136,15 @@ def test_the_json_api_starts_and_follows_a_run(app: App):
 
 def test_a_page_of_another_package_is_a_tab_and_an_address(tmp_path, monkeypatch):
     """One entry point: its tab stands last, its address is kept, its widgets are filled."""
-    from importlib.metadata import EntryPoint
-
-    from workbench.config.registry import Registry
     from workbench.pages import app
-    from workbench.pages.app import build_app
     from workbench.pages.page import Page, html
 
     def build(wb):
         return Page("notes", [html("notes-all")], lambda wb, view, changed: ["<p>here</p>"])
 
-    theirs = EntryPoint("notes", "their_package:build", "workbench.pages")
-    own = app.PAGES.addresses
-    monkeypatch.setattr(app, "PAGES", Registry("pages"))
-    app.PAGES.addresses = own | {"notes": (theirs.value, "theirs")}
-    app.PAGES.found["notes"] = build
-    router = build_app(tmp_path / "runs").router
+    own = app.PAGES.usable()
+    monkeypatch.setattr(app, "PAGES", SimpleNamespace(usable=lambda: own | {"notes": build}))
+    router = app.build_app(tmp_path / "runs").router
     assert list(router.pages)[-1] == "notes"
 
     class Event:

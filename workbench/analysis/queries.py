@@ -86,9 +86,11 @@ def known(store: Store, runs: Runs, kind: str | None = None, split: str | None =
 
 def objectives(store: Store, run_id: str) -> list[str]:
     """The objectives of a run in their order: as configured, else every one in its rows."""
-    found = store.sql("SELECT objectives FROM runs WHERE run_id = $run", {"run": run_id})
-    if len(found) and found["objectives"].iloc[0] is not None:
-        return [str(name) for name in found["objectives"].iloc[0]]
+    found = store.sql(
+        "SELECT unnest(objectives) AS name FROM runs WHERE run_id = $run", {"run": run_id}
+    )
+    if len(found):
+        return [str(name) for name in found["name"]]
     keys = store.sql(
         "SELECT name FROM (SELECT unnest(map_keys(rewards)) AS name, step FROM rollouts "
         "WHERE run_id = $run) GROUP BY name ORDER BY min(step), name",

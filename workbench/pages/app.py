@@ -61,13 +61,14 @@ def build_app(
             js_on_load='workbench.address(trigger, props, watch, server); /* "go" "act" */',
             server_functions=router.server_functions(),
         )
+        notices = gr.HTML("", elem_id="wb-notices", apply_default_css=False)
         memory = gr.State({})
         timer = gr.Timer(2.0, active=False)
         with gr.Tabs(elem_id="wb-tabs") as tabs:
             for name, build in PAGES.usable().items():
                 with gr.Tab(name.capitalize(), id=name):
                     pages[name] = build(wb)
-        outputs = [address, tabs, timer, *router.outputs]
+        outputs = [address, tabs, timer, *router.outputs, notices]
         quick: dict[str, Any] = {
             "queue": False,
             "show_progress": "hidden",

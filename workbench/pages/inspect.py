@@ -137,7 +137,8 @@ def _fill(
                 colors,
                 new,
                 parts,
-            )  # fmt: skip
+                _config(wb, run_id),
+            )
         )
     else:
         values.append(skip)

@@ -54,7 +54,7 @@ def checked(wb: Workbench, view: View) -> tuple[RunConfig | None, dict[str, Any]
     config, data, problems = read(view)
     if config is not None:
         try:
-            wb.launcher.check(with_absolute_paths(config))
+            wb.launcher.check(with_absolute_paths(config), call=False)
         except ConfigError as error:
             problems = {p.path: p.message for p in error.problems}
         problems |= {k: v for k, v in _missing_modules(config).items() if k not in problems}

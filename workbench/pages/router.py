@@ -10,13 +10,14 @@ from typing import Any
 from markupsafe import Markup
 
 from workbench.api.workbench import Workbench
+from workbench.formatting import visible
 from workbench.pages.export import packed
 from workbench.pages.gradio_patches import gr
 from workbench.pages.live_cache import forget, recent_runs
 from workbench.pages.page import ActionError, Page, View, parse_view
 from workbench.pages.render import problem
 from workbench.pages.uploads import receive
-from workbench.store.errors import StoreBusyError
+from workbench.store.errors import StoreBusyError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,17 @@ class Router:
             toast = {"toast": reason, "bad": True}
         answer = {"view": view, "n": n, **toast}
         timer = self._timer(page, view)
-        return [answer, gr.Tabs(selected=view["tab"]), timer, *self._spread(page, values)]
+        shown = self._spread(page, values)
+        return [answer, gr.Tabs(selected=view["tab"]), timer, *shown, self._notices()]
+
+    def _notices(self) -> str:
+        """What is missing from the pages, and why."""
+        try:
+            found = self.wb.notices
+        except StoreError as error:
+            found = [str(error)]
+        line = Markup('<p class="wb-notice">{}</p>')
+        return str(Markup("").join(line.format(visible(text)) for text in found))
 
     def _timer(self, page: Page, view: View) -> gr.Timer:
         """Tick as often as what is watched may change; not at all where nothing can."""

@@ -10,7 +10,7 @@ import pandas as pd
 from workbench.api.workbench import Workbench
 from workbench.pages import log_view, run_actions, run_charts, run_facts, run_picker, runs_view
 from workbench.pages.gradio_patches import gr
-from workbench.pages.live_cache import LIVE, Feed, recent, recent_runs
+from workbench.pages.live_cache import LIVE, Curves, Feed, recent, recent_runs
 from workbench.pages.page import Page, View, chart, heading, html
 from workbench.pages.render import or_problem
 
@@ -79,7 +79,11 @@ def show(feed: Feed, wb: Workbench, view: View, changed: frozenset[str]) -> list
     if not changed & {"*", "run"}:
         return [table, *several, *[skip] * 6]
     detail = or_problem("This run", run_actions.detail, wb, run)
-    pictures = runs_view.pictures(feed.curves(run))
+    curves = or_problem("Curves of this run", feed.curves, run)
+    if isinstance(curves, Curves):
+        pictures = runs_view.pictures(curves)
+    else:  # their card stands below that of the run
+        detail, pictures = detail + curves, [None] * 3
     log = log_view.tail(wb, run["run_id"])
     return [table, *several, detail, *pictures, run_facts.cards(wb, run["run_id"]), log]
 

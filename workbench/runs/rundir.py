@@ -25,7 +25,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.store.leftovers import DELETED
 from workbench.store.state import read_state, write_atomically, write_state
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 # what writing and reading a configuration needs is imported there: most commands only look at runs
 
 MAKING = ".new-"
-"""Beginning of the name of a directory that is no run yet; ``DELETED``: of one that was a run."""
+"""Beginning of the name of a directory that is no run yet."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 LATEST = 2.0**37
 """Seconds since 1970 that a calendar can still show."""
@@ -286,28 +285,6 @@ def create(
         shutil.rmtree(made, ignore_errors=True)
         raise
     return run_id
-
-
-def leftovers(runs_dir: Path) -> list[Path]:
-    """Directories of runs whose making or deleting was interrupted."""
-    return [p for prefix in (MAKING, DELETED) for p in sorted(runs_dir.glob(f"{prefix}*"))]
-
-
-def bury(runs_dir: Path, path: Path) -> Path:
-    """First half of a deletion: the run is gone from every list; returns what is to be removed.
-
-    The caller holds the launcher's lock. Whoever comes later can finish it, see ``leftovers``:
-    the rows have been deleted when the grave holds no run.json any more.
-    """
-    grave = path if path.name.startswith(DELETED) else runs_dir / f"{DELETED}{path.name}"
-    if path != grave:
-        path.rename(grave)
-    if (grave / "run.json").exists():
-        from workbench.store.annotations import tombstone
-
-        tombstone(runs_dir, grave.name.removeprefix(DELETED))
-        (grave / "run.json").unlink()
-    return grave
 
 
 def summary(config: RunConfig) -> dict[str, Any]:
