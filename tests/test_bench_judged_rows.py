@@ -1,4 +1,4 @@
-"""Learners on judged rows: the budget of an anchor, which rows an update sees, what it minimises."""
+"""Learners on judged rows: their budget, which rows an update sees, what it minimises."""
 
 import math
 
