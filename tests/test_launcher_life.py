@@ -184,7 +184,7 @@ def test_a_run_that_dies_without_a_word_is_failed_and_says_so(runs_dir, monkeypa
     runs = launcher(runs_dir)
     run_id = runs.start({"steps": 10})
     wait_for(lambda: status(runs, run_id) == "failed")
-    assert "ended without a last state" in runs.get(run_id).message
+    assert "without saying how" in runs.get(run_id).message
     assert read_state(runs_dir / run_id)["status"] == "failed"
     monkeypatch.setenv("FAKE_MODE", "well")
     runs.resume(run_id)
@@ -210,6 +210,20 @@ def test_a_reused_process_number_is_never_adopted_nor_signalled(runs_dir):
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_the_group_of_others_that_a_run_joined_is_left_alone(runs_dir):
+    """A run started by hand in a script's group, of which this test is a member."""
+    runs = launcher(runs_dir)
+    run_id = runs.start({"steps": 1})
+    wait_for(lambda: status(runs, run_id) == "finished")
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    record = processes.identify(child.pid)
+    assert record["pgid"] == os.getpgid(0) != child.pid
+    (runs_dir / run_id / "process.json").write_text(json.dumps(record))
+    assert [p.pid for p in processes.group(record, runs_dir / run_id)] == [child.pid]
+    runs.stop(run_id, now=True)
+    assert child.wait(30) == -signal.SIGKILL
 
 
 def test_the_limit_queues_and_whoever_polls_next_starts(runs_dir):

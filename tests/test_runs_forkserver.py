@@ -82,7 +82,7 @@ def test_an_error_ends_up_in_its_log(server: bool, tmp_path: Path) -> None:
 def test_a_child_carries_its_mark_and_a_kill_is_told(server: bool, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = child(run, SECONDS="60", **{MARK: str(run), ROLE: EVALUATION})
-    wait_for(lambda: processes.Snapshot().evaluations({}, run))
+    assert os.getpgid(process.pid) == process.pid, "from the first moment"
     (found,) = processes.Snapshot().evaluations({}, run)
     assert found.pid == process.pid and process.poll() is None
     with pytest.raises(subprocess.TimeoutExpired):
@@ -124,6 +124,14 @@ def test_a_server_ends_with_the_process_that_started_it_and_its_children_go_on(
 def test_marks_longer_than_the_room_are_left_to_a_fresh_child(server: bool, tmp_path: Path) -> None:
     process = child(tmp_path, **{MARK: "/x" * forkserver._ROOM[MARK]})
     assert isinstance(process, subprocess.Popen) and process.wait(60) == 3
+
+
+def test_ends_that_come_at_once_are_told_apart(server: bool, tmp_path: Path) -> None:
+    """A child that has ended before anything was asked: its number and its code are two things."""
+    many = [child(tmp_path / str(i)) for i in range(5)]
+    time.sleep(0.5)
+    assert [process.wait(60) for process in many] == [3] * 5
+    assert len({process.pid for process in many}) == 5
 
 
 def test_time_outs_do_not_lose_the_end(server: bool, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import random
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -298,3 +301,38 @@ def test_a_trial_that_was_deleted_has_failed(wb: Workbench, monkeypatch: Any) ->
     monkeypatch.setenv("FAKE_STEP", "0.01")
     again = Driver(wb.launcher, made, lambda text: None).run()
     assert [t.status for t in again] == ["failed", "finished"]
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_again_and_again_tells_what_was_trained(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Killed at twenty random moments and continued; every note agrees with its run in the end."""
+    monkeypatch.setenv("FAKE_STEP", "0.02")
+    monkeypatch.setenv("FAKE_ROWS", "1")
+    tests = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", f"{tests.parent}:{tests}")
+    made = plan("scalarizer.emphasis=0.01..0.79:log", seeds=[0, 1], random=6, pruner="median")
+    folder = made.save(tmp_path / "runs")
+    code = (
+        "from workbench.runs.launcher import Launcher; from workbench.runs.sweep_driver import *\n"
+        f"runs = Launcher({str(tmp_path / 'runs')!r}, command={CHILD!r})\n"
+        "Driver(runs, SweepPlan.read(runs.runs_dir, 's')).run()"
+    )
+    rng = random.Random(0)
+    for _ in range(20):
+        driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.wait(rng.uniform(1.5, 4.0))
+        driver.kill()
+        driver.wait()
+    wb = Workbench(tmp_path / "runs", limit=None, command=CHILD)
+    trials = Driver(wb.launcher, made, lambda text: None).run()
+    assert {t.status for t in trials} <= {"finished", "pruned"} and len(trials) == 12
+    assert len({t.run_id for t in trials}) == 12 == len(list(rundir.run_dirs(wb.runs_dir)))
+    for trial in trials:
+        config = rundir.read_config(wb.launcher.path(trial.run_id))
+        assert trial.values == {"scalarizer.emphasis": config.scalarizer.emphasis}
+        assert (trial.seed, config.name) == (config.seed, f"s-{trial.number:03d}")
+    assert [t.values for t in trials[:6]] == [t.values for t in trials[6:]]
+    assert json.loads((folder / "trials.json").read_text()) == [vars(t) for t in trials]

@@ -34,7 +34,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from workbench.config.environment import MARK, ROLE
 
@@ -42,6 +42,8 @@ SERVER = "WORKBENCH_FORK_SERVER"
 """``SOCKET:MODULE,MODULE``, for all that is started while a server runs."""
 _ROOM = {MARK: 4096, ROLE: 32}
 """Bytes that the server's own environment keeps free for a child's."""
+_HEAD = 8
+"""Bytes of a number that goes over the socket."""
 _REST = b"\0_="
 """What a value does not fill becomes a variable of no meaning: an empty one would end the list."""
 
@@ -69,11 +71,13 @@ def preloaded(
         )
         assert server.stdin is not None and server.stdout is not None
         server.stdout.readline()  # it listens
+        before = os.environ.get(SERVER)
         os.environ[SERVER] = f"{folder}/socket:{','.join(modules)}"
         try:
             yield
         finally:
-            del os.environ[SERVER]
+            os.environ.pop(SERVER, None)
+            os.environ.update({SERVER: before} if before else {})
             server.stdin.close()
             server.stdout.close()
             server.wait()
@@ -143,12 +147,13 @@ def _fork(
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.connect(address)
     asked = json.dumps({"words": list(words), "cwd": str(cwd), "env": dict(env)}).encode()
-    head = len(asked).to_bytes(8, "big")
+    head = len(asked).to_bytes(_HEAD, "big")
     socket.send_fds(server, [head], [stdout.fileno(), stderr.fileno()])
     server.sendall(asked)
-    if not (said := server.recv(32)):
+    said = server.recv(_HEAD, socket.MSG_WAITALL)
+    if len(said) < _HEAD:
         raise OSError("the fork server has ended")
-    return Forked(server, int(said))
+    return Forked(server, int.from_bytes(said, "big"))
 
 
 # -- the server -----------------------------------------------------------------------------------
@@ -164,7 +169,7 @@ class _Order:
     files: list[int]
 
 
-def _serve(listener: socket.socket, modules: Sequence[str]) -> _Order | None:
+def _serve(listener: socket.socket, modules: Sequence[str], marks: dict[str, int]) -> _Order | None:
     """Fork a child for each order, until stdin ends. Returns None, and in a child its order."""
     waiting: dict[int, socket.socket] = {}
     ready, signalled = os.pipe()
@@ -185,7 +190,7 @@ def _serve(listener: socket.socket, modules: Sequence[str]) -> _Order | None:
                 caller.close()
         if listener in found:
             caller, _ = listener.accept()
-            head, files, _, _ = socket.recv_fds(caller, 8, 2)
+            head, files, _, _ = socket.recv_fds(caller, _HEAD, 2)
             with caller.makefile("rb") as stream:
                 asked = json.loads(stream.read(int.from_bytes(head, "big")))
             for name in modules:
@@ -195,8 +200,12 @@ def _serve(listener: socket.socket, modules: Sequence[str]) -> _Order | None:
                     traceback.print_exc()
             gc.collect()
             gc.freeze()  # pages that the collector does not touch stay shared
+            child_left, leaving = os.pipe()
             pid = os.fork()
             if pid == 0:
+                _leave(asked["env"], marks)
+                os.close(child_left)
+                os.close(leaving)
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 for open_end in (ready, signalled):
@@ -204,23 +213,29 @@ def _serve(listener: socket.socket, modules: Sequence[str]) -> _Order | None:
                 for other in (listener, caller, *waiting.values()):
                     other.close()
                 return _Order(**asked, files=files)
-            for file in files:
+            for file in (*files, leaving):
                 os.close(file)
+            os.read(child_left, 1)  # nothing comes: the child has closed its end
+            os.close(child_left)
             waiting[pid] = caller
-            caller.sendall(str(pid).encode())
+            caller.sendall(pid.to_bytes(_HEAD, "big"))
 
 
-def _become(order: _Order, marks: dict[str, Any]) -> None:
-    """Be, as far as can be, what ``python -m MODULE ...`` would have started."""
+def _leave(env: Mapping[str, str], marks: Mapping[str, int]) -> None:
+    """Be no part of the server for whoever looks: before the child's number is told to anyone."""
     os.setsid()
+    for name, place in marks.items():
+        value = os.fsencode(env.get(name, "")) + _REST
+        ctypes.memmove(place, value + b" " * (_ROOM[name] - len(value)), _ROOM[name])
+
+
+def _become(order: _Order) -> None:
+    """Be, as far as can be, what ``python -m MODULE ...`` would have started."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in zip((nothing, *order.files), (0, 1, 2), strict=True):
         os.dup2(source, target)
         os.close(source)
     os.chdir(order.cwd)
-    for name, place in marks.items():
-        value = os.fsencode(order.env.get(name, "")) + _REST
-        ctypes.memmove(place, value + b" " * (_ROOM[name] - len(value)), _ROOM[name])
     os.environ.clear()
     os.environ.update(order.env)
     paths = order.env.get("PYTHONPATH", "").split(os.pathsep)
@@ -240,10 +255,10 @@ def main(argv: Sequence[str]) -> None:
         listener.bind(address)
         listener.listen()
         print("listening", flush=True)
-        order = _serve(listener, modules)
+        order = _serve(listener, modules, marks)
     if order is None:
         return
-    _become(order, marks)
+    _become(order)
     sys.argv = order.words
     warnings.filterwarnings("ignore", "'.*' found in sys.modules", RuntimeWarning)
     runpy.run_module(order.words[0], run_name="__main__", alter_sys=True)

@@ -9,37 +9,27 @@ last slot. What a run is doing is for ``status`` to say.
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workbench.config import RunConfig
-from workbench.config.io import PRESETS, ConfigError, Problem, load, with_name
 from workbench.runs import rundir
+from workbench.runs.deletion import bury, collect
 from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, LockedError, held
-from workbench.runs.preflight import problems_of
 from workbench.runs.queue import whose_turn
 from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
-from workbench.runs.spawn import Child, spawn
-from workbench.runs.status import DIED, SEE_LOG, Look
+from workbench.runs.spawn import spawn
+from workbench.runs.status import Look
 from workbench.runs.stopping import stop_phases
-from workbench.runs.validation import (
-    check_allowed,
-    check_config,
-    check_launch,
-    check_readable,
-    check_runnable,
-    files,
-    with_absolute_paths,
-)
-from workbench.store.leftovers import DELETED
+from workbench.runs.watch import Watch
 from workbench.store.state import write_atomically, write_state
 
-ENDING = ("status", "message", "pid", "eta_seconds")
+if TYPE_CHECKING:
+    from workbench.config import RunConfig
+
+# what a configuration needs is imported where one is read: most commands only look at runs
 
 
 class Launcher:
@@ -72,11 +62,7 @@ class Launcher:
         self.command = command
         self.allowed_functions = allowed_functions
         self.allowed_paths = allowed_paths
-        self._children: dict[Path, Child] = {}
-        self._ended = 0
-        self._codes: dict[Path, int] = {}
-        self._phases: dict[str, str] = {}
-        self._gone: set[tuple[Any, ...]] = set()
+        self._watch = Watch(self.runs_dir)
 
     # -- starting -------------------------------------------------------------------------------
 
@@ -101,6 +87,9 @@ class Launcher:
             ConfigError: the configuration is not allowed.
             LauncherError: its name is taken.
         """
+        from workbench.config.io import PRESETS, ConfigError, Problem, load, with_name
+        from workbench.runs.validation import check_launch, with_absolute_paths
+
         if isinstance(config, str | Path) and str(config) not in PRESETS:
             self._check_paths([("config", Path(config).absolute())])
         config = with_absolute_paths(load(config))
@@ -135,7 +124,7 @@ class Launcher:
                 limit=self.limit,
             )
             self._enter(self.runs_dir / run_id)
-        self.collect()
+        collect(self.runs_dir)
         return run_id
 
     def started_as(self, token: str) -> str | None:
@@ -145,20 +134,30 @@ class Launcher:
                 return path.name
         return None
 
-    def check(self, config: RunConfig) -> None:
+    def check(self, config: RunConfig, call: bool = True) -> None:
         """Refuse what is not allowed here, and what can be seen to fail before anything starts.
+
+        Args:
+            config: with absolute paths.
+            call: also call the functions that it names; a form that asks at every change does not.
 
         Raises:
             ConfigError: naming every such key.
         """
+        from workbench.config.io import ConfigError
+        from workbench.runs.preflight import problems_of
+        from workbench.runs.validation import check_allowed, check_config, files
+
         check_allowed(config, self.allowed_functions)
         self._check_paths(files(config))
         check_config(config)
-        problems = problems_of(config, self.runs_dir)
+        problems = problems_of(config, self.runs_dir, call)
         if problems:
             raise ConfigError(problems)
 
     def _check_paths(self, paths: Iterable[tuple[str, Path]]) -> None:
+        from workbench.runs.validation import check_readable
+
         if self.allowed_paths is not None:
             check_readable(paths, [self.runs_dir, *self.allowed_paths])
 
@@ -169,9 +168,11 @@ class Launcher:
             LauncherError: it has processes, has nothing left to do, or was imported.
             ConfigError: it names code that is not allowed.
         """
+        from workbench.runs.validation import check_runnable
+
         with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
-            status = self._at_rest(path, Look()).get("status")
+            status = self._at_rest(path, self._watch.look()).get("status")
             if status not in ("stopped", "failed"):
                 raise LauncherError(f"{self._named(path)} is {status}: nothing to resume")
             check_runnable(path, self.allowed_functions)
@@ -191,13 +192,15 @@ class Launcher:
 
     def _admit(self) -> None:
         """Start queued runs, oldest first, while there are free slots. Needs the lock."""
-        look = Look(self._gone)
+        from workbench.runs.validation import check_runnable
+
+        look = self._watch.look()
         states = {path: look.state(path) for path in rundir.run_dirs(self.runs_dir)}
         for path in whose_turn(states, self.limit):
             try:
                 check_runnable(path, self.allowed_functions)
                 self._spawn(path)
-            except (LauncherError, ConfigError, OSError) as error:
+            except (LauncherError, ValueError, OSError) as error:
                 # the others in the line are not to suffer from it
                 write_state(path, status="failed", message=str(error))
 
@@ -208,7 +211,7 @@ class Launcher:
         except OSError as error:
             write_state(path, status="failed", message=f"could not be started: {error}")
             raise LauncherError(f"{self._named(path)} could not be started: {error}") from error
-        self._children[path] = child
+        self._watch.children[path] = child
 
     # -- ending and keeping house ---------------------------------------------------------------
 
@@ -242,7 +245,7 @@ class Launcher:
         shows how far it is.
         """
         path = rundir.resolve(self.runs_dir, handle)
-        if Look().state(path).get("status") in ("queued", *ACTIVE):
+        if self._watch.look().state(path).get("status") in ("queued", *ACTIVE):
             (path / "stop").touch()
             threading.Thread(target=self._see_it_end, args=(path,), daemon=True).start()
         return path.name
@@ -250,12 +253,14 @@ class Launcher:
     def _see_it_end(self, path: Path) -> None:
         try:
             for phase in self.stop_phases(path.name):
-                self._phases[path.name] = phase
+                self._watch.phases[path.name] = phase
         except (LauncherError, OSError) as error:  # ``list`` shows what went wrong in this thread
-            self._phases[path.name] = str(error)
+            self._watch.phases[path.name] = str(error)
 
     def rename(self, handle: str, name: str) -> str:
         """Give a run another name; returns its id. Raises ConfigError, LauncherError."""
+        from workbench.config.io import load, with_name
+
         with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
             identity = rundir.read_identity(path)
@@ -276,30 +281,16 @@ class Launcher:
         """
         with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
-            look = Look()
+            look = self._watch.look()
             self._at_rest(path, look)
             if evaluations := look.evaluations(path):
                 raise LauncherError(
                     f"{self._named(path)} is being evaluated (process {evaluations[0]}): wait for "
                     "it, or cancel it first"
                 )
-            rundir.bury(self.runs_dir, path)
-        self.collect()
+            bury(self.runs_dir, path)
+        collect(self.runs_dir)
         return path.name
-
-    def collect(self, seconds: float = PATIENCE_SECONDS) -> list[str]:
-        """Finish what was interrupted while a run was made or deleted; returns what was removed."""
-        if not (left := rundir.leftovers(self.runs_dir)):
-            return []
-        with self._lock(seconds):  # whoever makes or buries a run holds it: these were interrupted
-            graves = [
-                rundir.bury(self.runs_dir, path) if path.name.startswith(DELETED) else path
-                for path in left
-                if path.is_dir()
-            ]
-        for grave in graves:
-            shutil.rmtree(grave, ignore_errors=True)  # another process may be at it as well
-        return [grave.name for grave in graves]
 
     def _lock(self, seconds: float = PATIENCE_SECONDS) -> AbstractContextManager[None]:
         return held(self.runs_dir / LAUNCHER, seconds)
@@ -322,10 +313,10 @@ class Launcher:
         state says otherwise is put down as failed.
         """
         with suppress(LockedError, OSError):  # another process is at it, or may
-            self.collect(0.0)
-        infos = self._infos()
+            collect(self.runs_dir, 0.0)
+        infos = self._watch.infos()
         if any(info.status == "queued" for info in infos) and self._let_queue_move():
-            infos = self._infos()
+            infos = self._watch.infos()
         return sorted(infos, key=lambda info: info.created, reverse=True)
 
     def _let_queue_move(self) -> bool:
@@ -337,15 +328,9 @@ class Launcher:
             return False
         return True
 
-    def _infos(self) -> list[RunInfo]:
-        """Every run, oldest first."""
-        look = Look(self._gone)
-        return [self.info(path, look) for path in rundir.run_dirs(self.runs_dir)]
-
     def take_ended(self) -> int:
         """How many children of this launcher have ended since the last time it was asked."""
-        ended, self._ended = self._ended, 0
-        return ended
+        return self._watch.take_ended()
 
     def get(self, handle: str) -> RunInfo:
         """One run by id or name; a queued one starts if its turn has come.
@@ -354,49 +339,14 @@ class Launcher:
             UnknownRunError: there is none.
         """
         path = rundir.resolve(self.runs_dir, handle)
-        info = self.info(path)
+        info = self._watch.info(path)
         if info.status == "queued" and self._let_queue_move():
-            info = self.info(path)
+            info = self._watch.info(path)
         return info
 
     def path(self, handle: str) -> Path:
         """The directory of a run by id or name. Raises UnknownRunError."""
         return rundir.resolve(self.runs_dir, handle)
-
-    def info(self, path: Path, look: Look | None = None) -> RunInfo:
-        """What there is to say of a run, its processes looked at rather than believed."""
-        self._reap()
-        identity = rundir.read_identity(path)
-        state = (look or Look(self._gone)).state(path)
-        if state.pop("unsaid", False):
-            if state["status"] == "failed" and path in self._codes:
-                state["message"] = f"{DIED} with code {self._codes[path]}{SEE_LOG}"
-            self._put_down(path, state)
-        known = RunInfo.__dataclass_fields__
-        values = {k: v for k, v in (identity | state).items() if k in known and v is not None}
-        if values.get("status") in ("starting", "running") and (path / "stop").exists():
-            values |= {"status": "stopping", "message": self._phases.get(path.name)}
-        info = RunInfo(**{"status": "failed", **values})
-        if "damaged" in identity:
-            info = replace(info, message=identity["damaged"])
-        return info
-
-    def _reap(self) -> None:
-        """Take note of this launcher's children that have ended."""
-        for path, child in list(self._children.items()):
-            code = child.poll()
-            if code is not None and self._children.pop(path, None):
-                self._codes[path] = code
-                self._ended += 1
-
-    def _put_down(self, path: Path, ending: Mapping[str, Any]) -> None:
-        """Write down the ending of a run whose processes are gone."""
-        try:
-            with self._lock(0.0):  # nothing resumes it while we hold the lock
-                if Look().state(path).get("unsaid"):
-                    write_state(path, **{k: ending[k] for k in ENDING})
-        except (LockedError, OSError):
-            return  # it can be seen all the same; whoever looks next writes it
 
     def _named(self, path: Path) -> str:
         return f"run {rundir.read_identity(path)['name']!r}"

@@ -106,7 +106,10 @@ class Snapshot:
         """
         found = [p for m in _marks(record, run_dir) for p in self._marked.get((m, False), [])]
         if record.get("pid") and _is_same(record):
-            found += self._groups.get(record["pgid"], [])
+            whole = record["pgid"] == record["pid"]  # else it joined a group of others
+            found += [
+                p for p in self._groups.get(record["pgid"], []) if whole or p.pid == record["pid"]
+            ]
         return list(dict.fromkeys(found))
 
     def evaluations(self, record: Mapping[str, Any], run_dir: Path) -> list[psutil.Process]:

@@ -23,19 +23,17 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workbench.config import RunConfig
-from workbench.config.io import parse_text
-from workbench.config.text import dump
-from workbench.runs.provenance import data_sha256, git_state, versions
-from workbench.store.annotations import tombstone
-from workbench.store.leftovers import DELETED
-from workbench.store.schema import SCHEMA_VERSION
 from workbench.store.state import read_state, write_atomically, write_state
 
+if TYPE_CHECKING:
+    from workbench.config import RunConfig
+
+# what writing and reading a configuration needs is imported there: most commands only look at runs
+
 MAKING = ".new-"
-"""Beginning of the name of a directory that is no run yet; ``DELETED``: of one that was a run."""
+"""Beginning of the name of a directory that is no run yet."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 LATEST = 2.0**37
 """Seconds since 1970 that a calendar can still show."""
@@ -146,6 +144,8 @@ def _is_identity(value: Any) -> bool:
 
 def read_config(run_dir: Path) -> RunConfig:
     """The run's configuration. Raises ConfigError, or OSError when it cannot be read."""
+    from workbench.config.io import parse_text
+
     return parse_text((run_dir / "config.yaml").read_text("utf-8"))
 
 
@@ -206,6 +206,8 @@ def free_name(stem: str, taken: set[str]) -> str:
 
 def provenance(config: RunConfig, cwd: Path) -> dict[str, Any]:
     """What a run is made of, for ``create``; hashing the data may take a while."""
+    from workbench.runs.provenance import data_sha256, git_state, versions
+
     odd = encodable(str(cwd)) != str(cwd)
     return {
         "versions": versions(),
@@ -251,6 +253,9 @@ def create(
     Raises:
         OSError: the disk refuses.
     """
+    from workbench.config.text import dump
+    from workbench.store.schema import SCHEMA_VERSION
+
     assert config.name is not None
     run_id = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
     made = runs_dir / f"{MAKING}{run_id}"
@@ -280,26 +285,6 @@ def create(
         shutil.rmtree(made, ignore_errors=True)
         raise
     return run_id
-
-
-def leftovers(runs_dir: Path) -> list[Path]:
-    """Directories of runs whose making or deleting was interrupted."""
-    return [p for prefix in (MAKING, DELETED) for p in sorted(runs_dir.glob(f"{prefix}*"))]
-
-
-def bury(runs_dir: Path, path: Path) -> Path:
-    """First half of a deletion: the run is gone from every list; returns what is to be removed.
-
-    The caller holds the launcher's lock. Whoever comes later can finish it, see ``leftovers``:
-    the rows have been deleted when the grave holds no run.json any more.
-    """
-    grave = path if path.name.startswith(DELETED) else runs_dir / f"{DELETED}{path.name}"
-    if path != grave:
-        path.rename(grave)
-    if (grave / "run.json").exists():
-        tombstone(runs_dir, grave.name.removeprefix(DELETED))
-        (grave / "run.json").unlink()
-    return grave
 
 
 def summary(config: RunConfig) -> dict[str, Any]:

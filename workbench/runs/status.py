@@ -20,8 +20,7 @@ from typing import Any
 from workbench.runs import processes
 from workbench.runs.rundir import ACTIVE, ENDED, last_words, read_process
 
-DIED = "its process ended without a last state"
-SEE_LOG = " (killed, or out of memory?): see the end of log.txt"
+DIED = "its process ended without saying how (killed, or out of memory?): see the end of log.txt"
 STARTING_GRACE = 30.0
 """Seconds between "starting" and the moment the child's number is on disk."""
 
@@ -64,7 +63,7 @@ class Look:
             return state
         if (again := last_words(path)) != state:
             return self.state(path) if again.get("status") in ENDED else again
-        ending = {"status": "failed", "message": DIED + SEE_LOG}
+        ending = {"status": "failed", "message": DIED}
         if (path / "stop").exists():
             ending = {"status": "stopped", "message": "ended when it was asked to stop"}
         return state | ending | {"pid": None, "eta_seconds": None, "unsaid": True}

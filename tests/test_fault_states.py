@@ -14,12 +14,14 @@ import time
 from pathlib import Path
 
 import pytest
+from fault_table import note
 from store_batches import fill, make_run
 from test_launcher_life import launcher, linked, wait_for
 
 from workbench.api.workbench import Workbench
 from workbench.config.io import load
 from workbench.runs import locks, processes, rundir
+from workbench.runs.deletion import leftovers
 from workbench.runs.locks import LAUNCHER, LockedError, held
 from workbench.runs.rundir import ENDED, LauncherError, read_process
 from workbench.store.archive import archive
@@ -70,7 +72,10 @@ def test_ranks_go_on_when_their_leader_is_killed_and_are_refused_by_name(runs_di
         through_link.resume("both")
     rank.kill()
     wait_for(lambda: through_link.get("both").status == "failed")
-    assert "ended without a last state" in through_link.get("both").message
+    assert "without saying how" in through_link.get("both").message
+    note("main process of two killed", "running, with the numbers of the processes that are left; "
+         "resume and delete are refused until they are stopped, through links too",
+         "everything; no second trainer writes the run")  # fmt: skip
 
 
 def test_a_copy_of_a_running_run_has_no_process(runs_dir):
@@ -126,6 +131,9 @@ def test_a_lock_says_who_holds_it_and_waiting_ends(tmp_path, monkeypatch):
         assert other.stdout is not None and other.stdout.readline() == "held\n"
         with pytest.raises(LockedError, match=rf"held by process {other.pid} \("), held(path, 0.1):
             pass
+        note("lock held by another process", "lists go on; a start, resume or deletion waits for "
+             "30 s, then says which process holds the lock",
+             "everything; who can only read the directory cannot open the lock")  # fmt: skip
         assert [i.name for i in runs.list()] == ["one"], "looking needs no lock"
     finally:
         other.kill()
@@ -149,7 +157,7 @@ def test_those_who_share_a_directory_share_its_locks(tmp_path):
 KILLED = """
 import os, signal, shutil, sys
 from workbench.runs.launcher import Launcher
-from workbench.runs import rundir
+from workbench.runs import deletion, rundir
 from workbench.config.io import load
 
 def dies(module, name, after):
@@ -161,7 +169,7 @@ def dies(module, name, after):
     setattr(module, name, killed)
 
 root, act, target, name, after = sys.argv[1:]
-place = {"rundir": rundir, "Path": rundir.Path, "shutil": shutil}[target]
+place = {"rundir": rundir, "deletion": deletion, "Path": rundir.Path, "shutil": shutil}[target]
 dies(place, name, after == "after")
 runs = Launcher(root, command=("/bin/true",))
 runs.delete("one") if act == "delete" else runs.start(load({"name": "two", "steps": 1}))
@@ -181,7 +189,11 @@ def killed(root: Path, *words: str) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    [("Path", "rename", "after"), ("rundir", "tombstone", "after"), ("shutil", "rmtree", "before")],
+    [
+        ("Path", "rename", "after"),
+        ("deletion", "tombstone", "after"),
+        ("shutil", "rmtree", "before"),
+    ],
 )
 def test_a_deletion_that_is_killed_is_finished_by_whoever_comes_next(tmp_path, where):
     run = ended(tmp_path, "20260101-000000-0001", "one")
@@ -190,8 +202,10 @@ def test_a_deletion_that_is_killed_is_finished_by_whoever_comes_next(tmp_path, w
     fill(other, range(2), contexts=None)
     killed(tmp_path, "delete", *where)
     assert [i.run_id for i in launcher(tmp_path).list()] == [other.name]
-    assert rundir.leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == []
     assert set(Store(tmp_path).sql("SELECT DISTINCT run_id FROM rollouts").run_id) == {other.name}
+    note("deletion killed at each step", "the run is gone from the list",
+         "nothing of it: the next command, or `workbench doctor --mend`, finishes it")  # fmt: skip
 
 
 def test_doctor_too_finishes_a_deletion(tmp_path):
@@ -200,7 +214,7 @@ def test_doctor_too_finishes_a_deletion(tmp_path):
     archive(tmp_path)
     killed(tmp_path, "delete", "Path", "rename", "after")
     examine(tmp_path, mend=True)
-    assert rundir.leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == []
     assert Store(tmp_path).sql("SELECT count(*) AS n FROM rollouts").n[0] == 0
 
 
@@ -209,11 +223,13 @@ def test_doctor_too_finishes_a_deletion(tmp_path):
 )
 def test_a_start_that_is_killed_leaves_nothing(tmp_path, where):
     killed(tmp_path, "start", *where)
-    (half,) = rundir.leftovers(tmp_path)
+    (half,) = leftovers(tmp_path)
     runs = launcher(tmp_path)
     assert runs.list() == [] and not half.exists()
     runs.start({"name": "two", "steps": 1})
     wait_for(lambda: runs.get("two").status in ENDED)
+    note("launch killed at each step", "no such run", "the name; what was half made is removed by "
+         "the next command")  # fmt: skip
 
 
 # -- damage of one run costs that run ---------------------------------------------------------
@@ -248,6 +264,8 @@ def test_damage_of_one_run_costs_that_run_only(tmp_path, name, content):
     if bad.name in listed:
         runs.delete(bad.name)
     assert [i.name for i in runs.list()] == ["good"]
+    note("one run's files damaged", "that run is failed and names the file; it can be deleted",
+         "all other runs, in every list")  # fmt: skip
 
 
 def test_a_text_that_no_output_can_hold_is_reported_all_the_same(runs_dir, monkeypatch):
