@@ -14,7 +14,7 @@ PYTHON ?= $(firstword $(foreach v,3.13 3.12 3.11,$(shell python$(v) -c 'import s
 # tests and runs of a tiny model are faster on one thread each than on all of them
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo app test test-slow lint format bench bench-methods notebooks notebooks-save screenshots browser clean \
+.PHONY: help setup demo chat app test test-slow lint format bench bench-methods notebooks notebooks-save screenshots browser clean \
   faults load soak fuzz escapes lower-bounds licences golden
 
 help:  ## list the targets
@@ -41,6 +41,17 @@ setup: $(VENV)/.dev  ## create .venv and install everything
 
 demo: $(VENV)/.runtime  ## set up, train the demo run, open the app
 	@$(WORKBENCH) run anchored --name demo --reuse --runs-dir $(RUNS)
+	@$(WORKBENCH) app --port $(PORT) --runs-dir $(RUNS)
+
+$(VENV)/.chat: $(VENV)/.runtime
+	@$(PY) -m pip install --disable-pip-version-check -q -e '.[chat]'
+	@touch $@
+
+STEPS ?= 8
+CHAT_MODEL = $(RUNS)/.models/smollm2-135m-instruct
+chat: $(VENV)/.chat  ## train a real chat model of 135 M parameters for a few steps, open the app (STEPS=2 is short)
+	@$(PY) -m workbench.tasks.chats.model --out $(CHAT_MODEL)
+	@$(WORKBENCH) run chats --name chat --reuse --runs-dir $(RUNS) --set policy.model=$(CHAT_MODEL) steps=$(STEPS)
 	@$(WORKBENCH) app --port $(PORT) --runs-dir $(RUNS)
 
 app: $(VENV)/.runtime  ## open the app on http://127.0.0.1:7860

@@ -111,7 +111,7 @@ def handle(data: bytes) -> None:
 
 def view(data: bytes) -> None:
     """The address that a browser sends."""
-    from workbench.pages.page import TABS, parse_view
+    from workbench.pages.page import parse_view
 
     try:
         raw = json.loads(data)
@@ -119,7 +119,7 @@ def view(data: bytes) -> None:
         raw = text_of(data)
     for key, value in parse_view(raw).items():
         assert isinstance(value, str) and 0 < len(value) <= 4000
-        assert key != "tab" or value in TABS
+        assert isinstance(key, str)
 
 
 def query(data: bytes) -> None:

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 TESTS = (
     "core_advantages", "core_conductor", "core_losses", "core_scalarizers", "config_roundtrip",
     "config_errors", "store_writer", "store_reader", "store_exchange", "figures", "tasks_file",
-    "pages_markup", "pages_server", "pages_skipped", "browser_pages", "trl_seam", "trainer_parts",
-    "wings",
+    "pages_render", "pages_server", "pages_gradio", "browser_pages", "trl_seam", "trainer_parts",
+    "layout",
 )  # fmt: skip
 """What shows soonest that a version is too old: every library is used by one of them."""
 

@@ -20,7 +20,8 @@ from workbench.analysis import display
 from workbench.analysis.figures import OF_RUNS
 from workbench.api.model_export import card
 from workbench.api.workbench import Workbench
-from workbench.pages.app import EVERYTHING, build_app
+from workbench.pages.app import build_app
+from workbench.pages.router import EVERYTHING
 from workbench.plots import figures
 
 TAG = "wbx"
@@ -75,8 +76,8 @@ def wb(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
 
 
 @pytest.fixture(scope="module")
-def desk(wb: Workbench) -> Any:
-    return build_app(wb).desk
+def router(wb: Workbench) -> Any:
+    return build_app(wb).router
 
 
 class Reader(HTMLParser):
@@ -130,8 +131,8 @@ VIEWS = [
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda v: "-".join([v["tab"], *list(v)[1:3]]))
-def test_no_page_shows_markup(desk: Any, view: dict[str, str]) -> None:
-    values = desk.pages[view["tab"]].show(desk.wb, dict(view), EVERYTHING)
+def test_no_page_shows_markup(router: Any, view: dict[str, str]) -> None:
+    values = router.pages[view["tab"]].show(router.wb, dict(view), EVERYTHING)
     check([v for v in values])
     assert sum(map(len, strings(list(values)))) > 200
 
@@ -161,7 +162,9 @@ def test_no_figure_of_data_shows_markup() -> None:
     drawn["pareto"] = figures.figure("pareto", frame, x=OBJECTIVES[0], y=OBJECTIVES[1])
     drawn["weight_map"] = figures.figure("weight_map", frame, objectives=list(OBJECTIVES))
     drawn["parallel"] = figures.figure("parallel", frame, columns=["kind", OBJECTIVES[0]])
-    others = {"group", "whatif", "self_favouring", "methods", "families", "sweep", "worlds"}
+    lines = frame.rename(columns={"name": "run", "side": "metric", "step": "x"})
+    drawn["run_lines"] = figures.figure("run_lines", lines)
+    others = {"group", "whatif", "self_favouring", "methods", "families", "sensitivity", "worlds"}
     assert set(drawn) == set(figures.FIGURES) - others  # of one group, and of the benchmark
     for figure in drawn.values():
         check(json.loads(figure.to_json()))
@@ -198,11 +201,12 @@ def test_a_model_card_has_no_markup_of_others() -> None:
 
 
 def test_file_names_of_downloads_are_names_of_files(wb: Workbench) -> None:
-    from workbench.pages.export import download
+    from workbench.pages.export import packed
+    from workbench.pages.inspect import shown_rows
 
     view = {"run": RUN, "prompt": f"../../{EVIL}", "step": "1"}
     for kind in ("csv", "parquet"):
-        name = download(wb, {**view, "prompt": f"id 1 {EVIL}"}, kind)["name"]
+        name = packed(shown_rows(wb, {**view, "prompt": f"id 1 {EVIL}"}), kind)["name"]
         assert Path(name).name == name and not set("<>\"'/\\\0") & set(name)
 
 

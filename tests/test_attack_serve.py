@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 from workbench.config.io import ConfigError
 from workbench.pages import launch
 from workbench.pages.app import build_app, publish
-from workbench.pages.server import Guard, serve
+from workbench.pages.server import Guard
+from workbench.pages.serving import serve
 
 OPEN = ["0.0.0.0", "::", "", "192.168.0.7", "example.org", "127.0.0.1.example.org", "localhost."]
 
@@ -41,14 +42,14 @@ def test_it_binds_to_this_machine_unless_told_otherwise(monkeypatch, tmp_path):
     monkeypatch.setenv("GRADIO_SHARE", "True")
     app, told = launched(monkeypatch, tmp_path)
     assert (told["server_name"], told["share"]) == ("127.0.0.1", False)
-    assert app.desk.wb.launcher.allowed_functions is None
-    assert app.desk.wb.launcher.allowed_paths is None
+    assert app.router.wb.launcher.allowed_functions is None
+    assert app.router.wb.launcher.allowed_paths is None
 
 
 @pytest.mark.parametrize("how", [{"server_name": "0.0.0.0"}, {"share": True}])
 def test_where_others_come_in_no_function_may_be_named(monkeypatch, tmp_path, how):
     app, _ = launched(monkeypatch, tmp_path, auth=[("ann", "pw")], **how)
-    wb = app.desk.wb
+    wb = app.router.wb
     own = [{"name": "x", "function": "os:system", "lower": 0, "upper": 1}]
     with pytest.raises(ConfigError, match="'os:system' may not be used: none is allowed here"):
         wb.start({"objectives": own})
@@ -56,7 +57,7 @@ def test_where_others_come_in_no_function_may_be_named(monkeypatch, tmp_path, ho
         wb.start({"policy": {"trust_remote_code": True}})
     assert not list(tmp_path.glob("2*"))
     app, _ = launched(monkeypatch, tmp_path, ["mine.*"], auth=[("ann", "pw")], **how)
-    assert app.desk.wb.launcher.allowed_functions == ["mine.*"]
+    assert app.router.wb.launcher.allowed_functions == ["mine.*"]
 
 
 @pytest.mark.parametrize("how", [{"server_name": "0.0.0.0"}, {"share": True}])
@@ -67,7 +68,7 @@ def test_where_others_come_in_no_file_of_the_machine_may_be_named(monkeypatch, t
     secret.write_text(table.format(who="Hopper"))
     runs = tmp_path / "runs"
     app, _ = launched(monkeypatch, runs, auth=[("ann", "pw")], **how)
-    wb = app.desk.wb
+    wb = app.router.wb
     page = {"set": f"task.name=file\ntask.path={secret}"}
     shown = "".join(map(str, launch.show(wb, page, frozenset())))
     assert "may not be used" in shown and "Hopper" not in shown
@@ -96,7 +97,7 @@ def test_where_others_come_in_no_file_of_the_machine_may_be_named(monkeypatch, t
 
 def test_the_json_api_is_behind_the_same_list(tmp_path):
     with gr.Blocks() as blocks:
-        wb = build_app(tmp_path, ()).desk.wb
+        wb = build_app(tmp_path, ()).router.wb
         publish(wb)
     (start,) = [f for f in blocks.fns.values() if f.api_name == "start"]
     for config in ({"objectives": [{"name": "x", "function": "subprocess:run"}]},

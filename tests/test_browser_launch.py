@@ -131,8 +131,8 @@ def test_the_app_can_be_restarted_under_a_run_and_the_run_stopped_and_resumed(
         wb = Workbench(again.runs_dir)
         wb.stop("long", wait=True)
         expect(row).to_contain_text("stopped")
-        page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Delete").click()
+        page.locator(".wb-dialog").get_by_role("button", name="Delete").click()
         expect(page.get_by_text("No runs yet")).to_be_visible()
         assert list(rundir.run_dirs(again.runs_dir)) == []
     finally:

@@ -108,15 +108,24 @@ def test_grades_are_stored_one_by_one_from_the_keyboard(app: App, tab: Watched):
 def test_a_run_can_be_tagged_noted_and_found(app: App, tab: Watched):
     page = tab.page
     page.goto(f"{app.url}/?tab=runs&run=equal")
-    answers = iter(["<i>keep</i>", "the baseline", "same"])
-    page.on("dialog", lambda dialog: dialog.accept(next(answers)))
-    page.get_by_role("button", name="Tag", exact=True).click()
+    dialog = page.locator(".wb-dialog")
+
+    def answer(button: str, text: str) -> None:
+        page.get_by_role("button", name=button, exact=True).click()
+        dialog.locator("input, textarea").fill(text)
+        dialog.get_by_role("button", name="OK").click()
+        expect(dialog).to_have_count(0)
+
+    answer("Tag", "<i>keep</i>")
     expect(page.locator("#runs-list .wb-tag")).to_have_text("<i>keep</i>")
-    page.get_by_role("button", name="Note", exact=True).click()
+    answer("Note", "the baseline")
     expect(page.locator(".wb-note-text")).to_have_text("the baseline")
     page.get_by_role("button", name="remove tag <i>keep</i>").click()
     expect(page.locator("#runs-list .wb-tag")).to_have_count(0)
-    page.get_by_role("button", name="Rename", exact=True).click()
+    page.get_by_role("button", name="Delete").click()
+    expect(dialog).to_contain_text("Delete equal, its rows and its checkpoints for good?")
+    dialog.get_by_role("button", name="Cancel").click()
+    answer("Rename", "same")
     expect(page).to_have_url(re.compile("run=same"))
     Workbench(app.runs_dir).rename("same", "equal")
 

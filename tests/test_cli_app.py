@@ -91,4 +91,4 @@ def test_how_many_runs_go_at_once_is_said_on_the_command_line(tmp_path, monkeypa
         assert served["max_runs"] == limit
     assert main(["app", "--max-runs", "-1", *where]) != 0
     assert "--max-runs -1: at least 1, or 0 for no limit" in capsys.readouterr().err
-    assert build_app(tmp_path, max_runs=1).desk.wb.launcher.limit == 1
+    assert build_app(tmp_path, max_runs=1).router.wb.launcher.limit == 1

@@ -272,3 +272,36 @@ def test_segments_agree_with_ordered_groups(scene, aggregation, scale, masked):
     )
     np.testing.assert_allclose(got[0], expected[0][order], atol=1e-9)
     np.testing.assert_allclose(got[1], expected[1][order], atol=1e-9)
+
+
+def test_a_trusted_score_makes_its_share_of_the_advantage():
+    # G = 2, one objective: A = -+ (1/2) / (1/sqrt(2) + e) in both groups; U = (3, 1) in the second,
+    # whose V is +- 1 / (sqrt(2) + e), at a share of 1/4
+    rewards, weights = np.array([[0.0], [1.0], [0.0], [1.0]]), np.ones(1)
+    trusted, share = np.array([np.nan, np.nan, 3.0, 1.0]), np.array([np.nan, np.nan, 0.25, 0.25])
+    a, v = 0.5 / (np.sqrt(0.5) + 1e-4), 1.0 / (np.sqrt(2) + 1e-4)
+    got = aggregate(rewards, weights, 2, trusted=trusted, trusted_share=share)[1]
+    both = 0.75 * a - 0.25 * v
+    np.testing.assert_allclose(got, [-a, a, -both, both])
+    # a row that the judge could not score is worth the group's mean there: 0
+    trusted = np.array([np.nan, np.nan, 3.0, np.nan])
+    got = aggregate(rewards, weights, 2, trusted=trusted, trusted_share=share)[1]
+    np.testing.assert_allclose(got, [-a, a, -0.75 * a, 0.75 * a])
+    plain = aggregate(rewards, weights, 2)[1]
+    np.testing.assert_array_equal(aggregate(rewards, weights, 2, trusted=trusted)[1], plain)
+
+
+@pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
+def test_rows_in_any_order_get_the_same_share_of_a_trusted_score(aggregation):
+    draw = np.random.default_rng(3)
+    rewards, weights = draw.random((12, 3)), draw.normal(size=(12, 3))
+    trusted = np.where(np.repeat(draw.random(3) < 0.7, 4), draw.random(12), np.nan)
+    share = np.where(np.isnan(trusted), 0.0, 0.6)
+    expected = aggregate(rewards, weights, 4, aggregation, trusted=trusted, trusted_share=share)[1]
+    order = draw.permutation(12)
+    groups = np.repeat(np.arange(3), 4)[order]
+    got = aggregate_segments(
+        rewards[order], weights[order], groups, np.zeros(12, dtype=np.int64), aggregation,
+        trusted=trusted[order], trusted_share=share[order],
+    )[1]  # fmt: skip
+    np.testing.assert_allclose(got, expected[order], atol=1e-12)

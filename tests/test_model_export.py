@@ -1,10 +1,13 @@
 """A checkpoint as a model folder: what others need is in it, what only resuming needs is not."""
 
+import json
+
 import pytest
 from pages_world import make_world
 
 from workbench.api.model_export import card
 from workbench.api.workbench import Workbench
+from workbench.runs.checkpoints import UnknownCheckpointError
 from workbench.store.writer import RunWriter
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "conductor.safetensors")
@@ -21,6 +24,7 @@ def wb(tmp_path) -> Workbench:
             folder.mkdir(parents=True)
             for name in (*FILES, *OWN):
                 (folder / name).write_text(f"{name} of {step}")
+            (folder / "trainer.json").write_text(json.dumps({"score": score}))
             (folder / "link").symlink_to("/etc/passwd")
             writer.checkpoint(step, folder, {"score": score})
     return wb
@@ -56,6 +60,7 @@ def test_a_run_that_takes_the_name_of_another_does_not_take_its_exports(wb):
     other = wb.launcher.path("maestro") / "checkpoints" / "step-000004"
     other.mkdir(parents=True)
     (other / "model.safetensors").write_text("of the other")
+    (other / "trainer.json").write_text('{"score": 1.0}')
     with RunWriter(other.parent.parent) as writer:
         writer.checkpoint(4, other, {"score": 1.0})
     second = wb.export_model("maestro", 4)
@@ -63,14 +68,19 @@ def test_a_run_that_takes_the_name_of_another_does_not_take_its_exports(wb):
     assert (first / "model.safetensors").read_text() == "model.safetensors of 4"
 
 
-@pytest.mark.parametrize("wanted", ["3", "../4", "-1", "first"])
-def test_what_is_not_there_is_refused(wb, wanted):
-    with pytest.raises(ValueError, match=r"there are best, last, 2, 4"):
+@pytest.mark.parametrize("wanted", ["../4", "-1", "first", "base"])
+def test_what_names_no_checkpoint_is_refused(wb, wanted):
+    with pytest.raises(ValueError, match="allowed are best, last or a step"):
         wb.export_model("maestro", wanted)
 
 
+def test_a_step_without_a_checkpoint_is_refused(wb):
+    with pytest.raises(UnknownCheckpointError, match="no checkpoint '3' .* there are: 2, 4"):
+        wb.export_model("maestro", 3)
+
+
 def test_a_run_without_checkpoints_says_so(wb):
-    with pytest.raises(ValueError, match="there is no checkpoint yet"):
+    with pytest.raises(UnknownCheckpointError, match="there are: none"):
         wb.export_model("equal")
 
 

@@ -65,7 +65,7 @@ def test_what_is_cut_out_of_a_group_is_an_ordinary_frame():
 
 
 def test_a_bar_leads_with_its_largest_weight_and_survives_what_is_not_known():
-    assert "<small>b 0.70</small>" in stack({"a": 0.3, "b": 0.7}, {"a": "#111111", "b": "#222222"})
+    assert "<small>b 0.7</small>" in stack({"a": 0.3, "b": 0.7}, {"a": "#111111", "b": "#222222"})
     assert stack({"a": float("nan")}, {"a": "#111111"}) == "–"
 
 
@@ -99,7 +99,7 @@ def test_a_comparison_says_who_wins_and_whether_it_could_be_chance():
     even = compare({"a": evaluation([0.2, 0.6], "x"), "b": evaluation([0.6, 0.2], "y")})
     (sentence,) = win_sentences(even)
     assert sentence.startswith("a is ahead of b by 0.000") and sentence.endswith("could be chance.")
-    assert "<b>0.50</b>" in found._repr_html_()
+    assert "<b>0.5</b>" in found._repr_html_()
     assert repr(found) == "Comparison(a, b; 30 prompts)"
     sides = {name: evaluation([0.1 * i] * 4, "x") for i, name in enumerate("abcd")}
     many = compare(sides)

@@ -185,12 +185,12 @@ def cell(runs_dir: Path, made: cells.Cell, judge: float) -> None:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory) -> Workbench:
-    """Three methods on two seeds, and two values of a sweep, as a benchmark leaves them."""
+    """Three methods on two seeds, and two values of a setting, as a benchmark leaves them."""
     runs_dir = tmp_path_factory.mktemp("bench")
     budget = cells.Budget(steps=6)
     for made in cells.grid(methods.choose("equal,saw"), range(2), budget):
         cell(runs_dir, made, {"base": 0.2, "equal": 0.4, "saw": 0.5}[made.arm] + 0.01 * made.seed)
-    for (method, value), varied in sensitivity.sweep_cells("temperature", [0], budget).items():
+    for (method, value), varied in sensitivity.varied_cells("temperature", [0], budget).items():
         if value in (0.5, 2.0):
             cell(runs_dir, varied[0], value / 10 + (method == "anchored"))
     return Workbench(runs_dir)
@@ -212,16 +212,16 @@ def test_a_benchmark_is_read_from_its_rows(bench):
         assert len(bench.figure(name, data=found.table).data) > 0
 
 
-def test_cells_of_a_sweep_that_share_a_name_are_told_apart(bench):
-    swept = bench.benchmark().sweep("temperature")
+def test_cells_of_a_setting_that_share_a_name_are_told_apart(bench):
+    swept = bench.benchmark().sensitivity("temperature")
     assert list(swept["method"]) == ["MAESTRO", "MAESTRO", "anchored", "anchored"]
     # judge is the mean of the two kinds: value / 10 + 0.05, one more for the anchored
     assert list(swept["judge"]) == pytest.approx([0.1, 0.25, 1.1, 1.25])
-    assert len(bench.figure("sweep", data=swept, x="τ").data) == 2
+    assert len(bench.figure("sensitivity", data=swept, x="τ").data) == 2
     with pytest.raises(ValueError, match="no cell of 'emphasis' has finished"):
-        bench.benchmark().sweep("emphasis")
-    with pytest.raises(ValueError, match="sweep: 'rho' unknown; there are emphasis"):
-        bench.benchmark().sweep("rho")
+        bench.benchmark().sensitivity("emphasis")
+    with pytest.raises(ValueError, match="setting: 'rho' unknown; there are emphasis"):
+        bench.benchmark().sensitivity("rho")
 
 
 def test_what_was_not_measured_is_said(bench, tmp_path):

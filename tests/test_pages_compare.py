@@ -45,6 +45,7 @@ STATE = {
 def _folder(wb: Workbench, run: str):
     path = wb.launcher.path(run) / "checkpoints" / "step-000002"
     path.mkdir(parents=True)
+    (path / "trainer.json").write_text("{}")
     return path
 
 

@@ -9,8 +9,8 @@ from pages_world import make_world
 
 from workbench.pages import live_cache, long_curves, runs, runs_view
 from workbench.pages.app import build_app
+from workbench.pages.gradio_patches import gr
 from workbench.pages.long_curves import Growing, in_bins, shortened
-from workbench.pages.quick_gradio import gr
 from workbench.store.errors import StoreBusyError
 
 
@@ -124,7 +124,7 @@ def test_a_picture_of_bins_says_so() -> None:
 
 def test_a_look_at_a_busy_store_shows_nothing_and_forgets_nothing(tmp_path, monkeypatch) -> None:
     """The curves are read, then the log is not: the next look sends both."""
-    desk = build_app(make_world(tmp_path / "runs", steps=4)).desk
+    router = build_app(make_world(tmp_path / "runs", steps=4)).router
     address, memory = {"view": {"tab": "runs", "run": "maestro"}}, {}
 
     def busy(*args: object) -> None:
@@ -132,8 +132,8 @@ def test_a_look_at_a_busy_store_shows_nothing_and_forgets_nothing(tmp_path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(runs.log_view, "since", busy)
-        answer = desk.tick(address, memory)
-    assert memory == {} and answer == [gr.skip()] * (2 + len(desk.outputs))
-    seen, _, *values = desk.tick(address, memory)
+        answer = router.tick(address, memory)
+    assert memory == {} and answer == [gr.skip()] * (2 + len(router.outputs))
+    seen, _, *values = router.tick(address, memory)
     assert seen["ends"]["rewards"] == 3
     assert any("figure" in v for v in values if isinstance(v, dict))

@@ -14,6 +14,7 @@ from workbench.analysis import agreement, queries, votes
 from workbench.analysis.groups import PAGE_SIZE, BadFilter, GroupFilter, groups
 from workbench.api.workbench import Workbench
 from workbench.pages import export, inspect, live_cache, runs_view
+from workbench.pages.app import PAGES
 from workbench.store.writer import RunWriter
 
 
@@ -184,8 +185,7 @@ def test_curves_since_a_step_are_only_what_is_new(wb, run):
 
 
 def test_an_export_has_one_column_an_objective_and_no_formula(wb, world):
-    rows = inspect.shown_rows(wb, {"run": "maestro", "prompt": "p0", "step": "3"})
-    flat = export.flat(rows)
+    flat, _ = inspect.shown_rows(wb, {"run": "maestro", "prompt": "p0", "step": "3"})
     assert [f"rewards.{n}" for n in NAMES] == [c for c in flat if c.startswith("rewards.")]
     assert flat["what_if"].notna().all()
     flat.loc[flat.index[0], "completion"] = "=cmd()"
@@ -204,14 +204,15 @@ def test_an_export_has_one_column_an_objective_and_no_formula(wb, world):
 def test_every_page_gives_its_rows_away(wb, tab, wanted):
     view = {"tab": tab, "run": "maestro", "prompt": "p0", "step": "3",
             "sides": "maestro@before,maestro@after"}  # fmt: skip
-    parquet = export.download(wb, dict(view), "parquet")
+    page = PAGES[tab](wb)
+    parquet = export.packed(page.rows(wb, dict(view)), "parquet")
     rows = pd.read_parquet(io.BytesIO(b64decode(parquet["data"])))
     assert len(rows) == wanted(wb)
-    csv = b64decode(export.download(wb, dict(view), "csv")["data"]).decode()
+    csv = b64decode(export.packed(page.rows(wb, dict(view)), "csv")["data"]).decode()
     assert len(csv.splitlines()) == len(rows) + 1
     assert parquet["name"].endswith(".parquet") and "@" not in parquet["name"]
     with pytest.raises(ValueError, match="allowed are csv, parquet"):
-        export.download(wb, dict(view), "xls")
+        export.packed(page.rows(wb, dict(view)), "xls")
 
 
 def test_the_order_of_completions_hides_their_origin_and_stays(wb, run, rows):

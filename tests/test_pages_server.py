@@ -5,14 +5,15 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from browser import App
 from starlette.testclient import TestClient
 
-from workbench.pages.first_script import FirstScript
 from workbench.pages.page import parse_view
-from workbench.pages.server import Guard, serve
+from workbench.pages.server import Guard
+from workbench.pages.serving import serve
 
 with_app = pytest.mark.xdist_group("browser")
 """Tests of the running app share one with the browser tests."""
@@ -26,34 +27,6 @@ async def _inner(scope, receive, send):
 @pytest.fixture
 def guarded() -> TestClient:
     return TestClient(Guard(_inner), base_url="http://127.0.0.1:7860")
-
-
-def _answering(kind, *parts, **headers):
-    named = [(b"content-type", kind), *((k.encode(), v.encode()) for k, v in headers.items())]
-
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": named})
-        for i, part in enumerate(parts):
-            more = i + 1 < len(parts)
-            await send({"type": "http.response.body", "body": part, "more_body": more})
-
-    return TestClient(FirstScript(app, "1 < 2"))
-
-
-def test_a_page_gets_its_script_before_all_others():
-    """In two parts, as it may come; the length is that of what is sent."""
-    page = b"<html><head><script>2</script></head><body>\xc3\xa9 <head></body></html>"
-    client = _answering(b"text/html; charset=utf-8", page[:9], page[9:], **{"content-length": "1"})
-    answer = client.get("/")
-    wanted = page.decode().replace("<head>", "<head><script>1 < 2</script>", 1)
-    assert (answer.text, int(answer.headers["content-length"])) == (wanted, len(answer.content))
-
-
-@pytest.mark.parametrize(
-    ("kind", "headers"), [(b"application/json", {}), (b"text/html", {"content-encoding": "x"})]
-)
-def test_what_is_no_page_or_is_packed_goes_through_as_it_comes(kind, headers):
-    assert _answering(kind, b"<he", b"ad>", **headers).get("/").content == b"<head>"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "localhost"])
@@ -144,7 +117,6 @@ def test_an_address_is_short_text_and_nothing_else():
     }
     view = parse_view(raw)
     assert view == {"tab": "inspect", "run": "a", "step": "3", "n": "a" * 4000}
-    assert parse_view({"tab": "../etc"}) == {}
     assert parse_view("nonsense") == {}
 
 
@@ -160,3 +132,44 @@ def test_the_json_api_starts_and_follows_a_run(app: App):
             break
     assert (state["status"], state["step"], state["name"]) == ("finished", 3, "by-api")
     assert "by-api" in [r["name"] for r in client.predict(api_name="/runs")]
+
+
+def test_a_page_of_another_package_is_a_tab_and_an_address(tmp_path, monkeypatch):
+    """One entry point: its tab stands last, its address is kept, its widgets are filled."""
+    from workbench.pages import app
+    from workbench.pages.page import Page, html
+
+    def build(wb):
+        return Page("notes", [html("notes-all")], lambda wb, view, changed: ["<p>here</p>"])
+
+    own = app.PAGES.usable()
+    monkeypatch.setattr(app, "PAGES", SimpleNamespace(usable=lambda: own | {"notes": build}))
+    router = app.build_app(tmp_path / "runs").router
+    assert list(router.pages)[-1] == "notes"
+
+    class Event:
+        view, changed, n = {"tab": "notes"}, ["tab"], 1
+
+    answer, tabs, _, *values = router.go(Event())
+    assert answer["view"]["tab"] == tabs.selected == "notes"
+    assert values[-1] == "<p>here</p>"
+
+
+def test_a_page_that_fails_says_why_in_its_first_part(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from workbench.pages.app import build_app
+
+    router = build_app(tmp_path / "runs").router
+
+    def broken(wb, view, changed):
+        raise ValueError("segment <1> is damaged")
+
+    router.pages["runs"] = replace(router.pages["runs"], show=broken)
+
+    class Event:
+        view, changed, n = {"tab": "runs"}, ["tab"], 1
+
+    answer, _, _, *values = router.go(Event())
+    assert answer["bad"] and "segment <1> is damaged" in answer["toast"]
+    assert any(isinstance(v, str) and "segment &lt;1&gt; is damaged" in v for v in values)

@@ -54,7 +54,7 @@ def test_tokens_that_say_something_else_are_not_believed(words):
 def test_shaded_text_is_the_text_and_markup_stays_text():
     shown = shaded_text("<b> x", [("<b>", 2.0), (" x", 0.5)])
     assert shown == (
-        '<span class="wb-tok" style="--h:1.00" title="entropy 2.00 nats">&lt;b&gt;</span> '
-        '<span class="wb-tok" style="--h:0.25" title="entropy 0.50 nats">x</span>'
+        '<span class="wb-tok" style="--h:1.00" title="entropy 2 nats">&lt;b&gt;</span> '
+        '<span class="wb-tok" style="--h:0.25" title="entropy 0.5 nats">x</span>'
     )
     assert shaded_text("<b>", None) == "&lt;b&gt;"

@@ -90,6 +90,7 @@ def problems(tmp_path: Path, **changes: Any) -> dict[str, str]:
             "grpo.gradient_accumulation_steps",
             "7 does not divide the 64 completions",
         ),
+        ({"logging": {"report_to": ["wandbb"]}}, "logging.report_to", "allowed are clearml"),
         (
             {"task": {"name": "file", "path": "/nowhere/rows.jsonl"}},
             "task.path",
@@ -144,3 +145,13 @@ def test_check_starts_nothing_and_names_key_and_value(
     said = capsys.readouterr().err
     assert "objectives.1.function" in said and "own_preflight:breaks" in said
     assert "own_preflight" not in sys.modules  # other people's code ran in a process of its own
+
+
+def test_rows_to_learn_from_are_read_before_anything_starts(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "p", "response": "r", "stars": 1}\n')
+    offline = {"method": "sft", "source": {"path": str(rows)}}
+    found = problems(tmp_path, offline=offline)
+    assert "'reward' is missing" in found["offline.source.path"]
+    offline["source"]["columns"] = {"reward": "stars"}
+    assert problems(tmp_path, offline=offline) == {}

@@ -19,6 +19,11 @@ def test_environment_yml_installs_exactly_the_project():
     assert python.removeprefix("python").startswith(PROJECT["requires-python"])
 
 
+def test_every_dependency_at_run_time_has_a_lowest_and_a_highest_version():
+    for line in PROJECT["dependencies"]:
+        assert re.search(r">=[\d.]+,<[\d.]+$|==[\d.]+$", line), line
+
+
 def test_torch_is_pinned_and_the_private_seam_of_trl_is_bounded():
     assert "torch==2.13.0" in PROJECT["dependencies"]
     trl = next(d for d in PROJECT["dependencies"] if d.startswith("trl"))

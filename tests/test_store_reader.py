@@ -15,6 +15,7 @@ from workbench.analysis import queries
 from workbench.analysis.groups import GroupFilter, groups
 from workbench.store import cache as cache_module
 from workbench.store import session as session_module
+from workbench.store import turns
 from workbench.store.archive import archive
 from workbench.store.errors import QueryError, StoreBusyError, StoreError
 from workbench.store.reader import Store
@@ -160,7 +161,7 @@ def test_weights_are_means_by_step_and_objective(store):
         queries.weights(store, RUN, split="test")
 
 
-def test_a_reward_that_does_not_apply_is_not_a_number(tmp_path):
+def test_a_reward_that_does_not_apply_is_left_out_of_means(tmp_path):
     batch = make_batch(0)
     batch.rewards[:, 0] = [1, np.nan, 3, np.nan, np.nan, np.nan, np.nan, np.nan]
     batch.rewards[:, 1] = np.nan
@@ -317,13 +318,13 @@ def test_a_reader_waits_for_an_archive_and_then_says_so(tmp_path, monkeypatch):
 
     with hold(0.5):
         assert len(store.runs()) == 1
-    session_module.reading_mark(tmp_path).unlink()
+    turns.reading_mark(tmp_path).unlink()
     monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
     with hold(60) as holder:
-        assert not session_module.reader_waits(tmp_path)
+        assert not turns.reader_waits(tmp_path)
         with pytest.raises(StoreBusyError, match="archived"):
             store.runs()
-        assert session_module.reader_waits(tmp_path)  # what an archive looks at between two holds
+        assert turns.reader_waits(tmp_path)  # what an archive looks at between two holds
         holder.kill()
     assert len(store.runs()) == 1
 

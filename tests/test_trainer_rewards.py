@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.objectives import Objective
 from workbench.objectives.signature import RewardRows, as_reward
@@ -146,3 +147,10 @@ def test_log_metric_and_trainer_state_are_keywords_like_any_other() -> None:
         PROMPTS, COMPLETIONS, IDS, {}, {"trainer_state": 7, "log_metric": measured.__setitem__}
     )
     assert made("follows", follows).of(rows) == [7.0] * 3 and measured == {"seen": 3}
+
+
+def test_a_tensor_is_as_good_as_a_list() -> None:
+    tensor = made("tensor", lambda completions: torch.tensor([0.5, 1.0, 2.0]))
+    assert tensor(PROMPTS, COMPLETIONS, IDS) == [0.5, 1.0, 2.0]
+    with pytest.raises(RewardError, match="returned 3 values|returned a"):
+        made("text", lambda completions: "abc")(PROMPTS, COMPLETIONS, IDS)

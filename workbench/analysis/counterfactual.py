@@ -20,6 +20,7 @@ from workbench.config.io import load, to_dict
 from workbench.config.text import flatten
 from workbench.formatting import esc, num, percent
 from workbench.objectives import OBJECTIVES
+from workbench.runs.checkpoints import CONDUCTOR, UnknownCheckpointError, find
 from workbench.store.reader import Store
 
 
@@ -143,10 +144,13 @@ def latest_conductor(run_dir: Path) -> dict[str, np.ndarray]:
     """
     from safetensors.numpy import load_file
 
-    found = sorted(run_dir.glob("checkpoints/*/conductor.safetensors"))
-    if not found:
+    try:
+        found = find(run_dir, "last")
+    except UnknownCheckpointError as error:
+        raise ValueError(str(error)) from error
+    if found is None or not (found / CONDUCTOR).is_file():
         raise ValueError(f"run {run_dir.name!r} has no checkpoint with a Conductor")
-    return dict(load_file(found[-1]))
+    return dict(load_file(found / CONDUCTOR))
 
 
 def compare_runs(

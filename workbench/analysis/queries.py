@@ -8,16 +8,18 @@ parameters, never inside the SQL. NaN and NULL take no part in means.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from workbench.config import RunConfig
 from workbench.core import diagnostics
 from workbench.runs.rundir import read_config
 from workbench.store.reader import Store
 from workbench.types import Floats
+
+if TYPE_CHECKING:
+    from workbench.config import RunConfig
 
 Runs = str | Sequence[str]
 SPLITS = ("train", "probe")
@@ -84,9 +86,11 @@ def known(store: Store, runs: Runs, kind: str | None = None, split: str | None =
 
 def objectives(store: Store, run_id: str) -> list[str]:
     """The objectives of a run in their order: as configured, else every one in its rows."""
-    found = store.sql("SELECT objectives FROM runs WHERE run_id = $run", {"run": run_id})
-    if len(found) and found["objectives"].iloc[0] is not None:
-        return [str(name) for name in found["objectives"].iloc[0]]
+    found = store.sql(
+        "SELECT unnest(objectives) AS name FROM runs WHERE run_id = $run", {"run": run_id}
+    )
+    if len(found):
+        return [str(name) for name in found["name"]]
     keys = store.sql(
         "SELECT name FROM (SELECT unnest(map_keys(rewards)) AS name, step FROM rollouts "
         "WHERE run_id = $run) GROUP BY name ORDER BY min(step), name",

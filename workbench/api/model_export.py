@@ -9,13 +9,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from workbench.config import RunConfig
 from workbench.config.text import dump
 from workbench.formatting import visible
+from workbench.runs.checkpoints import find, step_of
 
-OWN_PREFIXES = ("optimizer", "random", "trainer", "training_args", "scheduler")
+OWN_PREFIXES = (
+    "optimizer",
+    "scheduler",
+    "scaler",
+    "rng_state",
+    "random",
+    "trainer",
+    "training_args",
+    "buffer",
+    "reference",
+    "value",
+    "entropy_ctrl",
+)
 """Files that only resuming needs."""
 FOLDER = "exports"
 
@@ -23,7 +34,6 @@ FOLDER = "exports"
 def export_model(
     run_dir: Path,
     config: RunConfig,
-    checkpoints: pd.DataFrame,
     outcome: Mapping[str, Any],
     checkpoint: str | int = "best",
 ) -> Path:
@@ -35,7 +45,6 @@ def export_model(
     Args:
         run_dir: the run's directory.
         config: its configuration.
-        checkpoints: its rows of the ``checkpoints`` view.
         outcome: what came of it, for the card.
         checkpoint: ``best``, ``last`` or a step.
 
@@ -43,13 +52,15 @@ def export_model(
         The folder; an earlier export of the same checkpoint is replaced.
 
     Raises:
-        ValueError: there is no such checkpoint on disk.
+        ValueError: ``checkpoint`` is none of these.
+        UnknownCheckpointError: there is no such checkpoint on disk.
         OSError: the disk refuses.
     """
-    step = _step(checkpoints, str(checkpoint))
-    source = run_dir / "checkpoints" / f"step-{step:06d}"
-    if not source.is_dir():
-        raise ValueError(f"checkpoint {step} of run {run_dir.name!r} is no longer on disk")
+    if str(checkpoint) not in ("best", "last") and not str(checkpoint).isdecimal():
+        raise ValueError(f"checkpoint {checkpoint!r}: allowed are best, last or a step")
+    source = find(run_dir, checkpoint)
+    assert source is not None  # only ``base`` has no directory
+    step = step_of(source)
     target = run_dir.parent / FOLDER / f"{run_dir.name}-step-{step}"  # names change hands
     made = target.with_name(f".{target.name}")
     shutil.rmtree(made, ignore_errors=True)
@@ -61,24 +72,6 @@ def export_model(
     shutil.rmtree(target, ignore_errors=True)
     os.replace(made, target)
     return target
-
-
-def _step(checkpoints: pd.DataFrame, wanted: str) -> int:
-    kept = checkpoints[~checkpoints["removed"].astype(bool)] if len(checkpoints) else checkpoints
-    steps = sorted(int(s) for s in kept["step"]) if len(kept) else []
-    if not steps:
-        raise ValueError("there is no checkpoint yet")
-    if wanted == "last":
-        return steps[-1]
-    if wanted == "best":
-        scored = kept.dropna(subset=["score"])
-        best = scored.sort_values(["score", "step"])["step"]
-        return int(best.iloc[-1]) if len(best) else steps[-1]
-    if wanted.isdecimal() and int(wanted) in steps:
-        return int(wanted)
-    raise ValueError(
-        f"no checkpoint {wanted!r}; there are best, last, {', '.join(map(str, steps))}"
-    )
 
 
 def card(outcome: Mapping[str, Any], step: int, yaml: str) -> str:

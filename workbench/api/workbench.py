@@ -309,9 +309,7 @@ class Workbench:
             checkpoint: ``best``, ``last`` or a step.
         """
         run_dir = self.launcher.path(run)
-        return export_model(
-            run_dir, self.config(run), self.checkpoints(run), self.outcome(run), checkpoint
-        )
+        return export_model(run_dir, self.config(run), self.outcome(run), checkpoint)
 
     def reproduce(self, run: str) -> dict[str, Any]:
         """What it takes to make a run again: the command, versions, code and data."""

@@ -11,8 +11,9 @@ from typing import Any
 
 from workbench.api.handle import POLL_SECONDS, Run
 from workbench.api.workbench import Workbench
-from workbench.commands.base import emit, print_json, print_table, say
-from workbench.formatting import duration
+from workbench.commands.base import print_json, say
+from workbench.commands.outcome import print_outcome
+from workbench.formatting import visible
 from workbench.runs.progress import line
 from workbench.runs.rundir import ENDED, RunInfo
 
@@ -40,37 +41,6 @@ def follow(wb: Workbench, run: Run, as_json: bool) -> int:
         say(f"run {info.name!r} failed: {info.message or 'see its log'}")
         return 1
     return 130 if presses else 0
-
-
-def print_outcome(outcome: dict[str, Any]) -> None:
-    """Print the two tables of a run's end: judge per family, mean weights per family."""
-    families = outcome["per_family"]
-    if any(
-        f["judge_before"] is not None or f["judge_after"] is not None for f in families.values()
-    ):
-        rows = [
-            (kind, f["judge_before"], f["judge_after"], _gain(f["judge_before"], f["judge_after"]))
-            for kind, f in families.items()
-        ]
-        before, after = outcome["judge_before"], outcome["judge_after"]
-        rows.append(("all", before, after, _gain(before, after)))
-        print_table(rows, ["held-out judge", "before", "after", "change"])
-        emit()
-    names = list(outcome["weights"])
-    if names:
-        rows = [(k, *(f["weights"].get(n) for n in names)) for k, f in families.items()]
-        rows.append(("all", *outcome["weights"].values()))
-        print_table(rows, ["mean weight", *names])
-        emit()
-    took = f" in {duration(outcome['seconds'])}" if "seconds" in outcome else ""
-    emit(
-        f"{outcome['name']} ({outcome['run_id']}): {outcome['status']}, step {outcome['step']} of "
-        f"{outcome['steps']}, {outcome['rollouts']} training completions{took}"
-    )
-
-
-def _gain(before: float | None, after: float | None) -> float | None:
-    return None if before is None or after is None else after - before
 
 
 def _until_ended(
@@ -128,9 +98,10 @@ def _shown() -> Iterator[Callable[[RunInfo], None]]:
             nonlocal phase
             now = (info.phase if info.status == "running" else None) or info.status
             if now != phase:  # one line a phase stays on the screen
-                progress.console.print(f"{info.name}: {now}", markup=False, highlight=False)
+                said = visible(f"{info.name}: {now}")
+                progress.console.print(said, markup=False, highlight=False)
                 phase = now
-            text = line(info).replace("[", r"\[")  # not rich's markup
+            text = visible(line(info)).replace("[", r"\[")  # not rich's markup
             progress.update(task, description=text, completed=info.step, total=info.steps or None)
 
         yield show

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
 from workbench.commands.base import (
     Command,
@@ -17,6 +18,9 @@ from workbench.commands.base import (
     say,
 )
 from workbench.formatting import plain
+
+if TYPE_CHECKING:
+    from workbench.runs.launcher import Launcher
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,8 +155,48 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(args: argparse.Namespace) -> int:
+    if args.reproduce or args.config or args.log:
+        return _show_part(args)
+    from workbench.runs.launcher import Launcher
+
+    launcher = Launcher(args.runs_dir)
+    run, state = _known(launcher, args.run)
+    from workbench.analysis import queries, summary
+    from workbench.commands.outcome import print_outcome
+    from workbench.store.reader import Store
+
+    store = Store(launcher.runs_dir)
+    outcome = summary.outcome(store, run, state)
+    warnings = queries.warnings(store, run)
+    if args.json:
+        print_json((state or {}) | outcome | {"warnings": warnings.to_dict("records")})
+        return 0
+    print_outcome(outcome)
+    for row in warnings.itertuples():
+        emit(f"step {row.step}: {row.message} {row.advice}")
+    if outcome["message"]:
+        emit(outcome["message"])
+    return 0
+
+
+def _known(launcher: Launcher, handle: str) -> tuple[str, dict[str, Any] | None]:
+    """Id and state of a run; a run that the store alone knows has no state."""
+    from workbench.runs.rundir import UnknownRunError
+
+    try:
+        info = launcher.get(handle)
+        return info.run_id, info.as_dict()
+    except UnknownRunError:
+        if not (launcher.runs_dir / "workbench.duckdb").exists():
+            raise
+        from workbench.api.workbench import Workbench
+
+        return Workbench(launcher.runs_dir).resolve(handle), None
+
+
+def _show_part(args: argparse.Namespace) -> int:
+    """One part of a run: how to make it again, its configuration or its log."""
     from workbench.api.workbench import Workbench
-    from workbench.commands.follow import print_outcome
     from workbench.config.io import to_dict
     from workbench.config.text import dump
 
@@ -161,27 +205,14 @@ def _show(args: argparse.Namespace) -> int:
     if args.reproduce:
         recipe = wb.reproduce(run)
         print_json(recipe) if args.json else emit("\n".join(recipe["lines"]))
-        return 0
-    if args.config:
+    elif args.config:
         config = wb.config(run)
         print_json(to_dict(config)) if args.json else emit(dump(config), end="")
-        return 0
-    if args.log:
+    else:
         offset = 0
         while (part := run.log(offset))[0]:
             emit(part[0].replace("\r\n", "\n").replace("\r", "\n"), end="")
             offset = part[1]
-        return 0
-    outcome = wb.outcome(run)
-    warnings = wb.warnings(run)
-    if args.json:
-        print_json(wb.state(run) | outcome | {"warnings": warnings.to_dict("records")})
-        return 0
-    print_outcome(outcome)
-    for row in warnings.itertuples():
-        emit(f"step {row.step}: {row.message} {row.advice}")
-    if outcome["message"]:
-        emit(outcome["message"])
     return 0
 
 

@@ -26,7 +26,7 @@ from workbench.config.run import RunConfig
 from workbench.config.scalarizers import SCALARIZER_CONFIGS
 from workbench.config.yamlio import YamlError, parse
 
-PRESETS = ("quick", "etudes", "paper", "anchored")
+PRESETS = ("quick", "etudes", "paper", "anchored", "chats")
 _RUN_CONFIG = TypeAdapter(RunConfig)
 
 

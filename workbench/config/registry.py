@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from typing import Any
 
@@ -64,10 +64,11 @@ SHIPPED: dict[str, dict[str, str]] = {
         "parallel": "workbench.plots.sweeps:parallel",
         "group": "workbench.plots.group_figures:group",
         "whatif": "workbench.plots.group_figures:whatif",
+        "run_lines": "workbench.plots.run_lines:run_lines",
         "self_favouring": "workbench.plots.group_figures:self_favouring",
         "methods": "workbench.plots.benchmark:methods",
         "families": "workbench.plots.benchmark:families",
-        "sweep": "workbench.plots.benchmark:sweep",
+        "sensitivity": "workbench.plots.benchmark:sensitivity",
         "worlds": "workbench.plots.benchmark:worlds",
     },
     "pages": {
@@ -97,7 +98,7 @@ class PluginWarning(UserWarning):
 
 
 @cache
-def addresses(kind: str) -> dict[str, tuple[str, str]]:
+def entries(kind: str) -> dict[str, tuple[str, str]]:
     """Name -> (``package.module:attribute``, the package that brings it; empty: this one)."""
     from importlib.metadata import entry_points  # slow to import, and not needed for --help
 
@@ -131,12 +132,17 @@ class Registry(Mapping[str, Any]):
         self.found: dict[str, Any] = {}
         self.broken: dict[str, PluginError] = {}
 
+    @cached_property
+    def addresses(self) -> dict[str, tuple[str, str]]:
+        """What ``entries`` knows of this kind."""
+        return entries(self.kind)
+
     def __getitem__(self, name: str) -> Any:
         """What a name stands for. Raises KeyError, or PluginError when it cannot be used."""
         if name in self.broken:
             raise self.broken[name]
         if name not in self.found:
-            address, package = addresses(self.kind)[name]
+            address, package = self.addresses[name]
             try:
                 self.found[name] = self.make(name, _imported(address))
             except Exception as error:  # code of others may fail in any way when it is imported
@@ -150,13 +156,13 @@ class Registry(Mapping[str, Any]):
         return self.found[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(addresses(self.kind))
+        return iter(self.addresses)
 
     def __len__(self) -> int:
-        return len(addresses(self.kind))
+        return len(self.addresses)
 
     def __contains__(self, name: object) -> bool:
-        return name in addresses(self.kind)
+        return name in self.addresses
 
     def usable(self) -> dict[str, Any]:
         """All of them by name; one that cannot be used is left out with a ``PluginWarning``."""

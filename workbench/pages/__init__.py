@@ -13,7 +13,7 @@ def __getattr__(name: str) -> object:
 
         return build_app
     if name == "serve":
-        from workbench.pages.server import serve
+        from workbench.pages.serving import serve
 
         return serve
     raise AttributeError(f"module 'workbench.pages' has no attribute {name!r}")

@@ -11,10 +11,10 @@ import pandas as pd
 from workbench.analysis.comparison import Comparison
 from workbench.api.workbench import Workbench
 from workbench.pages import compare_ask, compare_views, sweep_view
+from workbench.pages.gradio_patches import gr
 from workbench.pages.jobs import Jobs
-from workbench.pages.markup import button, card, empty, go
 from workbench.pages.page import Page, View, chart, heading, html
-from workbench.pages.quick_gradio import gr
+from workbench.pages.render import empty, go, or_problem
 from workbench.plots import figures
 
 TEXT_KEYS = frozenset({"tpage", "tkind", "tsort"})
@@ -51,6 +51,7 @@ def build(wb: Workbench) -> Page:
         },
         partial(live, jobs),
         lambda wb, view: 2.0 if jobs.active else 0.0,
+        rows,
     )
 
 
@@ -58,6 +59,14 @@ def cancel(jobs: Jobs, args: dict[str, Any]) -> str:
     """End an evaluation."""
     jobs.cancel(int(args["job"]))
     return "Cancelled"
+
+
+def rows(wb: Workbench, view: View) -> tuple[pd.DataFrame, str] | None:
+    """The means with their intervals, to download."""
+    sides = sides_of(view, evaluations(wb))
+    if len(sides) < 2:
+        return None
+    return wb.compare(sides).means, f"compare-{','.join(sides)}"
 
 
 def live(jobs: Jobs, wb: Workbench, view: View, memory: dict[str, Any]) -> list[Any]:
@@ -105,22 +114,23 @@ def show(jobs: Jobs, wb: Workbench, view: View, changed: frozenset[str]) -> list
         nothing = empty(
             "Nothing to compare yet",
             "A run evaluates its policy before and after training. Let one finish, or start one.",
-            button("Go to Launch", go(tab="launch"), "primary"),
+            "Go to Launch",
+            go(tab="launch"),
         )
-        return [card("", nothing), None, "", None, *[""] * 5, *sweep_view.show(wb, view)]
+        return [nothing, None, "", None, *[""] * 5, *sweep_view.show(wb, view)]
     sides = sides_of(view, known)
     view["sides"] = ",".join(sides) or "none"
     ends = [
-        compare_ask.answers(wb, view),
+        or_problem("Your prompt", compare_ask.answers, wb, view),
         "",
-        compare_ask.ask_card(wb, view, sides),
+        or_problem("Evaluate more", compare_ask.ask_card, wb, view, sides),
         compare_ask.jobs_card(jobs.list()),
         *sweep_view.show(wb, view),
     ]
     picker = compare_views.picker(known, sides)
     if len(sides) < 2:
         advice = empty("Choose two or more sides", "Tick evaluations above to compare them.")
-        return [picker, None, "", None, card("", advice), *ends]
+        return [picker, None, "", None, advice, *ends]
     reference, problem = compare_views.reference_of(view, objectives_of(wb, known, sides))
     if isinstance(reference, str) and reference not in (*compare_views.REFERENCES, *sides):
         reference = None
@@ -129,7 +139,7 @@ def show(jobs: Jobs, wb: Workbench, view: View, changed: frozenset[str]) -> list
         found = wb.compare(sides, reference=reference)
     except ValueError as error:
         advice = empty("These cannot be compared", str(error))
-        return [picker, None, "", None, card("", advice), *ends]
+        return [picker, None, "", None, advice, *ends]
     ends[1] = compare_views.texts(found, view)
     if changed and changed <= TEXT_KEYS:
         return [*[gr.skip()] * 5, *ends]
@@ -161,6 +171,6 @@ def _pictures(found: Comparison, view: View) -> list[Any]:
     y = y or next(n for n in reversed(names) if n != x)
     return [
         figures.plain(figures.means_with_intervals(overall)),
-        compare_views.front_head(found, names, x, y),
+        compare_views.front_head(names, x, y),
         figures.plain(figures.pareto(found.front, x, y)),
     ]

@@ -7,88 +7,36 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.analysis.queries import matrix
 from workbench.api.workbench import Workbench
 from workbench.pages.jobs import Job, Jobs
 from workbench.pages.live_cache import recent_runs
-from workbench.pages.markup import (
-    act,
-    attr,
-    button,
-    card,
-    duration,
-    esc,
-    legend,
-    num,
-    stack,
-    table,
-)  # fmt: skip
 from workbench.pages.page import ActionError, View
+from workbench.pages.render import render
 from workbench.plots import figures
 
 RECENT = 6
 SAYS = {
     "waiting": "waits for its turn",
-    "running": "at work",
+    "running": "running",
     "done": "done, stored",
     "failed": "failed",
     "cancelled": "cancelled",
 }
 
 
-def ask_card(wb: Workbench, view: View, sides: Sequence[str]) -> str:
+def ask_card(wb: Workbench, view: View, sides: Sequence[str]) -> Markup:
     """Evaluate a checkpoint; send a prompt to the chosen sides."""
-    runs = recent_runs(wb)
-    options = "".join(
-        f"<option {attr('value', str(name))}>{esc(name)}</option>"
-        for name in runs["name"].head(200)
-    )
-    evaluate = (
-        '<div class="wb-bar" data-form><label class="wb-field named"><span>run</span>'
-        f'<select name="run">{options}</select></label>'
-        '<label class="wb-field named"><span>checkpoint: last, best, base or a step</span>'
-        '<input type="text" name="checkpoint" data-value="last"></label>'
-        '<label class="wb-field named"><span>split</span><select name="split">'
-        '<option value="report">report (held out)</option>'
-        '<option value="calibration">calibration</option></select></label>'
-        + button("Evaluate", act("evaluate") + " data-with")
-        + "</div>"
-    )
-    count = f"{len(sides)} chosen side{'s' if len(sides) != 1 else ''}"
-    own = (
-        '<div class="wb-bar wb-own" data-form><input type="text" name="prompt" '
-        f'aria-label="a prompt of your own" placeholder="a prompt of your own" '
-        f"{attr('data-value', view.get('own', ''))}>"
-        + button(f"Ask the {count}", act("ask") + " data-with", off=not sides)
-        + "</div>"
-    )
-    return card(
-        "Evaluate more",
-        f'<div class="wb-row2 wb-plain"><div>{evaluate}</div><div>{own}</div></div>',
-        "in a process of its own; results are stored with the run",
-    )
+    runs = recent_runs(wb)["name"].head(200)
+    own = view.get("own", "")
+    return render("compare_ask.html", runs=list(map(str, runs)), own=own, sides=len(sides))
 
 
-def jobs_card(jobs: Sequence[Job]) -> str:
+def jobs_card(jobs: Sequence[Job]) -> Markup | str:
     """What was asked for, newest first; nothing where nothing was."""
-    if not jobs:
-        return ""
-    lines = []
-    for job in jobs[:RECENT]:
-        live = job.status in ("waiting", "running")
-        end = button("cancel", act("cancel", job=job.identity)) if live else ""
-        took = duration(job.seconds) if job.began else ""
-        dot = {"done": "finished", "running": "running", "failed": "failed"}.get(
-            job.status, "queued"
-        )
-        lines.append(
-            f'<tr><td><i class="wb-dot {dot}"></i>{esc(job.title)}</td>'
-            f"<td>{esc(job.progress or SAYS[job.status])} {esc(job.message)}</td>"
-            f'<td class="wb-num">{took}</td><td class="wb-num">{end}</td></tr>'
-        )
-    head = [("evaluation", ""), ("", ""), ("took", "wb-num"), ("", "")]
-    return card("At work and done", table(head, lines, "wb-jobs"))
+    return render("jobs.html", jobs=jobs[:RECENT], says=SAYS) if jobs else ""
 
 
 def evaluate(wb: Workbench, jobs: Jobs, view: View, args: dict[str, Any]) -> str:
@@ -151,7 +99,7 @@ def ask(wb: Workbench, jobs: Jobs, view: View, args: dict[str, Any], known: pd.D
     return f"Asking {len(sides)} sides"
 
 
-def answers(wb: Workbench, view: View) -> str:
+def answers(wb: Workbench, view: View) -> Markup | str:
     """What each checkpoint said to one's own prompt, and how its scalarizer would weigh it."""
     prompt = view.get("own", "")
     if not prompt:
@@ -162,23 +110,16 @@ def answers(wb: Workbench, view: View) -> str:
         "WHERE e.split = 'own' AND e.prompt_id = $prompt ORDER BY r.name, e.step, e.sample",
         {"prompt": identity},
     )
-    if not len(rows):
-        return card("Your prompt", f'<p class="wb-dim">No answer to “{esc(prompt)}” yet.</p>')
     names = figures.objective_order({k for m in rows["rewards"] for k in dict(m)})
+    answered = [
+        {
+            "name": name,
+            "step": int(step),
+            "texts": [str(t) for t in part["completion"]],
+            "weights": dict(zip(names, matrix(part["weights"], names).mean(axis=0), strict=True)),
+            "rewards": matrix(part["rewards"], names).mean(axis=0).tolist(),
+        }
+        for (name, step), part in rows.groupby(["name", "step"], sort=False)
+    ]
     colors = figures.objective_colors(names)
-    lines = []
-    for (name, step), part in rows.groupby(["name", "step"], sort=False):
-        weights = dict(zip(names, matrix(part["weights"], names).mean(axis=0), strict=True))
-        texts = "<br>".join(f'<span class="wb-text">{esc(t)}</span>' for t in part["completion"])
-        means = matrix(part["rewards"], names)
-        cells = "".join(f'<td class="wb-num">{num(v)}</td>' for v in means.mean(axis=0))
-        lines.append(
-            f"<tr><td><b>{esc(name)}</b><br><small class='wb-dim'>step {int(step)}</small></td>"
-            f'<td class="wb-mono" dir="auto">{texts}</td>'
-            f"<td>{stack(weights, colors, 14, 'weights:')}</td>{cells}</tr>"
-        )
-    head = [
-        ("checkpoint", ""), ("completions", ""), ("weights it would give", ""),
-        *((n, "wb-num") for n in names),
-    ]  # fmt: skip
-    return card(f"Your prompt: {prompt}", legend(names, colors) + table(head, lines, "wb-texts"))
+    return render("answers.html", prompt=prompt, answered=answered, names=names, colors=colors)

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.analysis.comparison import Comparison
 from workbench.config.yamlio import write_flow
-from workbench.pages.markup import (
-    NOTHING,
-    attr,
-    button,
-    card,
-    chip,
-    esc,
-    exports,
-    go,
-    num,
-    percent,
-    select,
-    table,
-)  # fmt: skip
+from workbench.formatting import NOTHING
+from workbench.pages.chat_text import last_user
 from workbench.pages.page import View
+from workbench.pages.render import render
 
 TEXTS_PER_PAGE = 12
+CUT = 3000
+"""Characters of a text that are compared and shown."""
 REFERENCES = {
     "": "the declared bounds",
     "worst": "just below the worst side",
@@ -34,74 +27,24 @@ REFERENCES = {
 """Reference points by name, as ``Workbench.compare`` takes them; "" is its own choice."""
 
 
-def picker(known: pd.DataFrame, sides: Sequence[str]) -> str:
+def picker(known: pd.DataFrame, sides: Sequence[str]) -> Markup:
     """Every evaluation as a switch, a run a line."""
-    lines = []
+    runs = []
     for run_id, part in known.groupby("run_id", sort=False):
         name = str(part["name"].iloc[0])
         switches = []
-        for row in part.itertuples():
-            side = f"{name}@{row.phase}"
+        for row in part.to_dict("records"):
+            side = f"{name}@{row['phase']}"
             on = side in sides
             others = [s for s in sides if s != side] if on else [*sides, side]
-            switches.append(
-                f'<button type="button" class="wb-switch{" on" if on else ""}" '
-                f'aria-pressed="{str(on).lower()}" {go(sides=",".join(others) or "none")}>'
-                f"{esc(row.phase)} <small>step {int(row.step)} · judge {num(row.judge)}</small>"
-                "</button>"
-            )
-        lines.append(
-            f"<tr><td><b>{esc(name)}</b></td><td>{''.join(switches)}</td>"
-            f'<td class="wb-num">{int(part["prompts"].max()):,}</td>'
-            f'<td class="wb-dim wb-mono">{esc(run_id)}</td></tr>'
-        )
-    head = [("run", ""), ("evaluations: tick what to compare", ""), ("prompts", "wb-num"), ("", "")]
-    return card("Compare", table(head, lines), f"{len(sides)} chosen")
+            switches.append((row, on, ",".join(others) or "none"))
+        runs.append((name, run_id, int(part["prompts"].max()), switches))
+    return render("compare_picker.html", runs=runs, chosen=len(sides))
 
 
-def front_head(found: Comparison, names: Sequence[str], x: str, y: str) -> str:
-    """Which two objectives the front is drawn over, and the hypervolume of all of them."""
-    options = [(n, n) for n in names]
-    return (
-        "<h3>Pareto front</h3>"
-        f'<div class="wb-bar">{select("x", "horizontal objective", options, x)}'
-        f"{select('y', 'vertical objective', options, y)}</div>"
-    )
-
-
-def volume_card(found: Comparison, view: View, problem: str) -> str:
-    """Hypervolume of each side above a reference point that can be chosen here."""
-    names = list(found.reference)
-    known = dict(REFERENCES) | {side: f"the means of {side}" for side in found.sides}
-    typed = bool(view.get("ref"))
-    options = [*known.items(), *([("own", "as typed below")] if typed else [])]
-    shown = "own" if typed else view.get("at", "")
-    chooser = select(
-        "at", "reference point", [(v, f"above {t}") for v, t in options], shown, resets="ref"
-    )
-    fields = "".join(
-        f'<label class="wb-field named"><span>{esc(n)}</span><input type="text" '
-        f'inputmode="decimal" data-param="ref" data-group="ref" '
-        f"{attr('data-value', f'{found.reference[n]:.4g}')}></label>"
-        for n in names
-    )
-    wrong = f'<div class="wb-error" role="alert">{esc(problem)}</div>' if problem else ""
-    lines = [
-        f'<tr><td><b>{esc(row.side)}</b></td><td class="wb-num">{row.hypervolume:.3g} '
-        f'<small class="wb-dim">{row.low:.3g} to {row.high:.3g}</small></td></tr>'
-        for row in found.volume.itertuples()
-    ]
-    text = (
-        '<p class="wb-dim wb-foot">The share of objective space that a side\'s means dominate: a '
-        "side that is no better than the reference in one objective has none.</p>"
-    )
-    return card(
-        "Hypervolume",
-        table([("", ""), ("95 % interval", "wb-num")], lines)
-        + text
-        + f'<div class="wb-ref">{fields}</div>{wrong}',
-        chooser,
-    )
+def front_head(names: Sequence[str], x: str, y: str) -> Markup:
+    """Which two objectives the front is drawn over."""
+    return render("front_head.html", names=names, x=x, y=y)
 
 
 def reference_of(view: View, names: Sequence[str]) -> tuple[Mapping[str, float] | str | None, str]:
@@ -118,83 +61,73 @@ def reference_of(view: View, names: Sequence[str]) -> tuple[Mapping[str, float] 
     return dict(zip(names, numbers, strict=True)), ""
 
 
-def tables(found: Comparison, view: View, problem: str) -> str:
+def tables(found: Comparison, view: View, problem: str) -> Markup:
     """Means, wins, hypervolume and differing settings as tables."""
-    return (
-        '<div class="wb-columns"><div>'
-        + card("Means", _means(found), "95 % bootstrap intervals over prompts " + exports())
-        + card("Settings that differ", _config(found), css="wb-differs")
-        + "</div><div>"
-        + card("Win rate by the judge", _wins(found), "share of prompts won, ties half")
-        + volume_card(found, view, problem)
-        + "</div></div>"
+    names = list(found.reference)
+    known = dict(REFERENCES) | {side: f"the means of {side}" for side in found.sides}
+    typed = bool(view.get("ref"))
+    options = [*known.items(), *([("own", "as typed below")] if typed else [])]
+    return render(
+        "compare.html",
+        found=found,
+        means=_means(found),
+        kinds=_kinds(found),
+        wins=_wins(found),
+        settings=_settings(found),
+        references=[(v, f"above {t}") for v, t in options],
+        reference="own" if typed else view.get("at", ""),
+        point=[(n, f"{found.reference[n]:.4g}") for n in names],
+        volume=found.volume.to_dict("records"),
+        problem=problem,
     )
 
 
-def _means(found: Comparison) -> str:
+def _means(found: Comparison) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Each objective and the judge: one cell a side, the best one marked."""
     overall = found.means[found.means["kind"] == "all"]
-    names = list(dict.fromkeys(overall["name"]))
-    head = [("", ""), *((side, "wb-num") for side in found.sides)]
-    lines = []
-    for name in names:
+    rows = []
+    for name in dict.fromkeys(overall["name"]):
         part = overall[overall["name"] == name].set_index("side")
         best = part["mean"].idxmax()
-        cells = "".join(
-            f'<td class="wb-num">{"<b>" if side == best else ""}{num(part.loc[side, "mean"])}'
-            f"{'</b>' if side == best else ''} <small class='wb-dim'>"
-            f"{num(part.loc[side, 'low'])} to {num(part.loc[side, 'high'])}</small></td>"
-            for side in found.sides
+        cells = [
+            {c: part.loc[s, c] for c in ("mean", "low", "high")} | {"best": s == best}
+            for s in found.sides
+        ]
+        rows.append((name, cells))
+    return rows
+
+
+def _kinds(found: Comparison) -> list[tuple[str, list[dict[str, Any] | None]]]:
+    """The judge for each kind, with its interval: one cell a side, None where it has none."""
+    judged = found.means[(found.means["name"] == "judge") & (found.means["kind"] != "all")]
+    rows = []
+    for kind, part in judged.groupby("kind"):
+        by_side = {str(r["side"]): r for r in part.to_dict("records")}
+        rows.append((str(kind), [by_side.get(s) for s in found.sides]))
+    return rows
+
+
+def _wins(found: Comparison) -> list[dict[str, Any]]:
+    """Each pair of sides once: how often one wins, and whether that is more than chance."""
+    return [
+        row | {"clear": row["difference_low"] > 0 or row["difference_high"] < 0}
+        for row in found.wins.to_dict("records")
+        if found.sides.index(row["side"]) <= found.sides.index(row["against"])
+    ]
+
+
+def _settings(found: Comparison) -> list[tuple[str, list[str]]]:
+    """Keys that differ with the value of each side, as it stands in YAML."""
+    return [
+        (
+            str(row["key"]),
+            [NOTHING if row[s] is None else write_flow(row[s]) for s in found.config.columns[1:]],
         )
-        lines.append(f"<tr><td>{esc(name)}</td>{cells}</tr>")
-    kinds = found.means[(found.means["name"] == "judge") & (found.means["kind"] != "all")]
-    for kind, part in kinds.groupby("kind"):
-        values = part.set_index("side")["mean"]
-        cells = "".join(f'<td class="wb-num">{num(values.get(s))}</td>' for s in found.sides)
-        lines.append(f"<tr><td>judge · {chip(str(kind))}</td>{cells}</tr>")
-    return table(head, lines)
-
-
-def _wins(found: Comparison) -> str:
-    if not len(found.wins):
-        return '<p class="wb-dim">No judge scored these prompts.</p>'
-    lines = []
-    for row in found.wins.itertuples():
-        if found.sides.index(row.side) > found.sides.index(row.against):
-            continue
-        clear = row.difference_low > 0 or row.difference_high < 0
-        verdict = "a clear difference" if clear else "could be chance"
-        lines.append(
-            f"<tr><td><b>{esc(row.side)}</b> against {esc(row.against)}</td>"
-            f'<td class="wb-num">{percent(row.rate)}<br><small class="wb-dim">'
-            f"{percent(row.low)} to {percent(row.high)}</small></td>"
-            f'<td class="wb-num">{num(row.difference, signed=True)}<br><small class="wb-dim">'
-            f"{num(row.difference_low, signed=True)} to {num(row.difference_high, signed=True)}"
-            f"</small></td><td>{verdict}</td></tr>"
-        )
-    head = [("", ""), ("wins", "wb-num"), ("judge difference", "wb-num"), ("", "")]
-    return table(head, lines)
-
-
-def _config(found: Comparison) -> str:
-    if not len(found.config):
-        return '<p class="wb-dim">The settings are the same.</p>'
-    sides = [c for c in found.config.columns if c != "key"]
-    head = [("key", ""), *((side, "") for side in sides)]
-    lines = [
-        f'<tr><td class="wb-mono">{esc(row["key"])}</td>'
-        + "".join(f'<td class="wb-mono">{_setting(row[side])}</td>' for side in sides)
-        + "</tr>"
         for row in found.config.to_dict("records")
     ]
-    return table(head, lines)
 
 
-def _setting(value: object) -> str:
-    """A setting as it stands in YAML; a dash where the side has none."""
-    return f'<span class="wb-dim">{NOTHING}</span>' if value is None else esc(write_flow(value))
-
-
-def texts(found: Comparison, view: View) -> str:
+def texts(found: Comparison, view: View) -> Markup:
     """Completions side by side; what differs from the first side is marked."""
     frame = found.texts
     kinds = sorted(set(frame["kind"]))
@@ -203,44 +136,40 @@ def texts(found: Comparison, view: View) -> str:
         frame = frame[frame["kind"] == kind]
     page = int(view["tpage"]) if view.get("tpage", "").isdecimal() else 0
     shown = frame.iloc[page * TEXTS_PER_PAGE : (page + 1) * TEXTS_PER_PAGE]
-    lines = []
+    rows = []
     for row in shown.to_dict("records"):
-        first = str(row[found.sides[0]][0])
-        cells = "".join(
-            f'<td class="wb-mono wb-text" dir="auto">'
-            f"{esc(first) if side == found.sides[0] else marked(first, str(row[side][0]))}</td>"
-            for side in found.sides
+        first = str(row[found.sides[0]][0])[:CUT]
+        cells = [[("equal", first)]]
+        cells += [marked(first, str(row[side][0])[:CUT]) for side in found.sides[1:]]
+        rows.append(
+            {
+                "kind": row["kind"],
+                "prompt": last_user(str(row["prompt"])),
+                "reference": row.get("reference"),
+                "cells": cells,
+            }
         )
-        reference = row.get("reference")
-        known = (
-            f'<br><small class="wb-dim">reference: {esc(reference)}</small>' if reference else ""
-        )
-        lines.append(
-            f"<tr><td>{chip(str(row['kind']))}</td>"
-            f'<td class="wb-text" dir="auto">{esc(row["prompt"])}{known}</td>{cells}</tr>'
-        )
-    options = [("", "kind: all"), *((k, f"kind: {k}") for k in kinds)]
-    last = min(len(frame), (page + 1) * TEXTS_PER_PAGE)
-    bar = (
-        select("tkind", "kind of the texts", options, kind)
-        + f"<span>{page * TEXTS_PER_PAGE + 1}–{last} of {len(frame):,}</span>"
-        + button("‹", go(tpage=str(page - 1) if page > 1 else ""), off=page == 0)
-        + button("›", go(tpage=str(page + 1)), off=last >= len(frame))
+    return render(
+        "compare_texts.html",
+        rows=rows,
+        sides=found.sides,
+        kinds=kinds,
+        kind=kind,
+        page=page,
+        first=page * TEXTS_PER_PAGE + 1,
+        last=min(len(frame), (page + 1) * TEXTS_PER_PAGE),
+        total=len(frame),
     )
-    head = [("", ""), ("prompt", ""), *((side, "") for side in found.sides)]
-    return card("Texts side by side", table(head, lines, "wb-texts"), bar)
 
 
-def marked(before: str, after: str) -> str:
-    """``after`` with the words that ``before`` lacks marked, and a mark where words are missing."""
+def marked(before: str, after: str) -> list[tuple[str, str]]:
+    """``after`` in pieces: equal, insert (new words), delete (words of ``before`` that lack)."""
     old, new = before.split(" "), after.split(" ")
     parts = []
     for tag, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        words = esc(" ".join(new[j1:j2]))
-        if tag == "equal":
-            parts.append(words)
-        elif tag == "delete":
-            parts.append(f"<del {attr('title', ' '.join(old[i1:i2]))}>⌫</del>")
+        if tag == "delete":
+            parts.append(("delete", " ".join(old[i1:i2])))
         else:
-            parts.append(f"<ins>{words}</ins>")
-    return " ".join(parts)
+            words = " ".join(new[j1:j2])
+            parts.append(("equal" if tag == "equal" else "insert", words))
+    return parts

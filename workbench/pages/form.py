@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from workbench.config.doc import FieldDoc, describe_fields
-from workbench.config.yamlio import write_flow
-from workbench.pages.markup import attr, esc
+from workbench.config.doc import FieldDoc, field_index
+from workbench.objectives import OBJECTIVES
+from workbench.pages.form_values import as_typed, fields_of, value_at
+from workbench.pages.launch_address import objectives_text
+from workbench.plots.palette import objective_colors
 
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("run", "Run", ("name", "steps", "seed")),
@@ -25,83 +27,82 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("offline", "Learn from logged rows instead of sampling", ("offline",)),
 )
 OPEN = ("run", "objectives", "scalarizer")
-ALWAYS = frozenset({"name", "steps", "seed", "scalarizer.name"})
+META = "scalarizer.meta_reward"
+SETTINGS = ("sign", "scaling", "condition", "lower", "upper", "params")
+"""Keys of an objective that its row can set."""
 
 
-def fields_of(prefix: str, variant: str) -> list[FieldDoc]:
-    """The keys at or below a path that a run with this scalarizer has, in order."""
-    return [
-        f
-        for f in describe_fields()
-        if (f.path == prefix or f.path.startswith(prefix + "."))
-        and f.kind != "section"
-        and "[]" not in f.path
-        and f.variant in (None, variant)
-    ]
+def sections(
+    data: Mapping[str, Any], typed: Mapping[str, str], problems: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The parts of the form, for its template.
+
+    Args:
+        data: the whole configuration.
+        typed: what was changed from the preset: path to the text in its control.
+        problems: what is wrong, by path.
+    """
+    variant = str(value_at(data, "scalarizer.name"))
+    found = []
+    for key, title, prefixes in SECTIONS:
+        controls = []
+        for prefix in prefixes:
+            if prefix == "objectives":
+                controls.append({"objectives": objectives(data, typed, problems)})
+                continue
+            for doc in fields_of(prefix, variant):
+                anchor = doc.path.startswith("scalarizer.anchor.")
+                controls.append(
+                    control(doc, _text(doc, data, typed), problems.get(doc.path, ""))
+                    | {"fold": "Anchor" if anchor else ""}
+                )
+        mine = tuple(prefixes)
+        wrong = [p for p in problems if _below(p, mine)]
+        found.append(
+            {
+                "key": key,
+                "title": title,
+                "controls": controls,
+                "wrong": len(wrong),
+                "open": key in OPEN or bool(wrong),
+                "anchored": value_at(data, META) == "anchor",
+                "summary": summary(key, data),
+                "changed": sum(_below(p, mine) for p in typed),
+                "upload": key == "task",
+            }
+        )
+    return found
 
 
-def value_at(data: Any, path: str) -> Any:
-    """The value under a dotted path; None where a mapping on the way is missing."""
-    for part in path.split("."):
-        if isinstance(data, list):
-            data = next((e for e in data if e.get("name") == part), None)
-        else:
-            data = data.get(part) if isinstance(data, Mapping) else None
-    return data
+def _below(path: str, prefixes: tuple[str, ...]) -> bool:
+    return any(path == p or path.startswith(f"{p}.") for p in prefixes)
 
 
-def as_typed(doc: FieldDoc, value: Any) -> str:
-    """A value as the text that stands in its control."""
-    if value is None:
-        return ""
-    if doc.kind in ("list", "choices"):
-        return ", ".join(v if isinstance(v, str) else write_flow(v) for v in value)
-    if doc.kind == "mapping":
-        return write_flow(value) if value else ""
-    return str(value) if isinstance(value, str) else write_flow(value)
+def _text(doc: FieldDoc, data: Mapping[str, Any], typed: Mapping[str, str]) -> str:
+    """What stands in a control: what was typed, else the value, else what "none" means there."""
+    if doc.path in typed:
+        return typed[doc.path]
+    value = value_at(data, doc.path)
+    unset = value is None and doc.kind in ("boolean", "choice")
+    return as_typed(doc, doc.default if unset else value)
 
 
-def as_yaml(doc: FieldDoc, typed: str) -> str:
-    """The text of a control as the YAML value that ``--set`` takes."""
-    typed = typed.strip()
-    if not typed:
-        return write_flow(doc.default) if not doc.nullable else "null"
-    if doc.kind == "text" or (doc.kind == "choice" and not typed.lstrip("-").isdecimal()):
-        return write_flow(typed)
-    if doc.kind in ("list", "choices") and not typed.startswith("["):
-        return "[" + ", ".join(write_flow(t.strip()) for t in typed.split(",") if t.strip()) + "]"
-    if doc.kind == "mapping" and not typed.startswith("{"):
-        return "{" + typed + "}"
-    return typed
-
-
-def control(doc: FieldDoc, typed: str, problem: str = "", path: str = "") -> str:
+def control(doc: FieldDoc, typed: str, problem: str = "", path: str = "") -> dict[str, Any]:
     """One key: its name, its control, what it means, and what is wrong with the value."""
     path = path or doc.path
-    name = f"f-{path}"
-    common = f"{attr('id', name)} {attr('data-set', path)}"
-    if problem:
-        common += f' aria-invalid="true" {attr("aria-describedby", name + "-error")}'
-    if doc.kind == "boolean":
-        widget = f'<input type="checkbox" {common}{" checked" if typed == "true" else ""}>'
-    elif doc.kind == "choice":
-        options = [("", "as the run")] if doc.nullable else []
-        options += [(str(c), str(c)) for c in doc.choices]
-        widget = f"<select {common}>" + _options(options, typed) + "</select>"
-    else:
-        mode = ' inputmode="decimal"' if doc.kind in ("integer", "number") else ""
-        hint = "none" if doc.nullable else as_typed(doc, doc.default)
-        widget = (
-            f'<input type="text" autocomplete="off" spellcheck="false"{mode} {common} '
-            f"{attr('data-value', typed)} {attr('placeholder', hint)}>"
-        )
-    error = f'<div class="wb-error" {attr("id", name + "-error")} role="alert">{esc(problem)}</div>'
-    inline = " check" if doc.kind == "boolean" else ""
-    return (
-        f'<div class="wb-control{inline}{" wrong" if problem else ""}">'
-        f"<label {attr('for', name)}>{esc(title(path))}</label>{widget}"
-        f"{error if problem else ''}<small>{with_code(doc.help)}</small></div>"
-    )
+    options = [("", "as the run")] if doc.nullable else []
+    options += [(str(c), str(c)) for c in doc.choices]
+    return {
+        "path": path,
+        "title": title(path),
+        "kind": doc.kind,
+        "typed": typed,
+        "options": options,
+        "numeric": doc.kind in ("integer", "number"),
+        "hint": "none" if doc.nullable else as_typed(doc, doc.default),
+        "help": doc.help,
+        "problem": problem,
+    }
 
 
 def title(path: str) -> str:
@@ -111,39 +112,6 @@ def title(path: str) -> str:
     parts = path.split(".")
     own = parts[2:] if parts[0] == "objectives" else parts[1:] or parts
     return " · ".join(part.replace("_", " ") for part in own)
-
-
-def _options(options: Iterable[tuple[str, str]], chosen: str) -> str:
-    return "".join(
-        f"<option {attr('value', v)}{' selected' if v == chosen else ''}>{esc(t)}</option>"
-        for v, t in options
-    )
-
-
-def with_code(text: str) -> str:
-    """Documentation as markup: what stands between backticks is code."""
-    parts = text.split("`")
-    return "".join(f"<code>{esc(p)}</code>" if i % 2 else esc(p) for i, p in enumerate(parts))
-
-
-UPLOAD = (
-    '<div class="wb-control wb-upload"><label for="task-upload">your own prompts</label>'
-    '<input type="file" id="task-upload" data-upload '
-    'accept=".jsonl,.ndjson,.json,.csv,.tsv,.parquet,.gz,.zst">'
-    "<small>JSONL, Parquet or CSV with a <code>prompt</code> column; <code>reference</code> and "
-    "<code>kind</code> if there are any. It is kept beside the runs.</small></div>"
-)
-META = "scalarizer.meta_reward"
-FOLD_END = "</div></details>"
-
-
-def folded(title: str, opened: bool) -> str:
-    """The start of a part of a section that folds by itself; ``FOLD_END`` ends it."""
-    state = " open" if opened else ""
-    return (
-        f'<details class="wb-fold" {attr("data-keep", title)}{state}>'
-        f'<summary>{esc(title)}</summary><div class="wb-controls">'
-    )
 
 
 def summary(key: str, data: Mapping[str, Any]) -> str:
@@ -173,13 +141,60 @@ def summary(key: str, data: Mapping[str, Any]) -> str:
     return says[key]()
 
 
-def section(key: str, title: str, body: str, opened: bool, wrong: int, summary: str = "") -> str:
-    """A part of the form that folds; one with a refused value is open."""
-    mark = f'<span class="wb-error">{wrong} to mend</span>' if wrong else ""
-    state = " open" if opened or wrong else ""
-    return (
-        f'<details class="wb-card wb-section" {attr("data-section", key)}{state}>'
-        f"<summary><h3>{esc(title)}</h3>"
-        f'<span class="wb-dim">{esc(summary)}</span>{mark}</summary><div class="wb-controls">'
-        f"{body}</div></details>"
-    )
+def objectives(
+    data: Mapping[str, Any], typed: Mapping[str, str], problems: Mapping[str, str]
+) -> dict[str, Any]:
+    """One row an objective: those that there are, then one's own; each can be switched and set."""
+    active = [o if isinstance(o, Mapping) else {"name": o} for o in data.get("objectives") or []]
+    names = [str(o.get("name", "")) for o in active]
+    known = OBJECTIVES.usable()
+    shown = list(dict.fromkeys([*known, *names]))
+    rows = []
+    for name in shown:
+        on = name in names
+        at = names.index(name) if on else -1
+        entry = active[at] if on else {"name": name}
+        rest = [o for o in active if o.get("name") != name]
+        rows.append(
+            {
+                "name": name,
+                "on": on,
+                "flipped": objectives_text(rest if on else [*active, {"name": name}]),
+                "about": known[name].description if name in known else "",
+                "function": entry.get("function") or "",
+                "controls": _settings(at, name, entry, typed, problems) if on else [],
+                "wrong": " ".join(
+                    text
+                    for path, text in problems.items()
+                    if path.startswith(f"objectives.{at}") and _key(path) not in SETTINGS
+                ),
+            }
+        )
+    return {
+        "rows": rows,
+        "colors": objective_colors(shown),
+        "wrong": problems.get("objectives", ""),
+    }
+
+
+def _settings(
+    at: int,
+    name: str,
+    entry: Mapping[str, Any],
+    typed: Mapping[str, str],
+    problems: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    index = field_index()
+    found = []
+    for key in SETTINGS:
+        doc = index[f"objectives[].{key}", None]
+        path = f"objectives.{name}.{key}"
+        problem = problems.get(path) or problems.get(f"objectives.{at}.{key}", "")
+        value = typed.get(path)
+        text = as_typed(doc, entry.get(key)) if value is None else value
+        found.append(control(doc, text, problem, path))
+    return found
+
+
+def _key(path: str) -> str:
+    return path.rpartition(".")[2]

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.analysis.group_report import group_of
 from workbench.analysis.queries import matrix
 from workbench.config import RunConfig
-from workbench.core.findings import Finding
 from workbench.core.group_findings import findings
-from workbench.pages.markup import attr, chip, esc, legend, num, stack
-from workbench.pages.token_text import aligned
+from workbench.formatting import num, visible
+from workbench.pages import chat_text
+from workbench.pages.inspect_data import HEAD
+from workbench.pages.render import macro, render
+from workbench.pages.token_text import Parts
 from workbench.types import Floats
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 SHORT = {
     "perplexity": "ppl",
@@ -28,28 +29,14 @@ SHORT = {
     "preference": "pref",
 }
 ADVANTAGE_SCALE = 2.0
+FOLDED_AT = 260
+"""Characters, or lines of them, from which on a text is folded to a few lines."""
+LINES = 4
 
 
 def short(name: str) -> str:
     """A column title for an objective."""
     return SHORT.get(name, name if len(name) <= 7 else name[:6] + "…")
-
-
-def advantage_bar(value: float) -> str:
-    """A signed bar around a middle line, and the number."""
-    if np.isnan(value):
-        return f'<span class="wb-dim">{num(value)}</span>'
-    width = 50 * min(abs(value) / ADVANTAGE_SCALE, 1.0)
-    side = (
-        f"left:50%;width:{width:.1f}%"
-        if value >= 0
-        else f"left:{50 - width:.1f}%;width:{width:.1f}%"
-    )
-    css = "up" if value >= 0 else "down"
-    return (
-        f'<span class="wb-adv" aria-hidden="true"><b class="{css}" style="{side}"></b></span>'
-        f'<span class="wb-num">{num(value, signed=True)}</span>'
-    )
 
 
 def heat(shown: Floats, step_values: Floats) -> Floats:
@@ -61,7 +48,15 @@ def heat(shown: Floats, step_values: Floats) -> Floats:
     return np.clip(np.nan_to_num((shown - low) / spread), 0.0, 1.0)
 
 
-def shaded_text(text: str, parts: Sequence[tuple[str, float]] | None) -> str:
+def found_in(text: str, wanted: str) -> Markup:
+    """Text with what was searched for marked."""
+    if not wanted:
+        return Markup.escape(visible(text))
+    parts = re.split(f"({re.escape(wanted)})", text, flags=re.IGNORECASE)
+    return macro("found", parts)
+
+
+def shaded_text(text: str, parts: Parts | None) -> Markup:
     """The completion, each token's text tinted by its entropy; plain where that is not known.
 
     Args:
@@ -69,123 +64,160 @@ def shaded_text(text: str, parts: Sequence[tuple[str, float]] | None) -> str:
         parts: its pieces with their entropies in nats, as ``token_text.aligned`` gives them.
     """
     if not parts:
-        return esc(text)
+        return Markup.escape(visible(text))
     top = max(1.0, max(entropy for _, entropy in parts))
-    return "".join(
-        f"{part[: len(part) - len(part.lstrip(' '))]}"
-        f'<span class="wb-tok" style="--h:{min(1.0, entropy / top):.2f}" '
-        f'title="entropy {num(entropy)} nats">{esc(part.lstrip(" "))}</span>'
-        for part, entropy in parts
-    )
+    return macro("shaded", [(p, e, min(1.0, e / top)) for p, e in parts])
 
 
-def shades(
-    rows: pd.DataFrame, tokenizer: Tokenizer | None
-) -> list[Sequence[tuple[str, float]] | None]:
-    """The pieces of each completion with their entropies; None where those were not logged."""
-    return [
-        aligned(tokenizer, ids if np.ndim(ids) == 1 else None, list(entropies), str(text))
-        if np.ndim(entropies) == 1
-        else None
-        for text, ids, entropies in zip(
-            rows["completion"], rows["token_ids"], rows["token_entropies"], strict=True
-        )
-    ]
-
-
-def note(found: Finding, colors: Mapping[str, str]) -> str:
-    """A finding as a coloured box; the objective it blames is marked with its colour."""
-    text = esc(found.text)
-    if found.objective is not None:
-        color = colors[found.objective]
-        swatch = f'<i class="wb-swatch" style="background:{color}"></i>'
-        name = esc(found.objective)
-        text = text.replace(f": {name} ", f": {swatch}<b>{name}</b> ", 1)
-    advice = f' <span class="wb-try">{esc(found.advice)}</span>' if found.advice else ""
-    title = f"<b>{esc(found.message)}</b>"
-    return f'<div class="wb-note {found.level}" role="note">{title} {text}{advice}</div>'
-
-
-def group_table(
+def lines_of(
     rows: pd.DataFrame,
-    step: pd.DataFrame,
+    texts: pd.DataFrame,
     names: Sequence[str],
-    colors: Mapping[str, str],
-    what_if: Floats | None,
-    config: RunConfig | None,
-    standardised: bool,
-    parts: Sequence[Sequence[tuple[str, float]] | None] | None = None,
-) -> str:
-    """The table of one group, and under it what is wrong.
+    what_if: Floats,
+    shown: Floats,
+    depth: Floats,
+    merge: bool,
+) -> list[dict[str, Any]]:
+    """The lines of the table; completions with the same text are one line with their means.
 
     Args:
+        rows: the G rows of the group, in order of samples.
+        texts: their texts, as ``inspect_data.texts`` gives them.
+        names: the K objectives.
+        what_if: (G,) advantages under other weights.
+        shown: (G, K) rewards as they are shown.
+        depth: (G, K) how strongly each is shaded.
+        merge: one line for identical texts.
+    """
+    weights = matrix(rows["weights"], names)
+    used = rows["advantage"].to_numpy(dtype=float)
+    judge = rows["judge"].to_numpy(dtype=float, na_value=np.nan)
+    keys = texts["digest"] if merge else texts["sample"]
+    found = []
+    for _, places in pd.Series(range(len(rows))).groupby(keys.to_numpy(), sort=False):
+        at = places.to_numpy()
+        text = texts.iloc[at[0]]
+        drawn = [a for a in rows["action"].iloc[at] if isinstance(a, str)]
+        cut = rows["truncated"].iloc[at].fillna(False).astype(bool)
+        found.append(
+            {
+                "at": at,
+                "numbers": ", ".join(str(i + 1) for i in at),
+                "count": len(at),
+                "about": "\n".join(about(row) for row in rows.iloc[at].itertuples()),
+                "sample": int(text["sample"]),
+                "text": text,
+                "long": int(text["chars"]) - int(text["thought"]) > HEAD,
+                "folded": _folded(str(text["head"]), int(text["thought"])),
+                "cut": int(cut.sum()),
+                "weights": dict(zip(names, weights[at].mean(axis=0), strict=True)),
+                "actions": {a: drawn.count(a) for a in dict.fromkeys(drawn)},
+                "rewards": _means(shown[at]),
+                "depth": depth[at].mean(axis=0),
+                "advantage": float(used[at].mean()),
+                "spread": _range(used[at]),
+                "what_if": float(what_if[at].mean()),
+                "flips": bool((what_if[at] * used[at] < 0).any()),
+                "judge": _means(judge[at, None])[0],
+            }
+        )
+    return found
+
+
+def group_card(
+    view: Mapping[str, str],
+    rows: pd.DataFrame,
+    texts: pd.DataFrame,
+    step: pd.DataFrame,
+    steps: Sequence[int],
+    names: Sequence[str],
+    colors: Mapping[str, str],
+    what_if: Floats,
+    parts: Sequence[Parts | None] | None,
+    config: RunConfig | None,
+) -> Markup:
+    """The whole card: tools, what was asked, what is odd, and the table.
+
+    Args:
+        view: the address.
         rows: the G rows of the group, in order.
+        texts: their texts, as ``inspect_data.texts`` gives them.
         step: all rows of its step, for the shading.
+        steps: the steps at which this prompt was sampled.
         names: the K objectives.
         colors: their colours.
-        what_if: (G,) advantages under other weights, or None.
-        config: the run's; advice that cannot matter under it is left out.
-        standardised: show z-scores within the group instead of raw rewards.
+        what_if: (G,) advantages under other weights.
         parts: pieces of each text with their entropies, to tint them by; None: leave them plain.
+        config: the run's; advice that cannot matter under it is left out. None: not known.
     """
-    group = group_of(rows, names, step)
+    # what was said twice counts, not what it was: the digest stands for the text
+    group = group_of(rows.assign(completion=texts["digest"].to_numpy()), names, step)
     raw = matrix(rows["rewards"], names)
-    found = findings(group, config)
-    hot = {f.row for f in found if f.row is not None}
+    standardised = view.get("std") == "1"
     if standardised:
         with np.errstate(invalid="ignore"):
             shown = (raw - np.nanmean(raw, axis=0)) / (np.nanstd(raw, axis=0, ddof=1) + 1e-4)
         depth = np.clip(np.abs(np.nan_to_num(shown)) / 2, 0, 1)
     else:
-        shown = raw
-        depth = heat(raw, matrix(step["rewards"], names))
-    head = "".join(
-        f'<th scope="col" class="wb-num" title="{esc(n)}">{esc(short(n))}</th>' for n in names
-    )
-    judged = not np.isnan(group.judge).all()
-    drawn = rows["action"].notna().any()
-    lines = []
-    for i, row in enumerate(rows.itertuples()):
-        weights = dict(zip(names, group.weights[i], strict=True))
-        action = _action(row.action, colors) if drawn else ""
-        cells = "".join(
-            f'<td class="wb-num wb-heat" style="--o:{colors[n]};--h:{depth[i, k]:.2f}">'
-            f"{num(shown[i, k], signed=standardised)}</td>"
-            for k, n in enumerate(names)
-        )
-        cut = (
-            ' <span class="wb-cut" title="hit the token limit">✂</span>'
-            if group.truncated[i]
-            else ""
-        )
-        lines.append(
-            f'<tr class="{"hot" if i in hot else ""}">'
-            f'<td class="wb-num wb-dim" {attr("title", about(row))}>{i + 1}</td>'
-            '<td class="wb-mono wb-text" dir="auto">'
-            f"{shaded_text(row.completion, parts[i] if parts else None)}{cut}</td>"
-            f"<td>{stack(weights, colors, 14, f'weights of row {i + 1}:')}{action}</td>{cells}"
-            f'<td class="wb-advcell" data-advantage="{group.advantages[i]:.9g}">'
-            f"{advantage_bar(group.advantages[i])}</td>"
-            f"{_what_if_cell(what_if, group.advantages, i)}"
-            f'<td class="wb-num">{num(group.judge[i])}</td></tr>'
-        )
+        shown, depth = raw, heat(raw, matrix(step["rewards"], names))
+    repeats = len(texts) - texts["digest"].nunique()
+    lines = lines_of(rows, texts, names, what_if, shown, depth, view.get("each") != "1")
+    wanted = view.get("q", "")
+    for line in lines:
+        head = str(line["text"]["head"])
+        part = parts[line["at"][0]] if parts else None
+        if view.get("special") != "1" and not part:
+            head = chat_text.SPECIAL.sub("", head)
+        line["shown"] = shaded_text(head, part) if part else found_in(head, wanted)
+    found = findings(group, config)
+    hot = {f.row for f in found if f.row is not None}
+    prompt = str(texts["prompt"].iloc[0])
+    chat = chat_text.messages(prompt)
+    asked = chat_text.last_user(prompt)
+    at = steps.index(int(view["step"]))
     mean = group.policy if group.policy is not None else group.weights
-    kind = "the Conductor's distribution" if group.policy is not None else "mean weights"
-    bottom = (
-        f'<tr class="wb-mean"><td></td><td class="wb-dim">mean of the group · {kind}</td>'
-        f"<td>{stack(dict(zip(names, mean.mean(axis=0), strict=True)), colors, 8, 'mean:')}</td>"
-        + "".join(f'<td class="wb-num wb-dim">{num(v)}</td>' for v in _means(raw))
-        + f'<td class="wb-dim">{num(rows["num_tokens"].mean())} tokens each</td><td></td>'
-        f'<td class="wb-num wb-dim">{num(np.nanmean(group.judge)) if judged else ""}</td></tr>'
+    return render(
+        "group.html",
+        view=view,
+        first=rows.iloc[0],
+        size=len(rows),
+        names=names,
+        colors=colors,
+        titles=[(n, short(n)) for n in names],
+        lines=lines,
+        hot={i for i, line in enumerate(lines) if hot & set(line["at"].tolist())},
+        repeats=repeats,
+        notes=[_note(f, colors) for f in found[:2]],
+        chat=[(m.role or "prompt", found_in(m.text, wanted)) for m in chat],
+        is_chat=len(chat) > 1 or bool(chat[0].role),
+        asked=found_in(asked, wanted),
+        long_question=len(asked) > FOLDED_AT,
+        prompt=prompt,
+        steps=steps,
+        before=str(steps[at - 1]) if at else "",
+        after=str(steps[at + 1]) if at + 1 < len(steps) else "",
+        standardised=standardised,
+        drawn=bool(rows["action"].notna().any()),
+        mean=dict(zip(names, mean.mean(axis=0), strict=True)),
+        has_policy=group.policy is not None,
+        means=_means(raw),
+        tokens=float(rows["num_tokens"].mean()),
+        judge=_means(group.judge[:, None])[0],
+        scale=ADVANTAGE_SCALE,
+        trained=rows["split"].iloc[0] == "train",
     )
-    emphasis = ", sampled emphasis" if drawn else ""
-    return (
-        '<div class="wb-scroll"><table class="wb-table wb-group"><thead><tr><th></th>'
-        f'<th scope="col">completion</th><th scope="col">weights{emphasis}</th>{head}'
-        '<th scope="col">advantage used</th><th scope="col" class="wb-num">what if</th>'
-        f'<th scope="col" class="wb-num">judge</th></tr></thead><tbody>{"".join(lines)}{bottom}'
-        f"</tbody></table></div>{''.join(note(f, colors) for f in found[:2])}"
-    )
+
+
+def _note(found: Any, colors: Mapping[str, str]) -> dict[str, Any]:
+    """A finding for the template; the objective that it blames stands apart, to be coloured."""
+    before, name, after = found.text, "", ""
+    if found.objective is not None and f": {found.objective} " in found.text:
+        before, _, after = found.text.partition(f": {found.objective} ")
+        before, name = f"{before}: ", found.objective
+    return {
+        "level": found.level, "title": found.message, "before": before, "name": name,
+        "color": colors.get(name, ""), "after": after, "advice": found.advice,
+    }  # fmt: skip
 
 
 def about(row: Any) -> str:
@@ -201,31 +233,15 @@ def about(row: Any) -> str:
     return ", ".join(said)
 
 
+def _folded(head: str, thought: int) -> bool:
+    return len(head) > FOLDED_AT or head.count("\n") >= LINES or thought > 0
+
+
 def _means(values: Floats) -> list[float]:
     return [float(np.nanmean(c)) if not np.isnan(c).all() else float("nan") for c in values.T]
 
 
-def _action(action: str | None, colors: Mapping[str, str]) -> str:
-    if not isinstance(action, str):
-        return ""
-    return f'<span class="wb-act" style="border-color:{colors[action]}"><b>{esc(action)}</b></span>'
-
-
-def _what_if_cell(what_if: Floats | None, used: Floats, i: int) -> str:
-    if what_if is None:
-        return f'<td class="wb-num wb-dim">{num(None)}</td>'
-    value = float(what_if[i])
-    flips = value * used[i] < 0
-    css, mark = ("wb-flip", ' <span title="the sign flips">⇅</span>') if flips else ("", "")
-    data = f'data-whatif="{value:.9g}"'
-    return f'<td class="wb-num {css}" {data}>{num(value, signed=True)}{mark}</td>'
-
-
-def head(row: pd.Series, size: int, names: Sequence[str], colors: Mapping[str, str]) -> str:
-    """Kind, prompt, where it comes from, and the colours."""
-    return (
-        f'<div class="wb-head">{chip(str(row["kind"]))}'
-        f'<span class="q" dir="auto">{esc(row["prompt"])}</span>'
-        f'<span class="wb-dim">step {int(row["step"])} · {esc(row["split"])} · group of {size} · '
-        f"prompt {esc(str(row['prompt_id'])[:12])}</span></div>{legend(names, colors)}"
-    )
+def _range(values: Floats) -> tuple[float, float] | None:
+    """The smallest and largest of several values that differ; None where they do not."""
+    low, high = float(np.min(values)), float(np.max(values))
+    return (low, high) if high - low > 0.005 else None

@@ -5,23 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.analysis import groups, queries
 from workbench.api.workbench import Workbench
-from workbench.pages import group_view, prompt_list, run_picker, what_if
-from workbench.pages.live_cache import config_of
+from workbench.config import RunConfig
+from workbench.pages import chat_text, group_view, inspect_data, prompt_list, run_picker, what_if
+from workbench.pages.export import flat
+from workbench.pages.gradio_patches import gr
+from workbench.pages.live_cache import LIVE, config_of
 from workbench.pages.long_curves import shortened
-from workbench.pages.markup import attr, button, card, empty, esc, exports, go
 from workbench.pages.page import Page, View, chart, html
-from workbench.pages.quick_gradio import gr
-from workbench.pages.token_text import tokenizer_of
+from workbench.pages.render import empty, go, macro, or_problem
+from workbench.pages.token_text import aligned, shades, tokenizer_of
 from workbench.plots import figures
-from workbench.types import Floats
+from workbench.runs.rundir import UnknownRunError
 
 LIST_KEYS = prompt_list.FILTER_KEYS | {"*"}
-GROUP_KEYS = frozenset({"*", "prompt", "step", "w", "alt", "std", "shade", "split"})
+PROMPT_KEYS = frozenset({"*", "prompt", "step", "gsplit", "split"})
+GROUP_KEYS = PROMPT_KEYS | {"w", "alt", "std", "shade", "each", "special", "q"}
 MOST_POINTS = 1500
-PROMPT_KEYS = frozenset({"*", "prompt", "step", "split"})
+CARRIED = 16_000
+"""Tokens of one text that are tinted at most: more of them would make the browser wait."""
 
 
 def build(wb: Workbench) -> Page:
@@ -45,30 +50,49 @@ def build(wb: Workbench) -> Page:
     outputs = [
         top, filters, prompts, group, across_title, across, alternatives, map_title, weight_map,
     ]  # fmt: skip
-    return Page("inspect", outputs, show)
+    return Page("inspect", outputs, show, {}, live, pace, shown_rows, long_text)
 
 
 def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     """Fill the page for an address; only what the changed keys touch is recomputed."""
     run = run_picker.chosen(wb, view)
+    top = run_picker.picker(wb, view)
     if run is None:
-        return _nothing(run_picker.strip(wb, view), run_picker.no_run(wb, view))
+        return _nothing(top, run_picker.no_run(wb, view))
     names = queries.objectives(wb.store, run["run_id"])
-    top = run_picker.strip(wb, view)
     if not names or queries.facets(wb.store, run["run_id"]).empty:
-        return _nothing(
-            top,
-            empty(
-                "No rollouts yet",
-                "This run has not published its first step. The page fills as soon as it has.",
-                button("Watch it on Runs", go(tab="runs")),
-            ),
+        body = empty(
+            "No rollouts yet",
+            "This run has not published its first step. The page fills as soon as it has.",
+            "Watch it on Runs",
+            go(tab="runs"),
         )
+        return _nothing(top, body)
     return _fill(wb, view, changed, run["run_id"], names, top)
 
 
+def pace(wb: Workbench, view: View) -> float:
+    """Seconds between looks: three while the run trains, else none."""
+    run = run_picker.chosen(wb, dict(view))
+    return 3.0 if run is not None and run["status"] in LIVE else 0.0
+
+
+def live(wb: Workbench, view: View, memory: dict[str, Any]) -> list[Any]:
+    """What a run that trains has added: the list, and the chosen group where it grew."""
+    run = run_picker.chosen(wb, view)
+    now = None if run is None else (run["run_id"], run["step"], run["status"])
+    if memory.get("seen") == now:
+        return [gr.skip()] * 9
+    first = "seen" not in memory
+    memory["seen"] = now
+    if first:  # the page has just been filled by ``show``
+        return [gr.skip()] * 9
+    values = show(wb, view, frozenset({"page", "live"}))
+    return [values[0], gr.skip(), values[2], *values[3:]]
+
+
 def _nothing(top: str, body: str) -> list[Any]:
-    return [top, "", "", card("", body), "", None, "", "", None]
+    return [top, "", "", body, "", None, "", "", None]
 
 
 def _fill(
@@ -77,61 +101,109 @@ def _fill(
     colors = figures.objective_colors(names)
     skip = gr.skip()
     facets = queries.facets(wb.store, run_id)
-    if view.get("split") not in set(facets["split"]):
-        view["split"] = "train" if "train" in set(facets["split"]) else str(facets["split"].iloc[0])
-    listed, problem = _listed(wb, view, run_id)
+    splits = list(dict.fromkeys(facets["split"]))
+    if view.get("split") not in splits:
+        view["split"] = "train" if "train" in splits else splits[0]
+    listed, wrong = _listed(wb, view, run_id)
     if "prompt" not in view and len(listed):
         view["prompt"], view["step"] = str(listed["prompt_id"].iloc[0]), str(listed["step"].iloc[0])
+        view["gsplit"] = view["split"]
     rows, step, steps = _rows(wb, view, run_id)
-    list_changed = bool(changed & LIST_KEYS)
     values: list[Any] = [
         top,
-        prompt_list.controls(view, facets, names, problem) if list_changed else skip,
-        prompt_list.prompt_rows(
-            listed, names, colors, (view.get("prompt", ""), view.get("step", "")),
-            prompt_list.page_of(view),
-        ),
-    ]  # fmt: skip
+        prompt_list.controls(view, facets, names, wrong) if changed & LIST_KEYS else skip,
+        prompt_list.prompt_rows(listed, names, colors, view),
+    ]
     if rows is None:
         gone = empty("This prompt is not in this run", "Choose one from the list.")
-        return [*values, card("", gone), "", None, "", "", None]
-    others = what_if.alternative(wb, view, run_id, names, step)
+        return [*values, gone, "", None, "", "", None]
+    other = or_problem("What if", what_if.alternative, wb, view, run_id, names, step)
+    known = not isinstance(other, Markup)
     inside = (step["group_id"] == rows["group_id"].iloc[0]).to_numpy()
-    shaded = view.get("shade") == "1" and bool(changed & GROUP_KEYS)
-    parts = group_view.shades(rows, tokenizer_of(wb, run_id)) if shaded else None
-    values.append(
-        _group_card(wb, view, rows, step, steps, names, colors, others.advantages[inside], parts)
-        if changed & GROUP_KEYS
-        else skip
-    )
-    if changed & PROMPT_KEYS:
-        values += _across(wb, view, run_id, rows)
+    if changed & GROUP_KEYS:
+        texts = inspect_data.texts(wb, run_id, rows, view.get("q", ""))
+        parts = shades(texts, tokenizer_of(wb, run_id)) if view.get("shade") == "1" else None
+        new = other.advantages[inside] if known else rows["advantage"].to_numpy(dtype=float)
+        values.append(
+            or_problem(
+                "This group",
+                group_view.group_card,
+                view,
+                rows,
+                texts,
+                step,
+                steps,
+                names,
+                colors,
+                new,
+                parts,
+                _config(wb, run_id),
+            )
+        )
     else:
-        values += [skip, skip]
+        values.append(skip)
+    values += _across(wb, view, run_id, rows) if changed & PROMPT_KEYS else [skip, skip]
     conductors = what_if.conductors(wb, names)
-    values.append(what_if.panel(view, names, colors, rows, others, inside, conductors))
+    values.append(
+        what_if.panel(view, names, colors, rows, other, inside, conductors) if known else other
+    )
     if changed & {"*", "split", "prompt"}:
         points = queries.weight_map(wb.store, run_id, view["split"], MOST_POINTS)
-        title = _title("Weight map, all prompts", f"{len(points):,} prompts, last seen")
+        title = macro("title", "Weight map, all prompts", f"{len(points):,} prompts, last seen")
         values += [title, figures.plain(figures.weight_map(points, names, view.get("prompt")))]
     else:
         values += [skip, skip]
     return values
 
 
-def shown_rows(wb: Workbench, view: View) -> pd.DataFrame | None:
+def shown_rows(wb: Workbench, view: View) -> tuple[pd.DataFrame, str] | None:
     """The rows of the chosen group, with the advantages of the what-if beside those used."""
     run = run_picker.chosen(wb, view)
     names = queries.objectives(wb.store, run["run_id"]) if run else []
     if run is None or not names:
         return None
-    view.setdefault("split", "train")
     rows, step, _ = _rows(wb, view, run["run_id"])
     if rows is None:
         return None
     other = what_if.alternative(wb, view, run["run_id"], names, step)
     inside = (step["group_id"] == rows["group_id"].iloc[0]).to_numpy()
-    return rows.assign(what_if=other.advantages[inside])
+    whole = queries.rollouts(wb.store, run["run_id"], group_id=str(rows["group_id"].iloc[0]))
+    name = f"{view.get('run', 'run')}-{view.get('prompt', '')}-step{view.get('step', '')}"
+    return flat(whole.sort_values("sample").assign(what_if=other.advantages[inside])), name
+
+
+def long_text(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """A completion's whole answer or thought, as the address asks for it: ``of`` is SAMPLE:PART.
+
+    Raises:
+        LookupError: there is no such completion.
+    """
+    run = run_picker.chosen(wb, view)
+    rows = None if run is None else _rows(wb, view, run["run_id"])[0]
+    sample, _, part = str(args.get("of", "")).partition(":")
+    if run is None or rows is None or not sample.isdecimal():
+        raise LookupError("this text is not there any more")
+    row = inspect_data.whole_text(wb, run["run_id"], rows, int(sample))
+    text = str(row["completion"])
+    entropies = row["token_entropies"]
+    if view.get("shade") == "1" and part == "answer" and entropies is not None:
+        if len(entropies) <= CARRIED:
+            tokenizer = tokenizer_of(wb, run["run_id"])
+            parts = aligned(tokenizer, row["token_ids"], list(entropies), text)
+            if parts:
+                return group_view.shaded_text(text, parts)
+    if view.get("special") != "1":
+        thought, answer = chat_text.thought_and_answer(text)
+        text = thought if part == "thought" else answer
+    return group_view.found_in(text, view.get("q", ""))
+
+
+def _config(wb: Workbench, run_id: str) -> RunConfig | None:
+    """The configuration of a run; None where the run was imported and has none of its own."""
+    try:
+        return config_of(wb, run_id)
+    except UnknownRunError:
+        return None
 
 
 def _listed(wb: Workbench, view: View, run_id: str) -> tuple[pd.DataFrame, str]:
@@ -150,74 +222,22 @@ def _rows(
 ) -> tuple[pd.DataFrame | None, pd.DataFrame, list[int]]:
     """The rows of the chosen group, those of its step, and the steps at which it was sampled.
 
-    Settles ``split`` and ``step`` in the address.
+    Settles ``step`` and ``gsplit``, the split of the chosen group: the list may show another one,
+    which ``split`` filters by.
     """
     seen = queries.steps_of_prompt(wb.store, run_id, view.get("prompt", ""))
-    here = seen[seen["split"] == view["split"]]
-    if not len(here) and len(seen):
-        view["split"] = str(seen["split"].iloc[-1])
-        here = seen[seen["split"] == view["split"]]
-    if not len(here):
+    splits = list(dict.fromkeys(seen["split"]))
+    if not splits:
         return None, pd.DataFrame(), []
-    steps = [int(s) for s in here["step"]]
+    asked = (view.get("gsplit"), view.get("split"))
+    view["gsplit"] = next((s for s in asked if s in splits), splits[-1])
+    steps = [int(s) for s in seen[seen["split"] == view["gsplit"]]["step"]]
     wanted = int(view["step"]) if view.get("step", "").isdecimal() else steps[-1]
     at = wanted if wanted in steps else min(steps, key=lambda s: abs(s - wanted))
     view["step"] = str(at)
-    step = queries.rollouts(wb.store, run_id, split=view["split"], step=at)
+    step = inspect_data.step_numbers(wb, run_id, view["gsplit"], at)
     mine = step[step["prompt_id"] == view["prompt"]]
     return mine[mine["group_id"] == mine["group_id"].iloc[0]], step, steps
-
-
-def _group_card(
-    wb: Workbench,
-    view: View,
-    rows: pd.DataFrame,
-    step: pd.DataFrame,
-    steps: list[int],
-    names: list[str],
-    colors: dict[str, str],
-    alternative: Floats,
-    parts: Any,
-) -> str:
-    at = steps.index(int(view["step"]))
-    before = str(steps[at - 1]) if at else ""
-    after = str(steps[at + 1]) if at + 1 < len(steps) else ""
-    tools = (
-        f'<span class="wb-stepper" data-steps="{",".join(map(str, steps))}">'
-        + button(
-            "◀",
-            go(step=before),
-            title="this prompt one step earlier (h)",
-            off=not before,
-        )
-        + f"<span>step {view['step']}</span>"
-        + button(
-            "▶",
-            go(step=after),
-            title="this prompt one step later (l)",
-            off=not after,
-        )
-        + "</span>"
-        + _switch(view, "std", "standardised")
-        + _switch(view, "shade", "token entropy")
-        + exports()
-        + button("copy address", attr("data-copy", ""), title="an address that opens this view")
-    )
-    head = group_view.head(rows.iloc[0], len(rows), names, colors)
-    table = group_view.group_table(
-        rows, step, names, colors, alternative, config_of(wb, str(rows["run_id"].iloc[0])),
-        standardised=view.get("std") == "1", parts=parts,
-    )  # fmt: skip
-    return f'<section class="wb-card"><div class="wb-tools">{tools}</div>{head}{table}</section>'
-
-
-def _switch(view: View, key: str, label: str) -> str:
-    on = " checked" if view.get(key) == "1" else ""
-    return f'<label><input type="checkbox" data-param="{key}"{on}> {label}</label>'
-
-
-def _title(title: str, more: str = "") -> str:
-    return f'<h3>{esc(title)} <span class="wb-dim">{esc(more)}</span></h3>'
 
 
 def _across(wb: Workbench, view: View, run_id: str, rows: pd.DataFrame) -> list[Any]:
@@ -229,4 +249,4 @@ def _across(wb: Workbench, view: View, run_id: str, rows: pd.DataFrame) -> list[
         frame = queries.weights_over_steps(wb.store, run_id, "kind", kind)
         title = f"All {kind} prompts across steps"
     figure = figures.weight_area(shortened(frame), mark=int(view["step"]))
-    return [_title(title, "mean weights"), figures.plain(figure)]
+    return [macro("title", title, "mean weights"), figures.plain(figure)]

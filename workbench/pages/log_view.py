@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.api.workbench import Workbench
-from workbench.pages.markup import card
-from workbench.pages.quick_gradio import gr
+from workbench.pages.gradio_patches import gr
+from workbench.pages.render import render
 
 TAIL = 24_000  # bytes
 
@@ -18,10 +18,9 @@ def log_box(elem_id: str) -> gr.HTML:
     Value: ``{"text": str, "size": bytes}``, ``{"more": str, "from": bytes, "size": bytes}`` or
     None. The browser sets it as text, never as markup.
     """
-    body = '<pre class="wb-log" data-tail tabindex="0" aria-label="log"></pre>'
     return gr.HTML(
         None,
-        html_template=card("Log", body, "<span data-size></span>"),
+        html_template=render("log.html"),
         elem_id=elem_id,
         elem_classes="wb-page wb-log-box",
         apply_default_css=False,

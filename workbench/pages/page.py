@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
+
 from workbench.api.workbench import Workbench
-from workbench.pages.markup import esc
-from workbench.pages.quick_gradio import gr
+from workbench.pages.gradio_patches import gr
+from workbench.pages.render import macro
 
 View = dict[str, str]
-TABS = ("launch", "runs", "inspect", "compare", "rate")
 MAX_VALUE = 4000
 
 
@@ -24,14 +25,11 @@ def parse_view(raw: Any) -> View:
     """The address as sent by a browser, with everything that is no short text dropped."""
     if not isinstance(raw, Mapping):
         return {}
-    view = {
+    return {
         str(k): str(v)[:MAX_VALUE]
         for k, v in raw.items()
         if isinstance(v, str | int | float) and str(v) != ""
     }
-    if view.get("tab") not in TABS:
-        view.pop("tab", None)
-    return view
 
 
 class ActionError(Exception):
@@ -51,6 +49,9 @@ class Page:
         live: (wb, view, memory) -> one value per output, called while the page is watched;
             ``memory`` is a dict of its own that survives between the calls of one browser tab.
         pace: (wb, view) -> seconds between two calls of ``live``; 0: none now.
+        rows: (wb, view) -> the rows behind what is shown, and a name for their file; None where
+            there are none to download.
+        text: (wb, view, arguments) -> markup of a long text that is sent when it is opened.
     """
 
     name: str
@@ -61,6 +62,8 @@ class Page:
     )
     live: Callable[[Workbench, View, dict[str, Any]], list[Any]] | None = None
     pace: Callable[[Workbench, View], float] = lambda wb, view: 0.0
+    rows: Callable[[Workbench, View], tuple[pd.DataFrame, str] | None] = lambda wb, view: None
+    text: Callable[[Workbench, View, dict[str, Any]], str] | None = None
 
 
 def html(elem_id: str, label: str = "") -> gr.HTML:
@@ -78,7 +81,7 @@ def html(elem_id: str, label: str = "") -> gr.HTML:
 
 def heading(text: str) -> gr.HTML:
     """A heading that never changes."""
-    return gr.HTML(f"<h3>{esc(text)}</h3>", elem_classes="wb-page", apply_default_css=False)
+    return gr.HTML(macro("title", text), elem_classes="wb-page", apply_default_css=False)
 
 
 def chart(elem_id: str, label: str) -> gr.HTML:

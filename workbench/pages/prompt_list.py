@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.analysis.groups import PAGE_SIZE, GroupFilter
-from workbench.pages.markup import attr, button, chip, esc, go, select, stack
+from workbench.formatting import num
+from workbench.pages.chat_text import last_user
+from workbench.pages.group_view import found_in
 from workbench.pages.page import View
+from workbench.pages.render import render
 
 FILTER_KEYS = frozenset({"q", "kind", "split", "at", "where", "sort", "page"})
 
@@ -24,6 +30,11 @@ SORTS = {
     "prompt": ("prompt A to Z", "prompt", False),
 }
 """What an address says, what a person reads, what ``groups`` sorts by, and whether descending."""
+SAID = {
+    "weight_spread": "spread", "scalar": "reward", "advantage": "advantage",
+    "disagreement": "against judge",
+}  # fmt: skip
+"""What the value that a row is sorted by is called, where the row does not show it anyway."""
 
 
 def filters_of(view: View) -> GroupFilter:
@@ -43,74 +54,62 @@ def page_of(view: View) -> int:
     return int(page) if page.isdecimal() else 0
 
 
-def controls(view: View, facets: pd.DataFrame, names: Sequence[str], problem: str) -> str:
+TITLE = 160
+"""Characters of what was asked that a row of the list shows."""
+
+
+def controls(view: View, facets: pd.DataFrame, names: Sequence[str], wrong: str) -> Markup:
     """Search, kind, split, step, reward range and order."""
-    filters = filters_of(view)
-    splits = list(dict.fromkeys(facets["split"])) or ["train"]
-    kinds = sorted(set(facets["kind"]))
-    hint = f'<div class="wb-error" role="alert">{esc(problem)}</div>' if problem else ""
-    ranges = "".join(
-        f"<option {attr('value', f'{n} < 0.3')}></option>" for n in (*names, "judge", "advantage")
-    )
-    return (
-        '<div class="wb-filters">'
-        '<label class="wb-field wide"><span>search prompts and completions</span>'
-        '<input type="search" data-param="q" data-resets="page" data-key="/" '
-        f"{attr('data-value', filters.text)} "
-        'placeholder="search prompts and completions  ( / )"></label>'
-        + select(
-            "kind", "kind", [("", "kind: all"), *((k, f"kind: {k}") for k in kinds)], filters.kind
-        )
-        + select("split", "split", [(s, f"split: {s}") for s in splits], filters.split)
-        + '<label class="wb-field"><span>step</span><input type="number" min="0" data-param="at" '
-        f'data-resets="page" placeholder="step: all" {attr("data-value", filters.step)}></label>'
-        '<label class="wb-field"><span>reward range</span><input type="text" data-param="where" '
-        f'data-resets="page" list="wb-ranges" placeholder="reward: any" '
-        f"{attr('data-value', filters.where)}>"
-        f'<datalist id="wb-ranges">{ranges}</datalist></label>'
-        + select(
-            "sort",
-            "order",
-            [(k, f"sort: {t}") for k, (t, _, _) in SORTS.items()],
-            view.get("sort", "newest"),
-            True,
-        )
-        + f"</div>{hint}"
+    return render(
+        "filters.html",
+        filters=filters_of(view),
+        splits=list(dict.fromkeys(facets["split"])) or ["train"],
+        kinds=sorted(set(facets["kind"])),
+        orders=[(k, f"sort: {t}") for k, (t, _, _) in SORTS.items()],
+        order=view.get("sort", "newest"),
+        ranges=[*names, "judge", "advantage"],
+        wrong=wrong,
     )
 
 
 def prompt_rows(
-    groups: pd.DataFrame,
-    names: Sequence[str],
-    colors: Mapping[str, str],
-    selected: tuple[str, str],
-    page: int,
-) -> str:
+    groups: pd.DataFrame, names: Sequence[str], colors: Mapping[str, str], view: View
+) -> Markup:
     """The list itself, and under it where in the whole it stands."""
-    if not len(groups):
-        return '<div class="wb-empty"><b>No group matches</b><p>Loosen a filter above.</p></div>'
-    rows = []
-    for row in groups.itertuples():
-        weights = {n: row.weights[n] for n in names if n in row.weights}
-        chosen = (str(row.prompt_id), str(row.step)) == selected
-        state = ' aria-current="true"' if chosen else ""
-        rows.append(
-            f'<button type="button" class="wb-prompt{" sel" if chosen else ""}" '
-            f"{go(prompt=str(row.prompt_id), step=str(row.step))}{state}>"
-            f'{chip(str(row.kind))}<span class="pt" dir="auto">{esc(row.prompt)}</span>'
-            f"<small>step {int(row.step)}</small>"
-            f"{stack(weights, colors, 8, 'mean weights:')}</button>"
-        )
-    total = int(groups["total"].iloc[0])
+    page, text = page_of(view), view.get("q", "")
+    _, column, _ = SORTS.get(view.get("sort", ""), SORTS["newest"])
+    chosen = (view.get("prompt", ""), view.get("step", ""), view.get("gsplit", ""))
     first = page * PAGE_SIZE + 1
-    last = first + len(groups) - 1
-    back = button(
-        "‹", go(page=str(page - 1) if page > 1 else ""), title="previous page", off=page == 0
+    return render(
+        "prompts.html",
+        rows=[_row(row, names, text, column, chosen) for row in groups.to_dict("records")],
+        colors=colors,
+        first=first,
+        last=first + len(groups) - 1,
+        total=int(groups["total"].iloc[0]) if len(groups) else 0,
+        page=page,
     )
-    on = button("›", go(page=str(page + 1)), title="next page", off=last >= total)
-    return (
-        f'<div class="wb-prompts" role="listbox" aria-label="prompts">{"".join(rows)}</div>'
-        f'<div class="wb-bar wb-dim wb-foot"><span>{first}–{last} of {total:,} groups</span>'
-        f'<span class="wb-right">{back} {on}</span></div>'
-        '<div class="wb-dim wb-foot">j / k prompt · h / l step · / search</div>'
-    )
+
+
+def _row(
+    row: Mapping[Any, Any],
+    names: Sequence[str],
+    text: str,
+    column: str,
+    chosen: tuple[str, str, str],
+) -> dict[str, Any]:
+    """A group of the list: what was asked, the value that it is sorted by, its weights."""
+    key = (str(row["prompt_id"]), str(row["step"]), str(row["split"]))
+    asked = " ".join(last_user(str(row["prompt"])).split())
+    at = asked.lower().find(text.lower()) if text else -1
+    begin = max(0, at - TITLE // 2) if at > TITLE else 0
+    shown = ("… " if begin else "") + asked[begin : begin + TITLE]
+    return {
+        "key": key,
+        "chosen": key == chosen,
+        "kind": row["kind"],
+        "title": found_in(shown, text),
+        "inside": bool(text) and at < 0,
+        "value": f"{SAID[column]} {num(row[column])}" if column in SAID else "",
+        "weights": {n: float(row["weights"].get(n, math.nan)) for n in names},
+    }

@@ -5,45 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.analysis import agreement, queries, votes
 from workbench.api.workbench import Workbench
-from workbench.pages import run_picker
-from workbench.pages.markup import (
-    act,
-    attr,
-    button,
-    card,
-    chip,
-    empty,
-    esc,
-    exports,
-    go,
-    num,
-    percent,
-    table,
-)  # fmt: skip
+from workbench.pages import chat_text, run_picker
+from workbench.pages.launch_address import learn
 from workbench.pages.page import ActionError, Page, View, html
-from workbench.pages.run_actions import learn
+from workbench.pages.render import empty, go, or_problem, render
 
-FEW = 10
 GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHOWN = 4000
+"""Characters of a completion that are sent at first."""
+FOLDED_AT = 900
+FEW = 10
+"""Judgements below which a share says little."""
 
 
 def build(wb: Workbench) -> Page:
     """Make the page's widgets."""
-    top = html("rate-top")
-    desk = html("rate-desk")
-    result = html("rate-agreement")
-    return Page("rate", [top, desk, result], show, ACTIONS)
+    outputs = [html("rate-top"), html("rate-desk"), html("rate-agreement")]
+    return Page("rate", outputs, show, ACTIONS, rows=annotations, text=long_text)
 
 
 def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     """The next group to judge, and how far raters and judge agree."""
     run = run_picker.chosen(wb, view)
-    top = run_picker.strip(wb, view)
+    top = run_picker.picker(wb, view)
     if run is None:
-        return [top, card("", run_picker.no_run(wb, view)), ""]
+        return [top, run_picker.no_run(wb, view), ""]
     run_id = str(run["run_id"])
     marks = wb.annotations(run_id)
     queue = votes.candidates(wb.store, run_id)
@@ -53,53 +43,26 @@ def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
         body = empty(
             "Nothing to judge yet",
             "Groups appear here as soon as the run has published its first step.",
-            button("Watch it on Runs", go(tab="runs")),
+            "Watch it on Runs",
+            go(tab="runs"),
         )
-        return [top, card("", body), ""]
+        return [top, body, ""]
+    said = or_problem("Agreement", agreement_card, wb, run_id, marks)
     if not len(left):
-        body = empty(
-            "All done",
-            f"You have judged the {len(done)} groups of this run where a vote teaches most.",
-            button("See who agrees below", go(tab="rate"), off=True),
-        )
-        return [top, card("", body), agreement_card(wb, run_id, marks)]
-    return [
-        top,
-        group_card(wb, view, run_id, str(left["group_id"].iloc[0]), len(done), len(left)),
-        agreement_card(wb, run_id, marks),
-    ]
+        return [top, render("rate_done.html", done=len(done), run=run_id), said]
+    group = str(left["group_id"].iloc[0])
+    card = or_problem(
+        "This group", group_card, wb, view, run_id, group, marks, len(done), len(left)
+    )
+    return [top, card, said]
 
 
-def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> str:
-    """What the votes and grades so far say."""
-    given, grades = agreement.picks(marks), agreement.grades(marks)
-    if not len(given) and not len(grades):
-        text = (
-            "Votes are stored with the run. They can serve as an anchor (anchor.source: ratings) "
-            "and as rewards for the offline trainers."
-        )
-        return card("Agreement", f'<p class="wb-dim">{text}</p>')
-    lines = []
-    for row in agreement.agreement(wb.store, run_id).itertuples():
-        graded = row.what == "grades"
-        same = num(row.correlation, signed=True) if graded else percent(row.same)
-        few = ' <span class="wb-dim">few</span>' if row.n < FEW else ""
-        title = "grades, as rank correlation" if graded else row.what
-        lines.append(
-            f"<tr><td>{esc(title)}</td><td><b>{esc(row.who)}</b></td>"
-            f'<td class="wb-num">{same}</td><td class="wb-num">{num(row.n)}{few}</td></tr>'
-        )
-    head = [("", ""), ("who", ""), ("same", "wb-num"), ("groups or texts", "wb-num")]
-    body = table(head, lines) if lines else '<p class="wb-dim">No group was judged twice yet.</p>'
-    said = [f"{len(given)} votes", f"{len(grades)} grades"]
-    if len(given):
-        chance = percent(agreement.chance(wb.store, run_id, given))
-        said.append(f"by chance a pick is the same in {chance}")
-    learn_from = button(
-        "Learn from them", act("learn", source=f"annotations,{run_id}"),
-        title="on Launch: a run whose rewards are these votes and grades",
-    )  # fmt: skip
-    return card("Agreement", body, f"{' · '.join(said)} {learn_from} {exports()}")
+def annotations(wb: Workbench, view: View) -> tuple[pd.DataFrame, str] | None:
+    """What people said about the run, as rows to download."""
+    run = run_picker.chosen(wb, view)
+    if run is None:
+        return None
+    return wb.annotations(str(run["run_id"])), f"{view.get('run', 'run')}-annotations"
 
 
 def judged(marks: pd.DataFrame, view: View, queue: pd.DataFrame) -> set[str]:
@@ -122,105 +85,101 @@ def skipped(view: View) -> set[str]:
     return set(filter(None, view.get("skip", "").split(",")))
 
 
-def group_card(wb: Workbench, view: View, run_id: str, group_id: str, done: int, left: int) -> str:
-    """One group, blind: the prompt and its completions, nothing else."""
+def group_card(
+    wb: Workbench,
+    view: View,
+    run_id: str,
+    group_id: str,
+    marks: pd.DataFrame,
+    done: int,
+    left: int,
+) -> Markup:
+    """One group, blind: the prompt and its different completions, each text once."""
     rows = votes.shuffled(queries.rollouts(wb.store, run_id, group_id=group_id), rater(view))
+    mine = _mine(marks, view)
+    here = mine[mine["group_id"] == group_id]
+    given = dict(zip(here["sample"], here["score"], strict=True))
     scoring = view.get("mode") == "scores"
-    desk = scores(wb, run_id, group_id, rows, view) if scoring else picks(run_id, group_id, rows)
-    first = rows.iloc[0]
-    passed = ",".join(sorted(skipped(view) | {group_id}))
-    none = act("vote", run=run_id, group=group_id, sample=-1)
-    tools = (
-        ("" if scoring else button("none is good (0)", f'{none} data-key="0"'))
-        + button("skip (s)", f'{go(skip=passed)} data-key="s"')
-        + button("undo (u)", f'{act("undo", run=run_id)} data-key="u"', off=not done)
-    )
-    modes = "".join(
-        f'<button type="button" class="wb-switch{" on" if on else ""}" '
-        f'aria-pressed="{str(on).lower()}" {go(mode=mode)}>{label}</button>'
-        for label, mode, on in (("best pick", "", not scoring), ("scores", "scores", scoring))
-    )
-    who = (
-        '<label class="wb-field wb-beside"><b>your name</b>'
-        f'<input type="text" data-param="rater" {attr("data-value", rater(view))}></label>'
-    )
-    asked = (
-        "How good is the marked completion? 1 is useless, 5 could not be better."
-        if scoring
-        else "Which completion is best? Press its number."
-    )
-    head = (
-        f'<div class="wb-tools">{modes}</div><div class="wb-head">{chip(str(first["kind"]))}'
-        f'<span class="q" dir="auto">{esc(first["prompt"])}</span></div>'
-        f"<p>{asked} You do not see where they come from.</p>"
-    )
-    return (
-        f'<section class="wb-card wb-desk">{head}<div class="wb-votes">{desk}</div>'
-        f'<div class="wb-bar">{tools}<span class="wb-right wb-dim wb-who">{done} judged · {left} '
-        f"worth judging {who}</span></div></section>"
-    )
-
-
-def picks(run_id: str, group_id: str, rows: pd.DataFrame) -> str:
-    """Each completion as a button: the best one is pressed."""
-    lines = []
-    for place, row in enumerate(rows.itertuples(), start=1):
-        vote_attr = act("vote", run=run_id, group=group_id, sample=int(row.sample))
-        key = f" {attr('data-key', str(place))}" if place < 10 else ""
-        lines.append(
-            f'<button type="button" class="wb-vote" {vote_attr}{key}>'
-            f'<kbd>{place}</kbd><span class="wb-mono wb-text" dir="auto">'
-            f"{esc(row.completion) or '<i>empty</i>'}</span></button>"
+    texts = []
+    for text, part in rows.groupby("completion", sort=False):
+        samples = [int(s) for s in part["sample"]]
+        answer = chat_text.plain(str(text))
+        texts.append(
+            {
+                "samples": samples,
+                "shown": answer[:SHOWN],
+                "long": len(answer) > FOLDED_AT or answer.count("\n") > 12,
+                "part": len(answer) > SHOWN,
+                "chars": len(answer),
+                "grade": given.get(samples[0]),
+            }
         )
-    return "".join(lines)
+    open_ones = [i for i, t in enumerate(texts) if t["grade"] is None]
+    prompt = str(rows["prompt"].iloc[0])
+    chat = chat_text.messages(prompt)
+    return render(
+        "rate.html",
+        run=run_id,
+        group=group_id,
+        kind=rows["kind"].iloc[0],
+        prompt=prompt,
+        chat=[(m.role or "prompt", m.text) for m in chat],
+        is_chat=len(chat) > 1 or bool(chat[0].role),
+        asked=chat_text.last_user(prompt),
+        texts=texts,
+        size=len(rows),
+        scoring=scoring,
+        here=open_ones[0] if open_ones else -1,
+        grades=list(enumerate(GRADES, start=1)),
+        passed=",".join(sorted(skipped(view) | {group_id})),
+        can_undo=len(mine) > 0,
+        rater=rater(view),
+        done=done,
+        left=left,
+    )
 
 
-def scores(wb: Workbench, run_id: str, group_id: str, rows: pd.DataFrame, view: View) -> str:
-    """Each completion with five grades; the keys grade the first that has none yet."""
-    marks = wb.annotations(run_id)
-    mine = marks[
-        (marks["type"] == "rating")
-        & (marks["rater"] == rater(view))
-        & (marks["group_id"] == group_id)
-    ]
-    given = dict(zip(mine["sample"], mine["score"], strict=True))
-    lines, next_one = [], True
-    for row in rows.itertuples():
-        sample = int(row.sample)
-        here = sample not in given and next_one
-        next_one = next_one and not here
-        grades = "".join(
-            _grade(
-                act("score", run=run_id, group=group_id, sample=sample, score=grade),
-                i,
-                here,
-                given.get(sample) == grade,
-            )
-            for i, grade in enumerate(GRADES, start=1)
-        )
-        lines.append(
-            f'<div class="wb-vote wb-score{" here" if here else ""}"><span>{grades}</span>'
-            f'<span class="wb-mono wb-text" dir="auto">{esc(row.completion) or "<i>empty</i>"}'
-            "</span></div>"
-        )
-    return "".join(lines)
+def long_text(wb: Workbench, view: View, args: dict[str, Any]) -> str:
+    """A completion's whole text; ``of`` is SAMPLE:answer, ``group`` its group.
+
+    Raises:
+        LookupError: there is no such completion.
+    """
+    run = run_picker.chosen(wb, view)
+    rows = (
+        pd.DataFrame()
+        if run is None
+        else queries.rollouts(wb.store, run["run_id"], group_id=str(args.get("group")))
+    )
+    sample = str(args.get("of", "")).partition(":")[0]
+    found = rows[rows["sample"].astype(str) == sample] if len(rows) else rows
+    if not len(found):
+        raise LookupError("this text is not there any more")
+    return render("text.html", text=chat_text.plain(str(found["completion"].iloc[0])))
 
 
-def _grade(attribute: str, number: int, keyed: bool, given: bool) -> str:
-    key = f" {attr('data-key', str(number))}" if keyed else ""
-    return (
-        f'<button type="button" class="wb-switch{" on" if given else ""}" {attribute}{key} '
-        f'aria-label="grade {number}">{number}</button>'
+def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> Markup:
+    """What the votes and grades so far say about raters, judge and training."""
+    picks, grades = agreement.picks(marks), agreement.grades(marks)
+    found = agreement.agreement(wb.store, run_id) if len(picks) or len(grades) else pd.DataFrame()
+    return render(
+        "agreement.html",
+        run=run_id,
+        picks=len(picks),
+        grades=len(grades),
+        rows=found.to_dict("records"),
+        few=FEW,
+        chance=agreement.chance(wb.store, run_id, picks) if len(picks) else None,
     )
 
 
 def score(wb: Workbench, view: View, args: dict[str, Any]) -> str:
-    """Store a grade of one completion; a second one replaces it."""
+    """Store a grade of a text, for each of its copies; a second one replaces it."""
     value = float(args["score"])
     if value not in GRADES:
         raise ActionError(f"score {value:g}: allowed are {', '.join(f'{g:g}' for g in GRADES)}")
-    run_id, sample = str(args["run"]), int(args["sample"])
-    votes.vote(wb.store, run_id, str(args["group"]), sample, rater(view), value)
+    for sample in args["samples"]:
+        votes.vote(wb.store, str(args["run"]), str(args["group"]), int(sample), rater(view), value)
     return f"Graded {GRADES.index(value) + 1}"
 
 
@@ -234,15 +193,28 @@ def vote(wb: Workbench, view: View, args: dict[str, Any]) -> str:
 
 
 def undo(wb: Workbench, view: View, args: dict[str, Any]) -> str:
-    """Take one's newest vote or grade back."""
+    """Take one's newest vote or grade back; a grade of a text with copies goes for all of them."""
     run_id = str(args["run"])
-    marks = wb.annotations(run_id)
-    kind = "rating" if view.get("mode") == "scores" else "vote"
-    mine = marks[(marks["type"] == kind) & (marks["rater"] == rater(view))]
+    mine = _mine(wb.annotations(run_id), view).sort_values("time")
     if not len(mine):
         raise ActionError("There is no vote of yours to take back")
-    wb.retract(run_id, str(mine.sort_values("time")["annotation_id"].iloc[-1]))
+    newest = mine.iloc[-1]
+    gone = [str(newest["annotation_id"])]
+    if newest["type"] == "rating":
+        rows = queries.rollouts(wb.store, run_id, group_id=str(newest["group_id"]))
+        text = dict(zip(rows["sample"], rows["completion"], strict=True))
+        copies = {s for s, t in text.items() if t == text[newest["sample"]]}
+        alike = mine[(mine["group_id"] == newest["group_id"]) & mine["sample"].isin(copies)]
+        gone = [str(a) for a in alike["annotation_id"]]
+    for identity in gone:
+        wb.retract(run_id, identity)
     return "Taken back"
+
+
+def _mine(marks: pd.DataFrame, view: View) -> pd.DataFrame:
+    """This rater's votes, or grades while grades are given."""
+    kind = "rating" if view.get("mode") == "scores" else "vote"
+    return marks[(marks["type"] == kind) & (marks["rater"] == rater(view))]
 
 
 ACTIONS = {"vote": vote, "score": score, "undo": undo, "learn": learn}

@@ -5,49 +5,91 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pandas as pd
+from markupsafe import Markup
+
+from workbench.analysis.queries import objectives
 from workbench.api.workbench import Workbench
 from workbench.core.diagnostics import suggest_token_limit
 from workbench.pages.live_cache import config_of, yaml_of
-from workbench.pages.markup import (
-    act,
-    ago,
-    attr,
-    button,
-    card,
-    chip,
-    esc,
-    num,
-    percent,
-    table,
-)  # fmt: skip
+from workbench.pages.render import or_problem, render
+from workbench.plots.palette import objective_colors
 
 RECENT_SHARE = 0.2
 
 
-def cards(wb: Workbench, run_id: str) -> str:
+def cards(wb: Workbench, run_id: str) -> Markup:
     """Every card of this file, in the order of how much it matters."""
-    drift = drift_card(wb, run_id)
-    return (
-        f'<div class="wb-grid wb-wide">{drift}{checkpoints_card(wb, run_id)}</div>'
-        + settings_card(wb, run_id)
+    drift = or_problem("Drift by kind", drift_card, wb, run_id)
+    checkpoints = or_problem("Checkpoints", checkpoints_card, wb, run_id)
+    settings = or_problem("Settings", settings_card, wb, run_id)
+    return Markup('<div class="wb-grid wb-wide">{}{}</div>{}').format(drift, checkpoints, settings)
+
+
+def hero(wb: Workbench, run_id: str) -> dict[str, Any]:
+    """What came of a run: the judge on held-out prompts, before and after, and weights by kind.
+
+    The interval of the gain is 1.96 standard errors of the mean over prompts, each compared with
+    itself. ``judge`` is None where no held-out prompt was judged both before and after.
+    """
+    frame = wb.sql(
+        """SELECT kind, prompt_id, avg(judge) FILTER (phase = 'before') AS before,
+                  avg(judge) FILTER (phase = 'after') AS after
+        FROM evaluations WHERE run_id = $run AND split = 'report' AND judge IS NOT NULL
+        GROUP BY kind, prompt_id""",
+        {"run": run_id},
+    ).dropna()
+    names = objectives(wb.store, run_id)
+    weights = wb.sql(
+        """SELECT kind, entry.key AS objective, avg(entry.value) AS weight
+        FROM (SELECT kind, unnest(map_entries(coalesce(policy, weights))) AS entry FROM rollouts
+              WHERE run_id = $run AND split = 'train'
+              AND step > (SELECT 0.8 * max(step) FROM rollouts WHERE run_id = $run))
+        GROUP BY ALL ORDER BY kind""",
+        {"run": run_id},
     )
+    kinds = []
+    for kind in sorted(set(frame["kind"]) | set(weights["kind"])):
+        mine = weights[weights["kind"] == kind]
+        found = dict(zip(mine["objective"], mine["weight"], strict=True))
+        part = frame[frame["kind"] == kind]
+        kinds.append(
+            {
+                "kind": kind,
+                "judge": _gain(part) if len(part) else None,
+                "weights": {n: float(found[n]) for n in names if n in found},
+            }
+        )
+    return {
+        "judge": _gain(frame) if len(frame) else None,
+        "kinds": kinds,
+        "names": names,
+        "colors": objective_colors(names),
+    }
 
 
-def warnings(wb: Workbench, run_id: str) -> str:
-    """The newest warning of each kind, with what to try; nothing where there is none."""
+def _gain(frame: pd.DataFrame) -> dict[str, float]:
+    change = frame["after"] - frame["before"]
+    error = float(change.std() / math.sqrt(len(change))) if len(change) > 1 else math.nan
+    return {
+        "before": float(frame["before"].mean()),
+        "after": float(frame["after"].mean()),
+        "gain": float(change.mean()),
+        "half": 1.96 * error,
+        "prompts": len(frame),
+    }
+
+
+def warnings(wb: Workbench, run_id: str) -> list[dict[str, Any]]:
+    """The newest warning of each kind, with what to try."""
     found = wb.warnings(run_id)
     if not len(found):
-        return ""
+        return []
     newest = found.sort_values("step").drop_duplicates("code", keep="last").iloc[::-1]
-    return "".join(
-        f'<div class="wb-note warn" role="note"><b>{esc(row.message)}</b> '
-        f'<span class="wb-try">{esc(row.advice)}</span> '
-        f'<span class="wb-dim">{esc(row.code)}, step {int(row.step)}</span></div>'
-        for row in newest.itertuples()
-    )
+    return [{str(k): v for k, v in row.items()} for row in newest.to_dict("records")]
 
 
-def drift_card(wb: Workbench, run_id: str) -> str:
+def drift_card(wb: Workbench, run_id: str) -> Markup | str:
     """Length, truncation and KL per kind, first fifth against last; and a better token limit."""
     frame = wb.sql(
         """WITH ends AS (
@@ -66,13 +108,6 @@ def drift_card(wb: Workbench, run_id: str) -> str:
     )
     if not len(frame) or int(frame["steps"].max()) < 2:
         return ""
-    lines = [
-        f"<tr><td>{chip(str(r.kind))}</td>{_pair(num(r.tokens0), num(r.tokens1))}"
-        f"{_pair(percent(r.cut0), percent(r.cut1), r.cut1 > max(0.1, r.cut0))}"
-        f"{_pair(num(r.kl0), num(r.kl1))}</tr>"
-        for r in frame.itertuples()
-    ]
-    head = [("kind", ""), ("tokens", "wb-num"), ("truncated", "wb-num"), ("KL per token", "wb-num")]
     rows = wb.sql(
         "SELECT num_tokens, truncated FROM rollouts WHERE run_id = $run AND split = 'train' "
         "ORDER BY step DESC LIMIT 2000",
@@ -82,78 +117,31 @@ def drift_card(wb: Workbench, run_id: str) -> str:
     better = suggest_token_limit(
         rows["num_tokens"].to_numpy(dtype=int), rows["truncated"].to_numpy(dtype=bool), now
     )
-    hint = (
-        f'<p class="wb-dim wb-foot">Token limit {now}; the lengths suggest <b>{better}</b> '
-        "(grpo.max_completion_length).</p>"
-    )
-    return card("Drift by kind", table(head, lines) + hint, "first fifth → last fifth")
+    return render("drift.html", rows=frame.to_dict("records"), now=now, better=better)
 
 
-def _pair(before: str, after: str, bad: bool = False) -> str:
-    css = " wb-flip" if bad else ""
-    return f'<td class="wb-num{css}"><span class="wb-dim">{before} →</span> {after}</td>'
-
-
-def checkpoints_card(wb: Workbench, run_id: str) -> str:
+def checkpoints_card(wb: Workbench, run_id: str) -> Markup:
     """Checkpoints that are still there; the best one is marked."""
     found = wb.checkpoints(run_id)
     kept = found[~found["removed"].astype(bool)] if len(found) else found
-    budget = _budget(wb, run_id)
-    if not len(kept):
-        return card("Checkpoints", f'<p class="wb-dim">None saved yet.</p>{budget}')
-    best = kept["score"].astype(float).max()
-    lines = []
-    for row in kept.sort_values("step", ascending=False).itertuples():
-        score = float(row.score) if row.score is not None else math.nan
-        mark = " <b>best</b>" if score == best else ""
-        export = button(
-            "export",
-            act("export", run=run_id, step=int(row.step)),
-            title="a model folder with a card, in exports/",
-        )
-        size = num((row.bytes or math.nan) / 1e6)
-        lines.append(
-            f'<tr><td class="wb-num">{int(row.step)}</td><td class="wb-num">{num(score)}{mark}</td>'
-            f'<td class="wb-num">{size}</td><td class="wb-mono">{esc(row.path)}</td>'
-            f'<td class="wb-num wb-dim">{ago(row.time)}</td>'
-            f'<td class="wb-num">{export}</td></tr>'
-        )
-    head = [
-        ("step", "wb-num"), ("score", "wb-num"), ("MB", "wb-num"), ("folder", ""),
-        ("saved", "wb-num"), ("", "wb-num"),
-    ]  # fmt: skip
-    return card("Checkpoints", table(head, lines) + budget, f"{len(kept)} kept")
-
-
-def _budget(wb: Workbench, run_id: str) -> str:
-    """What is kept on disk, of how much."""
     logging = config_of(wb, run_id).logging
     folder = wb.launcher.path(run_id) / "segments" / "contexts"
     used = sum(file.stat().st_size for file in folder.glob("*.parquet")) / 1e6
-    contexts = (
-        f"hidden states {num(used)} of {num(logging.contexts_mb)} MB"
-        if logging.contexts
-        else "hidden states are not logged"
-    )
-    return (
-        f'<p class="wb-dim wb-foot">Kept are the newest {logging.keep_checkpoints}, the best and '
-        f"the last; {contexts}.</p>"
+    rows = kept.sort_values("step", ascending=False).to_dict("records") if len(kept) else []
+    return render(
+        "checkpoints.html",
+        run=run_id,
+        rows=rows,
+        best=kept["score"].astype(float).max() if len(kept) else math.nan,
+        logging=logging,
+        used=used,
     )
 
 
-def settings_card(wb: Workbench, run_id: str) -> str:
+def settings_card(wb: Workbench, run_id: str) -> Markup:
     """The run's whole configuration, and the command that makes it again."""
-    recipe = wb.reproduce(run_id)
-    yaml = yaml_of(wb, run_id)
-    line = str(recipe["command"])
-    return (
-        '<details class="wb-card wb-section" data-keep="settings">'
-        "<summary><h3>Settings and how to reproduce</h3></summary>"
-        f'<pre class="wb-log">{esc(line)}</pre>'
-        f'<div class="wb-bar">{button("copy command", attr("data-copy", line))}'
-        f"{button('copy YAML', attr('data-copy', yaml))}</div>"
-        f'<pre class="wb-log wb-yaml">{esc(yaml)}</pre></details>'
-    )
+    command = str(wb.reproduce(run_id)["command"])
+    return render("settings.html", command=command, yaml=yaml_of(wb, run_id))
 
 
 def tags_of(wb: Workbench) -> dict[str, list[tuple[str, str]]]:
@@ -172,20 +160,6 @@ def note_of(wb: Workbench, run_id: str) -> str:
     marks = wb.annotations(run_id)
     notes = marks[marks["type"] == "note"]
     return str(notes["text"].iloc[-1] or "") if len(notes) else ""
-
-
-def tag_chips(run_id: str, tags: list[tuple[str, str]], removable: bool) -> str:
-    """Tags as chips; on the run's own card each can be taken off."""
-    shown = []
-    for identity, text in tags:
-        off = (
-            f' <button type="button" class="wb-x" {act("untag", run=run_id, tag=identity)} '
-            f"{attr('aria-label', f'remove tag {text}')}>×</button>"
-            if removable
-            else ""
-        )
-        shown.append(f'<span class="wb-tag">{esc(text)}{off}</span>')
-    return "".join(shown)
 
 
 def tag(wb: Workbench, view: dict[str, str], args: dict[str, Any]) -> str:

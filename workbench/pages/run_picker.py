@@ -1,13 +1,16 @@
-"""Which run a page is about: the strip at the top right that Runs, Inspect and Rate share."""
+"""Which run a page is about: the picker at the top right that Inspect and Rate share."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from markupsafe import Markup
+
 from workbench.api.workbench import Workbench
+from workbench.formatting import num
 from workbench.pages.live_cache import LIVE, recent_runs
-from workbench.pages.markup import button, duration, empty, esc, go, num, select
 from workbench.pages.page import View
+from workbench.pages.render import duration, empty, go, render
 
 
 def chosen(wb: Workbench, view: View) -> dict[str, Any] | None:
@@ -27,45 +30,43 @@ def chosen(wb: Workbench, view: View) -> dict[str, Any] | None:
     return {str(k): v for k, v in row.items()}
 
 
-def no_run(wb: Workbench, view: View) -> str:
+def no_run(wb: Workbench, view: View) -> Markup:
     """What to show when there is no run to show."""
     if view.get("run"):
         return empty(
             f"No run {view['run']!r} here",
             "It was deleted, or the address belongs to another runs directory.",
-            button("See all runs", go(tab="runs", run="")),
+            "See all runs",
+            go(tab="runs", run=""),
         )
     return empty(
         "No runs yet",
         "Start one on Launch: the quick preset takes about a minute and trains on the built-in "
         "tasks, with nothing to download.",
-        button("Go to Launch", go(tab="launch"), "primary"),
+        "Go to Launch",
+        go(tab="launch"),
     )
 
 
-def strip(wb: Workbench, view: View) -> str:
+def picker(wb: Workbench, view: View) -> Markup:
     """The run picker and, while it trains, how far it is."""
     runs = recent_runs(wb)
-    if not len(runs):
-        return ""
-    options = [
-        (str(r.name_), str(r.name_)) for r in runs.rename(columns={"name": "name_"}).itertuples()
-    ]
     current = view.get("run", "")
-    by_id = runs[runs["run_id"] == current]
-    shown = str(by_id["name"].iloc[0]) if len(by_id) else current
-    row = runs[runs["name"] == shown]
-    live = status(row.iloc[0].to_dict()) if len(row) else ""
-    picker = select("run", "run", [(v, f"run: {t}") for v, t in options], shown)
-    return f'<div class="wb-strip">{picker}{live}</div>'
+    row = next((r for r in runs.to_dict("records") if current in (r["name"], r["run_id"])), None)
+    return render(
+        "run_picker.html",
+        names=[str(name) for name in runs["name"]] if len(runs) else [],
+        shown=str(row["name"]) if row else current,
+        status=row["status"] if row else "",
+        text=status(row) if row else "",
+    )
 
 
-def status(run: dict[str, Any]) -> str:
-    """A pill with the state of a run."""
-    step, steps = int(run["step"] or 0), int(run["steps"] or 0)
-    text = f"{run['status']} {step}/{steps}"
+def status(run: dict[Any, Any]) -> str:
+    """The state of a run in a few words."""
+    text = f"{run['status']} {int(run['step'] or 0)}/{int(run['steps'] or 0)}"
     if run["status"] == "running" and run.get("eta_seconds") is not None:
         text += f" · {duration(run['eta_seconds'])} left"
     if run.get("headline") is not None and run["status"] not in LIVE:
-        text += f" · judge {num(run['headline'])}"
-    return f'<span class="wb-pill"><i class="wb-dot {esc(run["status"])}"></i>{esc(text)}</span>'
+        text += f" · judge of probes {num(run['headline'])}"
+    return text

@@ -5,20 +5,28 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import pandas as pd
+
 from workbench.api.workbench import Workbench
-from workbench.pages import log_view, run_actions, run_facts, run_picker, runs_view
-from workbench.pages.live_cache import LIVE, Feed, recent, recent_runs
-from workbench.pages.markup import card
+from workbench.pages import log_view, run_actions, run_charts, run_facts, run_picker, runs_view
+from workbench.pages.gradio_patches import gr
+from workbench.pages.live_cache import LIVE, Curves, Feed, recent, recent_runs
 from workbench.pages.page import Page, View, chart, heading, html
-from workbench.pages.quick_gradio import gr
+from workbench.pages.render import or_problem
 
 FACTS_SECONDS = 10.0
+SEVERAL_KEYS = frozenset(
+    {"*", "rq", "rsort", "rgroup", "pick", "metric", "smooth", "logy", "xaxis"}
+)
 
 
 def build(wb: Workbench) -> Page:
     """Make the page's widgets."""
     feed = Feed(wb)
     listing = html("runs-list")
+    with gr.Column(elem_classes="wb-panel"):
+        controls = html("runs-charts")
+        several = chart("runs-several", "several runs in one chart")
     detail = html("runs-detail")
     with gr.Row(elem_classes="wb-row2"):
         with gr.Column(elem_classes="wb-panel"):
@@ -34,12 +42,20 @@ def build(wb: Workbench) -> Page:
     log = log_view.log_box("runs-log")
     return Page(
         "runs",
-        [listing, detail, rewards, health, weights, facts, log],
+        [listing, controls, several, detail, rewards, health, weights, facts, log],
         partial(show, feed),
         run_actions.ACTIONS,
         partial(live, feed),
         pace,
+        rows,
     )
+
+
+def rows(wb: Workbench, view: View) -> tuple[pd.DataFrame, str]:
+    """The runs of the table, to download."""
+    runs = recent_runs(wb)
+    shown = runs_view.listing(wb, runs, view).frame if len(runs) else pd.DataFrame(runs)
+    return shown, "runs"
 
 
 def pace(wb: Workbench, view: View) -> float:
@@ -49,20 +65,35 @@ def pace(wb: Workbench, view: View) -> float:
 
 
 def show(feed: Feed, wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
-    """The table, and the chosen run below it."""
+    """The table, several runs in one chart, and the chosen run below."""
     runs = recent_runs(wb)
     if not len(runs):
-        return [card("", run_picker.no_run(wb, view)), "", None, None, None, "", None]
+        return [run_picker.no_run(wb, view), "", None, "", None, None, None, "", None]
+    skip = gr.skip()
     run = run_picker.chosen(wb, view)
-    listing = runs_view.runs_table(wb, runs, view)
+    table = or_problem("The list of runs", runs_view.runs_table, wb, runs, view)
+    several = _several(wb, runs, view) if changed & SEVERAL_KEYS else [skip, skip]
     if run is None:
-        return [listing, card("", run_picker.no_run(wb, view)), None, None, None, "", None]
-    detail = run_actions.detail(wb, run)
+        gone = run_picker.no_run(wb, view)
+        return [table, *several, gone, None, None, None, "", None]
     if not changed & {"*", "run"}:
-        return [listing, detail, *[gr.skip()] * 5]
-    pictures = runs_view.pictures(feed.curves(run))
+        return [table, *several, *[skip] * 6]
+    detail = or_problem("This run", run_actions.detail, wb, run)
+    curves = or_problem("Curves of this run", feed.curves, run)
+    if isinstance(curves, Curves):
+        pictures = runs_view.pictures(curves)
+    else:  # their card stands below that of the run
+        detail, pictures = detail + curves, [None] * 3
     log = log_view.tail(wb, run["run_id"])
-    return [listing, detail, *pictures, run_facts.cards(wb, run["run_id"]), log]
+    return [table, *several, detail, *pictures, run_facts.cards(wb, run["run_id"]), log]
+
+
+def _several(wb: Workbench, runs: pd.DataFrame, view: View) -> list[Any]:
+    found = runs_view.listing(wb, runs, view)
+    drawn = found.drawn.head(None if found.group else run_charts.MOST_RUNS)
+    _, wrong = run_charts.chosen_metrics(wb, view)
+    controls = run_charts.controls(wb, view, len(drawn), wrong)
+    return [controls, run_charts.chart(wb, view, drawn, found.group) if len(drawn) else None]
 
 
 def live(feed: Feed, wb: Workbench, view: View, memory: dict[str, Any]) -> list[Any]:
@@ -71,7 +102,7 @@ def live(feed: Feed, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
     runs = recent_runs(wb)
     run = run_picker.chosen(wb, view)
     if run is None:
-        return [skip] * 7
+        return [skip] * 9
     curves = feed.curves(run)
     watched = (run["run_id"], run.get("attempt"))
     if watched != memory.get("run"):
@@ -93,8 +124,14 @@ def live(feed: Feed, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
     detail = recent(wb, ("detail", seen), lambda: run_actions.detail(wb, run))
     log = log_view.since(wb, run["run_id"], int(memory["log"]))
     memory["log"] = log["size"] if log else memory["log"]
+    several = [skip, skip]
+    drawn = recent(wb, ("several", seen), lambda: _several(wb, runs, view), FACTS_SECONDS)
+    if memory.get("several") not in (None, id(drawn)) and runs["status"].isin(LIVE).any():
+        several = [skip, drawn[1]]
+    memory["several"] = id(drawn)
     return [
         _if_new(memory, "list", listing),
+        *several,
         _if_new(memory, "detail", detail),
         *charts,
         _if_new(memory, "facts", facts),

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.analysis import queries
 from workbench.api.workbench import Workbench
-from workbench.pages import run_facts
+from workbench.pages import run_facts, run_table
 from workbench.pages.live_cache import Curves
-from workbench.pages.markup import (
-    NOTHING,
-    ago,
-    attr,
-    button,
-    card,
-    chip,
-    duration,
-    esc,
-    exports,
-    go,
-    num,
-    table,
-)  # fmt: skip
 from workbench.pages.page import View
+from workbench.pages.render import render
 from workbench.plots import figures
 
 FEW, ROWS = 8, 50
@@ -104,59 +94,68 @@ def health_figure(curves: Curves) -> Any:
     return figure.update_layout(yaxis={"range": [-0.02, 1.05]}, xaxis=width)
 
 
-def runs_table(wb: Workbench, runs: pd.DataFrame, view: View) -> str:
-    """One line a run; a search narrows them by name, scalarizer, status or tag."""
+@dataclass(frozen=True)
+class Listing:
+    """The runs that an address shows: filtered, sorted, and those that are drawn together."""
+
+    frame: pd.DataFrame
+    total: int
+    columns: list[str]
+    picked: list[str]
+    group: str
+
+    @property
+    def drawn(self) -> pd.DataFrame:
+        """The runs of the chart: those picked, else the first of the list; whole groups."""
+        if self.picked:
+            return self.frame[self.frame["run_id"].isin(self.picked)]
+        return self.frame if self.group else self.frame.head(FEW)
+
+
+def listing(wb: Workbench, runs: pd.DataFrame, view: View) -> Listing:
+    """What the table shows for an address."""
+    asked = [c for c in view.get("rcols", "").split(",") if c]
+    text, sort, group = view.get("rq", ""), view.get("rsort", ""), view.get("rgroup", "")
+    named = [key for key, op, _ in run_table.terms(text) if op]
+    wanted = [*asked, *named, sort.removeprefix("-"), group]
+    known = run_table.known_keys(wb, filter(None, wanted))
     tags = run_facts.tags_of(wb)
-    wanted = view.get("rq", "").lower()
-    total = len(runs)
-    if wanted:
-        texts = [
-            " ".join(map(str, [r["name"], r["status"], r.get("scalarizer"), tags.get(r["run_id"])]))
-            for r in runs.to_dict("records")
-        ]
-        runs = runs[[wanted in text.lower() for text in texts]]
-    shown = runs if view.get("all") == "1" else runs.head(ROWS)
-    head = [
-        ("run", ""), ("status", ""), ("progress", ""), ("left", "wb-num"), ("steps/s", "wb-num"),
-        ("judge", "wb-num"), ("scalarizer", ""), ("seed", "wb-num"), ("started", "wb-num"),
-    ]  # fmt: skip
-    lines = [
-        run_line(row, view.get("run") in (row["name"], row["run_id"]), tags.get(row["run_id"], []))
-        for row in shown.to_dict("records")
-    ]
-    tools = exports() + button("New run", go(tab="launch"), "primary")
-    if total > FEW or wanted:
-        tools = (
-            '<label class="wb-field"><span>search runs</span><input type="search" data-param="rq" '
-            f'placeholder="search runs and tags" {attr("data-value", view.get("rq", ""))}></label>'
-            + tools
-        )
-    more = button(f"show all {len(runs)}", go(all="1")) if len(shown) < len(runs) else ""
-    count = f"{len(runs)} of {total} runs" if wanted else f"{total} run{'s' if total > 1 else ''}"
-    return card(count, table(head, lines, "wb-runs") + more, tools)
+    frame = run_table.with_columns(wb, runs, tags, known)
+    frame = run_table.ordered(run_table.filtered(frame, text), sort)
+    picked = [r for r in view.get("pick", "").split(",") if r in set(frame["run_id"])]
+    extra = [c for c in asked if c in known and c not in run_table.SHOWN]
+    hidden = {c.removeprefix("!") for c in asked if c.startswith("!")}
+    shown = [c for c in run_table.SHOWN if c not in hidden]
+    return Listing(frame, len(runs), [*shown, *extra], picked, group if group in frame else "")
 
 
-def run_line(row: dict[str, Any], chosen: bool, tags: list[tuple[str, str]]) -> str:
-    """One run of the table."""
-    step, steps = int(row["step"] or 0), int(row["steps"] or 0)
-    share = 100 * step / steps if steps else 0
-    seed = row.get("seed")
-    phase = row.get("phase")
-    doing = " · " + esc(phase) if isinstance(phase, str) and phase else ""
-    left = duration(row["eta_seconds"]) if row["status"] == "running" else NOTHING
-    return (
-        f'<tr class="{"sel" if chosen else ""}" data-step-through {go(run=str(row["name"]))}>'
-        f'<td><button type="button" class="wb-button link" {go(run=str(row["name"]))}>'
-        f"<b>{esc(row['name'])}</b></button> {run_facts.tag_chips(row['run_id'], tags, False)}</td>"
-        f'<td><i class="wb-dot {esc(row["status"])}"></i>{esc(row["status"])}'
-        f'<span class="wb-dim">{doing}</span></td>'
-        '<td class="wb-nowrap"><span class="wb-progress">'
-        f'<u style="width:{share:.0f}%"></u></span>'
-        f'<span class="wb-num">{step}/{steps}</span></td>'
-        f'<td class="wb-num">{left}</td>'
-        f'<td class="wb-num">{num(row["steps_per_second"])}</td>'
-        f'<td class="wb-num">{num(row["headline"])}</td>'
-        f"<td>{chip(str(row.get('scalarizer') or row.get('kind')))}</td>"
-        f'<td class="wb-num">{NOTHING if seed is None else esc(seed)}</td>'
-        f'<td class="wb-num wb-dim">{ago(row["created"])}</td></tr>'
-    )
+def runs_table(wb: Workbench, runs: pd.DataFrame, view: View) -> Markup:
+    """One line a run; sorted, filtered, grouped and with the columns that the address asks for."""
+    found = listing(wb, runs, view)
+    frame = found.frame if view.get("all") == "1" else found.frame.head(ROWS)
+    if found.group:
+        groups = run_table.grouped(frame, found.group)
+    else:
+        groups = [("", frame, math.nan, math.nan)]
+    sort = view.get("rsort", "")
+    return render(
+        "runs.html",
+        view=view,
+        groups=[(v, part.to_dict("records"), mean, half) for v, part, mean, half in groups],
+        tags=run_facts.tags_of(wb),
+        found=len(found.frame),
+        shown=len(frame),
+        total=found.total,
+        columns=[(c, run_table.FACTS.get(c, c.removeprefix(run_table.METRIC)))
+                 for c in found.columns],
+        group=found.group,
+        sort=sort,
+        picked=set(found.picked),
+        chosen={r: _toggled(found.picked, r) for r in frame["run_id"]},
+        choices=run_table.choices(wb),
+    )  # fmt: skip
+
+
+def _toggled(picked: list[str], run_id: str) -> str:
+    left = [r for r in picked if r != run_id]
+    return ",".join(left if len(left) < len(picked) else [*picked, run_id])

@@ -6,11 +6,13 @@ import secrets
 import shlex
 from typing import Any
 
+from markupsafe import Markup
+
 from workbench.api.workbench import Workbench
 from workbench.config import RunConfig
 from workbench.config.io import ConfigError, to_dict
-from workbench.pages.markup import act, attr, button, card, esc
 from workbench.pages.page import ActionError, View
+from workbench.pages.render import render
 from workbench.runs.rundir import free_name
 from workbench.runs.sweep_plan import SweepError
 
@@ -47,38 +49,9 @@ def words(view: View) -> list[str]:
     return found
 
 
-def cards(view: View) -> str:
+def cards(view: View) -> Markup:
     """Both parts, below the budget."""
-    devices = (
-        '<div class="wb-bar">'
-        + _control("processes", "data-param", view.get("processes", "1"), "1", "processes")
-        + _control(
-            "accelerate",
-            "data-param",
-            view.get("accelerate", ""),
-            "file of accelerate config",
-            "accelerate config",
-        )
-        + "</div>"
-        '<p class="wb-dim wb-foot">Completions of a step are shared among the processes. A file of '
-        "<code>accelerate config</code> says the rest: FSDP, DeepSpeed, several machines.</p>"
-    )
-    fields = "".join(_control(name, "name", "", hint, label) for name, hint, label in FIELDS)
-    start = button("Start sweep", act("sweep", token=secrets.token_hex(8)) + " data-with")
-    sweep = (
-        f'<div class="wb-bar" data-form>{fields}<label class="wb-dim"><input type="checkbox" '
-        f'name="early" data-on="1"> stop bad ones early</label>{start}</div>'
-        '<p class="wb-dim wb-foot">Every trial is a run with the settings of this page but those '
-        "that vary; <code>workbench sweep --show NAME</code> ranks them.</p>"
-    )
-    return card("Several devices", devices) + card("Sweep", sweep)
-
-
-def _control(name: str, binding: str, value: str, hint: str, label: str) -> str:
-    return (
-        f'<label class="wb-field named"><span>{esc(label)}</span><input type="text" '
-        f"{attr(binding, name)} {attr('value', value)} {attr('placeholder', hint)}></label>"
-    )
+    return render("scale.html", view=view, fields=FIELDS, token=secrets.token_hex(8))
 
 
 def _number(text: str, what: str) -> int:

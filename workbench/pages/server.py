@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import threading
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import plotly
@@ -18,16 +14,16 @@ from starlette.responses import FileResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workbench.api.workbench import Workbench
-from workbench.pages.first_script import FirstScript
-from workbench.pages.quick_gradio import gr
-from workbench.pages.skipped import SESSIONS, SkippingBlocks
-from workbench.runs.spawn import MAX_ACTIVE
+from workbench.pages.gradio_patches import (
+    SESSIONS,
+    UNPACKED,
+    FirstScript,
+    SkippingBlocks,
+    calm,
+    gr,
+)
+from workbench.pages.router import Router
 
-if TYPE_CHECKING:
-    from workbench.pages.app import Router
-
-QUEUE_SECONDS = 0.05
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]+)?")
 """A ``Host`` header: name or address, perhaps a port, nothing else."""
@@ -86,10 +82,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
-        # Compressing for the machine itself only costs time, and 5 MB of it block every other
-        # answer: an encoding that is already named keeps Gradio from adding one.
         own = (scope.get("client") or ("",))[0] in LOOPBACK
-        extra = [*self.headers, (b"content-encoding", b"identity")] if own else self.headers
+        extra = [*self.headers, UNPACKED] if own else self.headers
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -126,10 +120,10 @@ class WorkbenchBlocks(SkippingBlocks):
     """Blocks that bring their own looks and routes to ``launch``.
 
     Attributes:
-        desk: answers the events of the one address.
+        router: answers the events of the one address.
     """
 
-    desk: Router
+    router: Router
 
     frames = ""
     """Further pages that may show the app in a frame, as a content security policy names them."""
@@ -151,7 +145,7 @@ class WorkbenchBlocks(SkippingBlocks):
             if not (kwargs.get("auth") or kwargs.get("auth_dependency")):
                 where = f"host {host!r}" if hosts is None else "a share link"
                 raise ValueError(f"{where} is open to others: give --auth USER:PASSWORD")
-            launcher = self.desk.wb.launcher
+            launcher = self.router.wb.launcher
             if launcher.allowed_functions is None:
                 launcher.allowed_functions = ()
             if launcher.allowed_paths is None:
@@ -181,81 +175,5 @@ class WorkbenchBlocks(SkippingBlocks):
         }
         for key, value in defaults.items():
             kwargs.setdefault(key, value)
-        # Gradio looks into its empty queue a thousand times a second, for which training would
-        # pay; only calls of the JSON API wait in it.
-        self._queue.sleep_when_free = QUEUE_SECONDS
+        calm(self)
         return super().launch(*args, **kwargs)
-
-
-def serve(
-    runs_dir: str | Path | Workbench = "runs",
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    *,
-    auth: list[tuple[str, str]] | None = None,
-    allowed_functions: Sequence[str] | None = None,
-    allowed_paths: Sequence[str | Path] | None = None,
-    max_runs: int | None = MAX_ACTIVE,
-    open_browser: bool = False,
-    block: bool = True,
-    embed: bool = False,
-) -> gr.Blocks:
-    """Serve the app; on SIGTERM or Ctrl-C it ends at once and leaves every run running.
-
-    Args:
-        runs_dir: where runs live; or a ``Workbench`` of one's own.
-        host: address to listen on; anything but loopback needs ``auth``.
-        port: the first port to try; a taken one is an error.
-        auth: pairs of user name and password.
-        allowed_functions: which ``package.module:function`` a run may name; None: any on
-            loopback, none elsewhere.
-        allowed_paths: folders whose files and models a run may name, beside the runs directory;
-            None: any on loopback, none elsewhere.
-        max_runs: how many runs may be active at once before new ones queue; None: no limit.
-        open_browser: open a tab on it.
-        block: stay until told to end; False returns the app at once (a notebook).
-        embed: let notebooks on this machine, and VS Code, show it below a cell.
-
-    Raises:
-        ValueError: a public address without ``auth``.
-        OSError: the port is taken.
-    """
-    from workbench.pages.app import build_app
-
-    if host not in LOOPBACK and not auth:  # refused before anything is built
-        raise ValueError(f"host {host!r} is open to others: give --auth USER:PASSWORD")
-    ended = end_on_signal() if block else None  # before anybody can see that the app is up
-    app = build_app(runs_dir, allowed_functions, max_runs, allowed_paths)
-    threading.Thread(target=app.desk.warm_up, name="warm-up", daemon=True).start()
-    if embed:
-        app.frames = NOTEBOOKS
-    app.launch(
-        server_name=host,
-        server_port=port,
-        auth=auth,
-        inbrowser=open_browser,
-        prevent_thread_lock=True,
-        quiet=True,
-        inline=embed,
-        height=800,
-    )
-    if ended is not None:
-        wait_for_end(app, ended)
-    return app
-
-
-def end_on_signal() -> threading.Event:
-    """An event that SIGTERM, SIGINT and Ctrl-C set."""
-    ended = threading.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, lambda *_: ended.set())
-    return ended
-
-
-def wait_for_end(app: gr.Blocks, ended: threading.Event) -> None:
-    """Stay until the event is set, then close the server; runs are not touched."""
-    while not ended.wait(0.5):
-        pass
-    threading.Timer(2.0, os._exit, [0]).start()  # open connections must not hold the process
-    app.close(verbose=False)
-    os._exit(0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from functools import lru_cache
 
+from markupsafe import Markup
+
 from workbench.config import TaskConfig
-from workbench.pages.markup import card, chip, esc, table
+from workbench.pages.render import render
 from workbench.tasks import load_task
 from workbench.tasks.sources import Source
 from workbench.types import Example, Task
@@ -15,34 +17,47 @@ ROWS = 5
 CUT = 240
 
 
-def preview_card(config: TaskConfig) -> str:
-    """What the run would train on; why not, where the file cannot be read."""
+def preview_card(config: TaskConfig) -> Markup | str:
+    """What the run would train on; empty where its task is no file."""
     if config.name != "file" or not config.path:
         return ""
-    sources = [Source.parse(p) for p in (config.path, config.eval_path) if p]
-    if any(s.path is None for s in sources):  # a page must not wait for a network
-        line = esc(f"workbench data {config.path}")
-        body = f"<p>Read when the run starts. <code>{line}</code> shows and checks it now.</p>"
-        return card("Data set of the hub", body)
+    if _remote(config):  # a page must not wait for a network
+        return render("task_preview.html", remote=f"workbench data {config.path}", error="")
     try:
-        stamps = tuple(s.path.stat().st_mtime_ns for s in sources if s.path is not None)
-        task = _load(repr(config), stamps, _Box(config))
+        task = _load(repr(config), _stamps(config), _Box(config))
     except (ValueError, OSError) as error:
-        return card("Task file", f'<div class="wb-note bad" role="alert">{esc(error)}</div>')
-    kinds = Counter(e.kind for e in task.train)
-    counts = (
-        f"{len(task.train):,} to train, {len(task.calibration):,} for probes, "
-        f"{len(task.report):,} held out"
+        return render("task_preview.html", remote="", error=str(error))
+    return render(
+        "task_preview.html",
+        remote="",
+        error="",
+        sizes=(len(task.train), len(task.calibration), len(task.report)),
+        rows=[(e.kind, _text(e)[:CUT], (e.reference or "–")[:CUT]) for e in task.train[:ROWS]],
+        kinds=Counter(e.kind for e in task.train).most_common(12),
     )
-    lines = [
-        f"<tr><td>{chip(e.kind)}</td><td class='wb-text' dir='auto'>{esc(_text(e)[:CUT])}</td>"
-        f"<td class='wb-text' dir='auto'>{esc((e.reference or '–')[:CUT])}</td></tr>"
-        for e in task.train[:ROWS]
-    ]
-    head = [("kind", ""), ("prompt", ""), ("reference", "")]
-    more = " · ".join(f"{esc(k)} {n:,}" for k, n in kinds.most_common(12))
-    body = table(head, lines) + f'<p class="wb-dim wb-foot">{more}</p>'
-    return card("Task file", body, counts)
+
+
+def problem_of(config: TaskConfig) -> str:
+    """Why the file of the task cannot be read; empty where it can, or where it is elsewhere."""
+    if config.name != "file" or not config.path or _remote(config):
+        return ""
+    try:
+        _load(repr(config), _stamps(config), _Box(config))
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _sources(config: TaskConfig) -> list[Source]:
+    return [Source.parse(p) for p in (config.path, config.eval_path) if p]
+
+
+def _remote(config: TaskConfig) -> bool:
+    return any(s.path is None for s in _sources(config))
+
+
+def _stamps(config: TaskConfig) -> tuple[int, ...]:
+    return tuple(s.path.stat().st_mtime_ns for s in _sources(config) if s.path is not None)
 
 
 class _Box:

@@ -10,6 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
 from workbench.api.workbench import Workbench
 from workbench.pages.live_cache import config_of
 from workbench.runs.rundir import UnknownRunError
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 FILE = "tokenizer.json"
+Parts = Sequence[tuple[str, float]]
+"""Pieces of a text, each with the entropy of the token that wrote it, in nats."""
 UNFINISHED = "\ufffd"
 """What a decoder writes for a character of which a byte is still missing."""
 
@@ -100,6 +105,23 @@ def aligned(
         return None
     spaced = [words[0], *(f" {word}" for word in words[1:])]
     return [(word, float(e)) for word, e in zip(spaced, entropies, strict=False)]
+
+
+def shades(texts: pd.DataFrame, tokenizer: Tokenizer | None) -> list[Parts | None]:
+    """The pieces of each completion with their entropies; None where those were not logged.
+
+    Args:
+        texts: ``head`` (the text), ``token_ids`` and ``token_entropies`` or None.
+        tokenizer: of the policy.
+    """
+    return [
+        aligned(tokenizer, ids if np.ndim(ids) == 1 else None, list(entropies), str(text))
+        if np.ndim(entropies) == 1
+        else None
+        for text, ids, entropies in zip(
+            texts["head"], texts["token_ids"], texts["token_entropies"], strict=True
+        )
+    ]
 
 
 def _joined(parts: Sequence[str], entropies: Sequence[float]) -> list[tuple[str, float]]:

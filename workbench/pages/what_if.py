@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from pydantic import TypeAdapter, ValidationError
 
 from workbench.analysis.counterfactual import bounds, latest_conductor
@@ -16,8 +17,8 @@ from workbench.analysis.whatif import WhatIf, whatif
 from workbench.api.workbench import Workbench
 from workbench.config.scalarizers import SCALARIZER_CONFIGS, by_name_alone
 from workbench.pages.live_cache import config_of, recent_runs
-from workbench.pages.markup import attr, button, esc, go, num, percent, select
 from workbench.pages.page import View
+from workbench.pages.render import render
 from workbench.types import Floats
 
 MOST_CONDUCTORS = 40
@@ -157,35 +158,23 @@ def panel(
     other: Alternative,
     inside: np.ndarray,
     others: Sequence[str],
-) -> str:
+) -> Markup:
     """The sliders, the other scalarizers, and how much would change."""
-    lowest = -1 if (other.result.rows.weights < 0).any() else 0
-    sliders = "".join(
-        f'<div class="wb-slide" style="--o:{colors[n]}"><label for="w-{i}">'
-        f'<i class="wb-swatch" style="background:{colors[n]}"></i>{esc(n)}</label>'
-        f'<input type="range" id="w-{i}" min="{lowest}" max="1" step="0.01" data-param="w" '
-        f'data-group="w" data-resets="alt" {attr("data-value", f"{w:.2f}")}>'
-        f'<output class="wb-num">{w:.2f}</output></div>'
-        for i, (n, w) in enumerate(zip(names, other.sliders, strict=True))
-    )
     used = rows["advantage"].to_numpy(dtype=float)
     new = other.advantages[inside]
-    flips = int(((used * new) < 0).sum())
-    rank = pd.Series(used).rank().corr(pd.Series(new).rank()) if len(used) > 1 else float("nan")
-    problem = (
-        f'<div class="wb-error" role="alert">{esc(other.problem)}</div>' if other.problem else ""
-    )
     options = [("", "or another scalarizer …"), *((f"single:{n}", f"single: {n}") for n in names)]
     options += [(k, k) for k in by_name_alone() if k != "static"]
     options += [(f"conductor:{run}", f"Conductor of {run}") for run in others]
-    chooser = select("alt", "another scalarizer", options, view.get("alt", ""), wide=True)
-    whole = other.result
-    return (
-        f"<h3>What if: other weights, same rollouts</h3>{sliders}{problem}"
-        f'<div class="wb-bar wb-alt">{chooser}'
-        + button("equal", go(w=",".join(["1"] * len(names)), alt=""))
-        + button("as used", go(w="", alt=""), title="back to the mean of the weights used")
-        + f'</div><div class="wb-dim wb-foot">With {esc(other.says)}: '
-        f"<b>{flips} of {len(used)}</b> signs flip here, {percent(whole.sign_flips)} in the "
-        f"step · rank correlation {num(rank)} here, {num(whole.rank_correlation)} there.</div>"
+    return render(
+        "whatif.html",
+        sliders=list(zip(names, other.sliders.tolist(), strict=True)),
+        colors=colors,
+        options=options,
+        chosen=view.get("alt", ""),
+        other=other,
+        lowest=-1 if (other.result.rows.weights < 0).any() else 0,
+        equal=",".join(["1"] * len(names)),
+        flips=int(((used * new) < 0).sum()),
+        size=len(used),
+        rank=pd.Series(used).rank().corr(pd.Series(new).rank()) if len(used) > 1 else np.nan,
     )

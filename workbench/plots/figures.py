@@ -111,7 +111,9 @@ def weight_area(frame: pd.DataFrame, mark: int | None = None) -> go.Figure:
 
 
 def weights_by_kind(frame: pd.DataFrame) -> go.Figure:
-    """Mean weights over training, one small panel per kind.
+    """Mean weights over training, one small panel per kind, all from 0 to 1.
+
+    Stacked areas, so that a small change looks small; lines where a weight is negative.
 
     Args:
         frame: columns ``step``, ``kind``, ``objective``, ``weight``.
@@ -130,6 +132,7 @@ def weights_by_kind(frame: pd.DataFrame) -> go.Figure:
     )  # fmt: skip
     means = frame.groupby(["kind", "objective", "step"])["weight"].mean().reset_index()
     lines = dict(list(means.groupby(["kind", "objective"], sort=False)))
+    signed = bool((means["weight"] < 0).any())
     traces = []
     for i, kind in enumerate(kinds):
         axis = str(i + 1) if i else ""  # subplots are numbered row by row; the first has no number
@@ -143,7 +146,7 @@ def weights_by_kind(frame: pd.DataFrame) -> go.Figure:
                     "name": plain_text(name),
                     "meta": f"{kind}/{name}",
                     "mode": "lines" if len(line) > 1 else "markers",
-                    "line": {"color": colors[name], "width": 1.6},
+                    **_stacked(colors[name], name, i, signed),
                     "showlegend": i == 0,
                     "legendgroup": name,
                     "hovertemplate": "%{y:.3g}",
@@ -153,9 +156,19 @@ def weights_by_kind(frame: pd.DataFrame) -> go.Figure:
             )
     figure.add_traces(traces)  # at once: one by one each costs milliseconds
     figure.update_annotations(font_size=11)
+    low, high = (float(means["weight"].min()), float(means["weight"].max())) if signed else (0, 1)
+    figure.update_yaxes(range=[min(0.0, low), max(1.0, high)])
     return layout(
         figure, height=70 + 130 * rows, margin={**MARGIN, "t": 46},
     )  # fmt: skip
+
+
+def _stacked(color: str, name: str, panel: int, signed: bool) -> dict[str, Any]:
+    """How a weight is drawn: as a part of a stack, or as a line of its own."""
+    if signed:
+        return {"line": {"color": color, "width": 1.6}}
+    fill = {"stackgroup": f"weights{panel}", "fillcolor": tint(color, 0.85)}
+    return {"line": {"color": color, "width": 0.5}, **fill}
 
 
 def means_with_intervals(frame: pd.DataFrame) -> go.Figure:

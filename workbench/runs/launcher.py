@@ -13,30 +13,23 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workbench.config import RunConfig
-from workbench.config.io import PRESETS, ConfigError, Problem, load, with_name
 from workbench.runs import rundir
 from workbench.runs.deletion import bury, collect
 from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, LockedError, held
-from workbench.runs.preflight import problems_of
 from workbench.runs.queue import whose_turn
 from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
 from workbench.runs.spawn import spawn
 from workbench.runs.status import Look
 from workbench.runs.stopping import stop_phases
-from workbench.runs.validation import (
-    check_allowed,
-    check_config,
-    check_launch,
-    check_readable,
-    check_runnable,
-    files,
-    with_absolute_paths,
-)
 from workbench.runs.watch import Watch
 from workbench.store.state import write_atomically, write_state
+
+if TYPE_CHECKING:
+    from workbench.config import RunConfig
+
+# what a configuration needs is imported where one is read: most commands only look at runs
 
 
 class Launcher:
@@ -94,6 +87,9 @@ class Launcher:
             ConfigError: the configuration is not allowed.
             LauncherError: its name is taken.
         """
+        from workbench.config.io import PRESETS, ConfigError, Problem, load, with_name
+        from workbench.runs.validation import check_launch, with_absolute_paths
+
         if isinstance(config, str | Path) and str(config) not in PRESETS:
             self._check_paths([("config", Path(config).absolute())])
         config = with_absolute_paths(load(config))
@@ -138,20 +134,30 @@ class Launcher:
                 return path.name
         return None
 
-    def check(self, config: RunConfig) -> None:
+    def check(self, config: RunConfig, call: bool = True) -> None:
         """Refuse what is not allowed here, and what can be seen to fail before anything starts.
+
+        Args:
+            config: with absolute paths.
+            call: also call the functions that it names; a form that asks at every change does not.
 
         Raises:
             ConfigError: naming every such key.
         """
+        from workbench.config.io import ConfigError
+        from workbench.runs.preflight import problems_of
+        from workbench.runs.validation import check_allowed, check_config, files
+
         check_allowed(config, self.allowed_functions)
         self._check_paths(files(config))
         check_config(config)
-        problems = problems_of(config, self.runs_dir)
+        problems = problems_of(config, self.runs_dir, call)
         if problems:
             raise ConfigError(problems)
 
     def _check_paths(self, paths: Iterable[tuple[str, Path]]) -> None:
+        from workbench.runs.validation import check_readable
+
         if self.allowed_paths is not None:
             check_readable(paths, [self.runs_dir, *self.allowed_paths])
 
@@ -162,6 +168,8 @@ class Launcher:
             LauncherError: it has processes, has nothing left to do, or was imported.
             ConfigError: it names code that is not allowed.
         """
+        from workbench.runs.validation import check_runnable
+
         with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
             status = self._at_rest(path, self._watch.look()).get("status")
@@ -184,13 +192,15 @@ class Launcher:
 
     def _admit(self) -> None:
         """Start queued runs, oldest first, while there are free slots. Needs the lock."""
+        from workbench.runs.validation import check_runnable
+
         look = self._watch.look()
         states = {path: look.state(path) for path in rundir.run_dirs(self.runs_dir)}
         for path in whose_turn(states, self.limit):
             try:
                 check_runnable(path, self.allowed_functions)
                 self._spawn(path)
-            except (LauncherError, ConfigError, OSError) as error:
+            except (LauncherError, ValueError, OSError) as error:
                 # the others in the line are not to suffer from it
                 write_state(path, status="failed", message=str(error))
 
@@ -249,6 +259,8 @@ class Launcher:
 
     def rename(self, handle: str, name: str) -> str:
         """Give a run another name; returns its id. Raises ConfigError, LauncherError."""
+        from workbench.config.io import load, with_name
+
         with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
             identity = rundir.read_identity(path)

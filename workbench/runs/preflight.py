@@ -10,19 +10,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from workbench.config.io import Problem
+from workbench.config.offline import SourceConfig
 from workbench.config.run import FUNCTION, RunConfig
 from workbench.config.scalarizers import Conductor
 from workbench.config.trl_fields import refusals
 from workbench.objectives import OBJECTIVES
 from workbench.runs.tryout import Wanted, try_out
 from workbench.tasks import load_task
+from workbench.tasks.offline_file import file_rows
 from workbench.tasks.sources import HUB
-from workbench.types import Example, Task
+from workbench.types import Example
 
 GB = 1e9
 NO_TEMPLATE = "the prompts are conversations, but its tokenizer has no chat template"
@@ -39,10 +42,9 @@ def problems_of(config: RunConfig, runs_dir: Path, call: bool = True) -> list[Pr
     found = [*_settings(config), *_model(config), *_reward_models(config), *_disk(config, runs_dir)]
     own = list(_own_functions(config))
     shipped = config.task.name == "etudes"  # its rows are right; they are made where one is needed
-    task, problem = (None, None) if shipped and not own else _task(config)
+    example, problem = (None, None) if shipped and not own else _first_row(config)
     if problem is not None:
         return [*found, problem]
-    example = task.train[0] if task is not None and task.train else None
     if example is not None:
         found += _prompts(config, example)
     if call and own and not found:
@@ -62,7 +64,10 @@ def _settings(config: RunConfig) -> Iterator[Problem]:
         yield Problem(f"grpo.extra.{name}", problem)
     if grpo.extra.get("use_vllm") and find_spec("vllm") is None:
         yield Problem("grpo.extra.use_vllm", "needs the package vllm, which is not installed")
+    yield from _packages(config)
     if config.offline is not None:
+        if config.offline.source.path is not None:
+            yield from _logged_rows(config.offline.source)
         return
     rows, parts = grpo.prompts_per_step * grpo.num_generations, grpo.gradient_accumulation_steps
     if rows % parts:
@@ -84,6 +89,44 @@ def _settings(config: RunConfig) -> Iterator[Problem]:
             "without effect: nothing asks for the reference while grpo.beta is 0; set grpo.beta, "
             "or set it to 0",
         )
+
+
+PACKAGES = {
+    "clearml": "clearml",
+    "comet_ml": "comet_ml",
+    "mlflow": "mlflow",
+    "swanlab": "swanlab",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "wandb": "wandb",
+}
+"""Packages of the trackers that ``logging.report_to`` takes."""
+
+
+def _packages(config: RunConfig) -> Iterator[Problem]:
+    """Packages that a setting needs and that are not installed."""
+    for name in config.logging.report_to:
+        if name not in PACKAGES:
+            allowed = ", ".join(PACKAGES)
+            yield Problem("logging.report_to", f"{name!r} is not allowed; allowed are {allowed}")
+        elif find_spec(PACKAGES[name]) is None:
+            yield Problem("logging.report_to", f"{name!r} needs a package that is not installed")
+    if config.policy.quantize is not None and find_spec("bitsandbytes") is None:
+        yield Problem("policy.quantize", "needs the package bitsandbytes, which is not installed")
+    if config.policy.attn_implementation == "flash_attention_2" and not find_spec("flash_attn"):
+        yield Problem(
+            "policy.attn_implementation",
+            "'flash_attention_2' needs the package flash_attn, which is not installed",
+        )
+
+
+def _logged_rows(source: SourceConfig) -> Iterator[Problem]:
+    """A file of rows to learn from: its columns, and what is in them."""
+    try:
+        file_rows(Path(str(source.path)), source.columns)
+    except (ValueError, OSError) as error:
+        text = str(error).removeprefix("offline.source.path: ")
+        yield Problem("offline.source.path", text)
 
 
 def _may_ask_reference(config: RunConfig) -> bool:
@@ -205,22 +248,46 @@ def _disk(config: RunConfig, runs_dir: Path) -> Iterator[Problem]:
         )
 
 
-def _task(config: RunConfig) -> tuple[Task | None, Problem | None]:
-    """The task, or why it cannot be read; neither where the hub would be asked."""
+@dataclass(frozen=True)
+class _Read:
+    """What a task's rows were like when they were last read."""
+
+    key: tuple[Any, ...]
+    example: Example | None
+    problem: Problem | None
+
+
+_newest: list[_Read] = []  # a form asks again and again while somebody types
+
+
+def _first_row(config: RunConfig) -> tuple[Example | None, Problem | None]:
+    """The first row to train on, or why the task cannot be read; neither of the hub's."""
     task = config.task
-    if any(path and path.startswith(HUB) for path in (task.path, task.eval_path)):
+    paths = [path for path in (task.path, task.eval_path) if path]
+    if any(path.startswith(HUB) for path in paths):
         return None, None
+    files = [Path(path) for path in paths if Path(path).is_file()]
+    stats = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    key = (repr(task), config.offline is None, *stats)
+    if len(stats) < len(paths) or not _newest or _newest[0].key != key:
+        _newest[:] = [_Read(key, *_read(config))]
+    return _newest[0].example, _newest[0].problem
+
+
+def _read(config: RunConfig) -> tuple[Example | None, Problem | None]:
+    task = config.task
     try:
         loaded = load_task(task)
     except (ValueError, OSError) as error:
-        text, key = str(error), "task"
+        text, key = str(error), "task.path" if task.path else "task"
         for name in ("task.path", "task.eval_path", "task.kinds", "task.columns"):
             if text.startswith(f"{name}: "):
                 text, key = text.removeprefix(f"{name}: "), name
-        return None, Problem("task.path" if key == "task" and task.path else key, text)
-    if not loaded.train and config.offline is None:
-        return None, Problem("task", "there is no prompt to train on")
-    return loaded, None
+        return None, Problem(key, text)
+    if not loaded.train:
+        missing = Problem("task", "there is no prompt to train on")
+        return None, missing if config.offline is None else None
+    return loaded.train[0], None
 
 
 def _own_functions(config: RunConfig) -> Iterator[Wanted]:

@@ -23,14 +23,14 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workbench.config import RunConfig
-from workbench.config.io import parse_text
-from workbench.config.text import dump
-from workbench.runs.provenance import data_sha256, git_state, versions
-from workbench.store.schema import SCHEMA_VERSION
 from workbench.store.state import read_state, write_atomically, write_state
+
+if TYPE_CHECKING:
+    from workbench.config import RunConfig
+
+# what writing and reading a configuration needs is imported there: most commands only look at runs
 
 MAKING = ".new-"
 """Beginning of the name of a directory that is no run yet."""
@@ -144,6 +144,8 @@ def _is_identity(value: Any) -> bool:
 
 def read_config(run_dir: Path) -> RunConfig:
     """The run's configuration. Raises ConfigError, or OSError when it cannot be read."""
+    from workbench.config.io import parse_text
+
     return parse_text((run_dir / "config.yaml").read_text("utf-8"))
 
 
@@ -204,6 +206,8 @@ def free_name(stem: str, taken: set[str]) -> str:
 
 def provenance(config: RunConfig, cwd: Path) -> dict[str, Any]:
     """What a run is made of, for ``create``; hashing the data may take a while."""
+    from workbench.runs.provenance import data_sha256, git_state, versions
+
     odd = encodable(str(cwd)) != str(cwd)
     return {
         "versions": versions(),
@@ -249,6 +253,9 @@ def create(
     Raises:
         OSError: the disk refuses.
     """
+    from workbench.config.text import dump
+    from workbench.store.schema import SCHEMA_VERSION
+
     assert config.name is not None
     run_id = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
     made = runs_dir / f"{MAKING}{run_id}"

@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -143,11 +143,12 @@ def problem_of(key: str, name: str, params: Mapping[str, Any], request: Mapping[
         return str(error).removeprefix(f"{key}: ")
     except Exception as error:  # whatever it raises is what it would raise in the run
         return f"{name!r} raised {type(error).__name__}: {error} (on one row, {TEXT!r})"[:SHOWN]
-    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
+    counted = isinstance(values, Iterable) and isinstance(values, Sized)
+    if not counted or isinstance(values, str | Mapping):
         return f"{name!r} returned a {type(values).__name__}; it must return a list"
     if len(values) != 1:
         return f"{name!r} returned {len(values)} values for 1 completion"
-    value = values[0]
+    value = next(iter(values))
     try:
         number = math.nan if value is None else float(value)
     except (TypeError, ValueError):

@@ -9,7 +9,6 @@ visible as segments.
 from __future__ import annotations
 
 import argparse
-import glob
 import json
 import time
 from collections.abc import Iterator
@@ -25,7 +24,6 @@ from workbench.store.catalog import (
     OWN_FOLDER,
     create_store,
     ensure_own_folder,
-    own_files,
     store_path,
 )
 from workbench.store.errors import StoreBusyError, StoreError, StoreVersionError
@@ -33,10 +31,9 @@ from workbench.store.leftovers import find, remove
 from workbench.store.manifest import Listing, run_names
 from workbench.store.migrations import bring_up, read_meta
 from workbench.store.retention import budgets, prune_checkpoints, prune_contexts
-from workbench.store.scan import quoted
 from workbench.store.schema import SCHEMA_VERSION
-from workbench.store.session import is_busy, reader_waits, waiting_mark
 from workbench.store.state import is_live
+from workbench.store.turns import connect, reader_waits
 
 HOLD_SECONDS = 0.5
 """The lock is given back after about this long, so that readers (who wait 2 s) come through."""
@@ -108,43 +105,6 @@ def upgrade(runs_dir: Path | str, patience: float = 10.0) -> None:
     ensure_own_folder(root)
     with connect(store_path(root), patience) as con:
         bring_up(con, root, store_path(root))
-
-
-def connect(path: Path, patience: float) -> duckdb.DuckDBPyConnection:
-    """Open the store for writing, waiting ``patience`` seconds for whoever has it open.
-
-    Raises:
-        StoreBusyError: it is still open elsewhere.
-        StoreError: it cannot be opened at all.
-    """
-    deadline = time.monotonic() + patience
-    mark = waiting_mark(path.parent)
-    try:
-        while True:
-            try:
-                con = duckdb.connect(str(path), config={"temp_directory": ""})
-                _lock(con, path)
-                return con
-            except duckdb.Error as error:
-                if not is_busy(error) and "different configuration" not in str(error):
-                    raise StoreError(f"{path} cannot be opened: {error}") from error
-                if time.monotonic() > deadline:
-                    raise StoreBusyError(f"{path} is open elsewhere") from error
-                mark.touch()
-                time.sleep(0.005)
-    finally:
-        mark.unlink(missing_ok=True)
-
-
-def _lock(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Let nothing that is written in the file reach out of its directory."""
-    own = ", ".join(quoted(str(p)) for p in own_files(path))
-    # the second is how the views that are made over segments spell it
-    places = ", ".join(quoted(p) for p in (str(path.parent), glob.escape(str(path.parent))))
-    con.execute(f"SET allowed_directories = [{places}]")
-    con.execute(f"SET allowed_paths = [{own}]")
-    con.execute("SET enable_external_access = false")
-    con.execute("SET lock_configuration = true")
 
 
 def _nothing_to_do(root: Path) -> bool:

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.store.annotations import tombstone
 from workbench.store.state import is_live
 
 DELETED = ".deleted-"
@@ -94,6 +93,8 @@ def remove(found: Leftover) -> None:
         OSError: it cannot be removed.
     """
     if found.path.name.startswith(DELETED) and (found.path / "run.json").exists():
+        from workbench.store.annotations import tombstone  # whoever only looks needs no DuckDB
+
         tombstone(found.path.parent, found.path.name.removeprefix(DELETED))
     if found.path.is_dir() and not found.path.is_symlink():
         shutil.rmtree(found.path)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workbench.store.errors import StoreVersionError
+from workbench.store.manifest import run_names
 from workbench.store.scan import scan_segments
 from workbench.store.schema import SCHEMA_VERSION, TABLES
 from workbench.store.segments import read_bytes, schema_version, why_damaged
@@ -96,7 +97,9 @@ def check_rows(paths: Iterable[Path], may_move: bool = True) -> Checked:
 def quarantined(runs_dir: Path) -> list[Damaged]:
     """Everything that lies in quarantine below a runs directory."""
     found = []
-    for path in sorted(runs_dir.glob(f"*/{FOLDER}/*/*.parquet")):
+    folders = [runs_dir / run / FOLDER for run in run_names(runs_dir)]
+    paths = [p for f in folders if f.is_dir() for p in sorted(f.glob("*/*.parquet"))]
+    for path in paths:
         why = path.with_suffix(".txt")
         reason = why.read_text("utf-8", "replace") if why.exists() else "unknown"
         origin = path.parents[2] / "segments" / path.parent.name / path.name

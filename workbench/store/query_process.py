@@ -64,18 +64,18 @@ class QueryProcess:
             StoreError: the store cannot be opened.
         """
         with self._mutex:
-            child = self._started()
-            assert child.stdin is not None and child.stdout is not None
+            request = pickle.dumps((sql, limit, seconds))
             try:
-                _send(child.stdin.fileno(), pickle.dumps((sql, limit, seconds)))
+                child = self._sent(request)
+            except BrokenPipeError:  # it has just ended, having had nothing to do for a while
+                self.close()
+                child = self._sent(request)
+            assert child.stdout is not None
+            try:
                 data = _receive(child.stdout.fileno(), seconds + GRACE_SECONDS)
-            except BrokenPipeError:
-                data = None
             except TimeoutError:
                 self.close()
-                raise QueryError(
-                    f"the query took longer than {seconds:g} s and was ended"
-                ) from None
+                raise QueryError(too_long(seconds)) from None
             if data is None:
                 code = child.wait()
                 self.close()
@@ -98,6 +98,12 @@ class QueryProcess:
             for pipe in (child.stdin, child.stdout):
                 if pipe is not None:
                     pipe.close()
+
+    def _sent(self, request: bytes) -> subprocess.Popen[bytes]:
+        child = self._started()
+        assert child.stdin is not None
+        _send(child.stdin.fileno(), request)
+        return child
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._child is not None and self._child.poll() is None:

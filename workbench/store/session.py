@@ -26,7 +26,6 @@ import pyarrow as pa
 from workbench.store.cache import LiveCache, needed_tables
 from workbench.store.catalog import (
     ARCHIVED,
-    OWN_FOLDER,
     check_text,
     check_version,
     create_public_views,
@@ -36,18 +35,16 @@ from workbench.store.catalog import (
 )
 from workbench.store.contexts import read_contexts
 from workbench.store.errors import QueryError, StoreBusyError, StoreError, StoreWarning
-from workbench.store.manifest import odd_names
 from workbench.store.migrations import read_meta
-from workbench.store.quarantine import Damaged, quarantined
+from workbench.store.notices import find_notices
+from workbench.store.quarantine import quarantined
 from workbench.store.sandbox import check_select
 from workbench.store.scan import quoted
 from workbench.store.schema import SCHEMA_VERSION
+from workbench.store.turns import WAY_SECONDS, archive_waits, is_busy, reading_mark
 
 BUSY_SECONDS = 2.0
 """How long a reader waits for an archive that holds the store."""
-
-WAY_SECONDS = 0.3
-"""How long a reader holds back at most for an archive that waits for the lock."""
 
 QUERY_THREADS = 4
 RENEW_AFTER = 2000
@@ -139,38 +136,8 @@ class Session:
         self._connect()
 
     def notices(self) -> list[str]:
-        """What is missing from the answers, and why, one line each; empty: nothing.
-
-        Segments that were set aside, now or earlier and by whomever; files that cannot be read at
-        the moment; run files and directory names that cannot be used; a store that was moved.
-        """
-        here = [d for d in self.cache.damaged if d.moved_to == d.path]
-        aside: dict[tuple[Path, str], list[Damaged]] = {}
-        for one in [*quarantined(self.root), *here]:
-            aside.setdefault((one.path.parents[2], one.path.parent.name), []).append(one)
-        notes = []
-        for (run, table), found in aside.items():
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            notes.append(
-                f"run {run.name}: rows of {table} are missing, since {found[0].path.name}{more} is "
-                f"damaged ({found[0].reason}); `workbench doctor` lists what was set aside"
-            )
-        now: dict[Path, list[Path]] = {}
-        for left_out in sorted(self.cache.unreadable):
-            now.setdefault(left_out.parent, []).append(left_out)
-        for first, *rest in now.values():
-            others = f" and {len(rest)} more" if rest else ""
-            why = self.cache.unreadable[first]
-            notes.append(f"{first}{others} cannot be read now, its rows are missing: {why}")
-        notes += [f"{path} {why}" for path, why in self.cache.listing.problems.items()]
-        for name in odd_names(self.root):
-            notes.append(f"directory {name} is left out: its name is no UTF-8 text; rename it")
-        if self.moved_from is not None:
-            notes.append(
-                f"the store was made in {self.moved_from} and now lies in {self.root}: run "
-                "`workbench archive` to rebuild its views for other clients"
-            )
-        return notes
+        """What is missing from the answers, and why; see ``notices.find``."""
+        return find_notices(self.root, self.cache, self.moved_from)
 
     def _tell(self) -> None:
         """Warn once of each thing that is missing; costs next to nothing where nothing is."""
@@ -391,36 +358,3 @@ class Session:
                 continue
             count += (other.st_dev, other.st_ino) == (mine.st_dev, mine.st_ino)
         return count > 1
-
-
-def waiting_mark(root: Path) -> Path:
-    """The file whose presence says that an archive waits for the lock."""
-    return root / OWN_FOLDER / "archive-waits"
-
-
-def reading_mark(root: Path) -> Path:
-    """The file that a reader touches for as long as it waits for an archive to let go."""
-    return root / OWN_FOLDER / "reader-waits"
-
-
-def archive_waits(root: Path) -> bool:
-    """Whether an archive waits for the lock now; the mark of a killed one is soon out of date."""
-    return _is_fresh(waiting_mark(root), 2 * WAY_SECONDS)
-
-
-def reader_waits(root: Path) -> bool:
-    """Whether a reader waits for the lock now, or did until a moment ago."""
-    return _is_fresh(reading_mark(root), WAY_SECONDS)
-
-
-def _is_fresh(mark: Path, seconds: float) -> bool:
-    try:
-        return time.time() - mark.stat().st_mtime < seconds
-    except OSError:
-        return False
-
-
-def is_busy(error: duckdb.Error) -> bool:
-    """Whether DuckDB failed because somebody else holds the file."""
-    text = str(error)
-    return "lock on file" in text or "Unique file handle conflict" in text

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -85,12 +85,9 @@ class ObjectiveReward:
     def _checked(
         self, values: Any, prompts: Sequence[Any], completions: Sequence[Any]
     ) -> list[float]:
-        if not isinstance(values, Sequence | np.ndarray) or len(values) != len(prompts):
-            found = (
-                f"{len(values)} values"
-                if isinstance(values, Sequence | np.ndarray)
-                else f"a {type(values).__name__}"
-            )
+        counted = isinstance(values, Iterable) and isinstance(values, Sized)
+        if not counted or isinstance(values, str | Mapping) or len(values) != len(prompts):
+            found = f"{len(values)} values" if counted else f"a {type(values).__name__}"
             raise RewardError(
                 f"{self.what} returned {found} for {len(prompts)} completions; "
                 "it must return a list with one number (or None) per completion"

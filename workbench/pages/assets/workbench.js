@@ -52,13 +52,33 @@
     if (!changed.length) changes.add("*");
     ask();
   };
-  wb.act = (args, origin) => {
+  // A question of our own: resolves to the text, true, or null when it was called off.
+  const question = (text, value) => new Promise((resolve) => {
+    const box = document.createElement("dialog"), form = document.createElement("form");
+    box.className = "wb-dialog"; form.method = "dialog";
+    const label = document.createElement("label"), bar = document.createElement("div");
+    label.textContent = text; bar.className = "wb-bar";
+    const field = value === undefined ? null : document.createElement(value.length > 60 || text.startsWith("Note") ? "textarea" : "input");
+    if (field) { field.value = value; field.setAttribute("aria-label", text); label.append(field); }
+    for (const [name, answer] of [["Cancel", ""], [field ? "OK" : text.split(" ")[0], "yes"]]) {
+      const button = document.createElement("button");
+      button.textContent = name; button.value = answer; button.className = "wb-button" + (answer ? field ? " primary" : " danger" : "");
+      if (!answer) button.type = "button";
+      button.onclick = () => { if (!answer) box.close(""); };
+      bar.append(button);
+    }
+    form.append(label, bar); box.append(form);
+    box.addEventListener("close", () => { box.remove(); resolve(box.returnValue === "yes" ? field ? field.value : true : null); });
+    document.querySelector(".gradio-container").append(box);
+    box.showModal(); field?.select();
+  });
+  wb.act = async (args, origin) => {
     if (!wb.ready || (origin && origin.disabled)) return;
-    if (args.confirm && !window.confirm(args.confirm)) return;
+    if (args.confirm && !(await question(args.confirm))) return;
     const form = origin?.hasAttribute("data-with") && origin.closest("[data-form]");
     if (form) args = { ...args, values: Object.fromEntries([...form.querySelectorAll("[name]")].map((c) => [c.name, value(c)])) };
     if (args.ask) {
-      const answer = window.prompt(args.ask, args.value ?? "");
+      const answer = await question(args.ask, args.value ?? "");
       if (answer === null) return;
       args = { ...args, value: answer };
     }
@@ -85,6 +105,7 @@
       link.href = URL.createObjectURL(new Blob([bytes])); link.download = file.name; link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     };
+    wb.text = (args) => server.text({ view: wb.view, args });
     wb.upload = async (input) => {                 // in parts, so that no request is large
       const file = input.files[0], size = 1 << 20;
       if (!file) return;
@@ -151,16 +172,50 @@
       if (c !== document.activeElement && c.value !== text) c.value = text;
     }
     document.querySelectorAll("details[data-section], details[data-keep]").forEach(unfold);
+    for (const button of document.querySelectorAll("[data-open]")) {
+      const html = opened.get(place(button.dataset.open));
+      if (html !== undefined) spread(button, textOf(button), html);
+    }
     for (const log of document.querySelectorAll(".wb-log[data-tail]"))
       if (log.scrollTop + log.clientHeight > log.dataset.seen - 40 || !log.dataset.seen) { log.scrollTop = log.scrollHeight; log.dataset.seen = log.scrollHeight; }
   };
   wb.settle = settle;
+
+  // Long texts: folded to a few lines, opened on demand. What a person opened stays open when its
+  // page is drawn anew; a text that was sent in part is fetched whole, as markup that Python escaped.
+  const opened = new Map();                        // what and where -> markup of the whole, "" where all is there
+  const place = (of) => JSON.stringify([of, ...["tab", "run", "prompt", "step", "gsplit", "shade", "special", "q"].map((k) => wb.view[k] ?? "")]);
+  const spread = (button, box, html) => {
+    if (html && box.dataset.whole !== html.length + "") { box.dataset.first ??= box.innerHTML; box.innerHTML = html; box.dataset.whole = html.length; }
+    box.hidden = false; box.classList.add("open"); button.classList.add("open");
+    button.dataset.label ??= button.textContent; button.textContent = "show less";
+  };
+  const fold = (button, box) => {
+    if (box.dataset.first !== undefined) { box.innerHTML = box.dataset.first; delete box.dataset.whole; }
+    if (box.classList.contains("wb-thought")) box.hidden = true;
+    box.classList.remove("open"); button.classList.remove("open");
+    if (button.dataset.label) button.textContent = button.dataset.label;
+  };
+  const textOf = (button) => button.closest("tr, .wb-vote-line, .wb-vote").querySelector(`[data-text="${CSS.escape(button.dataset.open)}"]`);
+  const openText = async (button) => {
+    const of = button.dataset.open, box = textOf(button), key = place(of);
+    if (opened.has(key)) { opened.delete(key); fold(button, box); return; }
+    let html = "";
+    if (box.dataset.part !== undefined || box.classList.contains("wb-thought")) {
+      const answer = await wb.text({ of, group: button.dataset.groupId });
+      if (answer.problem) { wb.toast(answer.problem, true); return; }
+      html = answer.html;
+    }
+    opened.set(key, html); spread(button, box, html);
+  };
 
   document.addEventListener("click", (event) => {
     const fold = event.target.closest("summary")?.parentElement;
     if (fold && foldKey(fold)) folds.set(foldKey(fold), !fold.open);
     const tab = event.target.closest("#wb-tabs [role=tab]");
     if (tab) { wb.go({ tab: tab.textContent.trim().toLowerCase() }); return; }
+    const more = event.target.closest("[data-open]");
+    if (more) { openText(more); return; }
     const copy = event.target.closest("[data-copy]");
     if (copy) { navigator.clipboard?.writeText(copy.dataset.copy || location.href); wb.toast("Copied"); return; }
     const out = event.target.closest("[data-export]");
@@ -202,7 +257,7 @@
     const others = (wb.view.set || "").split("\n").filter((l) => l && !Object.keys(values).some((path) => l.startsWith(path + "=")));
     wb.go({ set: [...others, ...Object.entries(values).map(([path, text]) => path + "=" + text)].join("\n") });
   };
-  document.addEventListener("change", (event) => { if (event.target.dataset.upload !== undefined) { wb.upload(event.target); return; } if (event.target.type !== "range") later(event, 0); typed(event, 0); });
+  document.addEventListener("change", (event) => { if (event.target.dataset.pick !== undefined) { wb.go({ pick: event.target.dataset.pick }); return; } if (event.target.dataset.upload !== undefined) { wb.upload(event.target); return; } if (event.target.type !== "range") later(event, 0); typed(event, 0); });
   document.addEventListener("input", (event) => {
     if (["search", "range"].includes(event.target.type)) later(event, 160);
     if (["text", "number"].includes(event.target.type)) typed(event, 600);
@@ -249,7 +304,9 @@
   // Charts: figures come as Plotly JSON without colours of their own; the page's theme fills them in.
   const load = () => (plotly ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = document.querySelector("meta[name=wb-plotly]").content;
+    // below the address that the app is served from, which a proxy may have put on a sub-path
+    const root = window.gradio_config?.root ?? location.origin;
+    script.src = root.replace(/\/$/, "") + document.querySelector("meta[name=wb-plotly]").content;
     script.onload = () => resolve(window.Plotly); script.onerror = () => { plotly = null; reject(new Error("plotly.min.js did not load")); };
     document.head.append(script);
   }));
@@ -268,11 +325,12 @@
     const value = chart.props.value;
     if (!value || !value.figure) {
       if (chart.box.data) window.Plotly.purge(chart.box);
-      chart.box.style.height = "0"; chart.bound = false;
+      chart.box.style.height = "0"; chart.bound = false; chart.box.dataset.empty = "";
       return;
     }
     const Plotly = await load();
     const { data, layout } = JSON.parse(JSON.stringify(value.figure));   // Plotly writes into what it draws
+    delete chart.box.dataset.empty;
     chart.box.style.height = (layout.height || 220) + "px";
     await Plotly.react(chart.box, data, themed(layout), { displayModeBar: false, responsive: true, displaylogo: false });
     if (!chart.bound) {
@@ -337,7 +395,7 @@
     update();
   };
   document.addEventListener("DOMContentLoaded", () => {
-    const later = ["launch", "rate"].includes(read().tab) ? 400 : 0;    // fetched while Gradio starts: no chart waits for it
+    const later = ["launch", "rate"].includes(read().tab) ? 400 : 0;    // fetched while Gradio starts, so that no chart waits for it
     setTimeout(() => load().catch((e) => console.error(e)), later);
   });
   document.addEventListener("DOMContentLoaded", () => {   // light and dark are a class on body

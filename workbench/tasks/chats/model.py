@@ -89,6 +89,12 @@ def main() -> int:
     print("[chat] SmolLM2-135M-Instruct (Hugging Face, licence Apache-2.0)", flush=True)
     try:
         print(f"[chat] in {make(out)}; its licence is beside it", flush=True)
+        print(
+            "[chat] a step takes about half a minute on two cores; with a GPU raise steps to 200,"
+        )
+        print(
+            "[chat] grpo.prompts_per_step to 16 and grpo.num_generations to 8, on any larger model"
+        )
     except RuntimeError as error:
         print(f"[chat] {error}", file=sys.stderr)
         return 1

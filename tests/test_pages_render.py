@@ -1,5 +1,6 @@
 """Numbers, escaping and bars: what every page is made of."""
 
+import html
 import json
 import math
 import re
@@ -9,17 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.formatting import escaped_json, visible
-from workbench.pages.markup import (
-    act,
-    chip,
-    duration,
-    esc,
-    go,
-    num,
-    percent,
-    stack,
-)  # fmt: skip
+from workbench.formatting import duration, esc, escaped_json, num, percent, visible
+from workbench.pages.render import act, go, macro, or_problem, render
 
 
 @pytest.mark.parametrize(
@@ -131,16 +123,34 @@ def test_attributes_cannot_be_broken_out_of(key, value):
 
 
 def test_a_bar_is_as_wide_as_its_weights():
-    bar = stack({"a": 1.0, "b": 3.0}, {"a": "#111111", "b": "#222222"}, label="weights:")
+    bar = macro("stack", {"a": 1.0, "b": 3.0}, {"a": "#111111", "b": "#222222"}, label="weights:")
     assert "width:25.00%;background:#111111" in bar
     assert "width:75.00%;background:#222222" in bar
     assert 'aria-label="weights: a 1, b 3"' in bar
 
 
 def test_a_bar_leaves_out_what_has_no_weight():
-    assert stack({"a": 0.0, "b": math.nan}, {"a": "#111111", "b": "#222222"}).count("<i") == 0
+    colors = {"a": "#111111", "b": "#222222"}
+    assert "<i" not in macro("stack", {"a": 0.0, "b": math.nan}, colors)
 
 
 def test_a_kind_keeps_its_colour():
-    assert chip("story") == chip("story")
-    assert "<b>" not in chip("<b>")
+    assert macro("chip", "story") == macro("chip", "story")
+    assert "<b>" not in macro("chip", "<b>")
+
+
+@given(st.text())
+def test_a_template_escapes_as_the_notebooks_do(text):
+    """The same characters, whichever way an apostrophe or a quotation mark is written."""
+    shown = render("text.html", text=text)
+    assert html.unescape(shown) == html.unescape(esc(text))
+    assert not set(shown) & set("<>\"'\u202e\u2066\x00\x1b")
+
+
+def test_a_part_that_fails_says_why_and_the_rest_is_shown():
+    def part() -> str:
+        raise ValueError("config.yaml, line 3: <b>")
+
+    shown = or_problem("Settings", part)
+    assert "Settings cannot be shown" in shown and "config.yaml, line 3: &lt;b&gt;" in shown
+    assert or_problem("Settings", lambda: "fine") == "fine"
