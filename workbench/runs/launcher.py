@@ -56,7 +56,7 @@ class Launcher:
         allowed_functions: Sequence[str] | None = None,
         allowed_paths: Sequence[str | Path] | None = None,
     ) -> None:
-        self.runs_dir = Path(runs_dir).absolute()
+        self.runs_dir = Path(runs_dir).expanduser().absolute()
         self.limit = limit
         self.command = command
         self.allowed_functions = allowed_functions
@@ -260,8 +260,10 @@ class Launcher:
 
     def rename(self, handle: str, name: str) -> str:
         """Give a run another name; returns its id. Raises ConfigError, LauncherError."""
-        from workbench.config.io import load, with_name
+        from workbench.config.io import ConfigError, Problem, load, with_name
 
+        if not isinstance(name, str):
+            raise ConfigError([Problem("name", f"{name!r} is not allowed; a name is a text")])
         with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
             identity = rundir.read_identity(path)
