@@ -109,8 +109,8 @@ def drift(store: Store, run_id: str) -> pd.DataFrame:
 def lengths(store: Store, run_id: str, limit: int = 2000) -> pd.DataFrame:
     """The newest training completions' num_tokens and truncated."""
     return store.sql(
-        "SELECT num_tokens, coalesce(truncated, false) AS truncated FROM rollouts WHERE run_id = $run AND split = 'train' "
-        "ORDER BY step DESC LIMIT $limit",
+        "SELECT num_tokens, coalesce(truncated, false) AS truncated FROM rollouts "
+        "WHERE run_id = $run AND split = 'train' ORDER BY step DESC LIMIT $limit",
         {"run": run_id, "limit": limit},
     )
 
