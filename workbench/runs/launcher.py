@@ -80,7 +80,7 @@ class Launcher:
             token: any text; a second start with the same one returns the first one's id, so that
                 a double click starts one run.
             parent: id of the run that this one continues from or copies.
-            launch: ``processes`` and ``accelerate_config``; see ``guard.check_launch``.
+            launch: ``processes`` and ``accelerate_config``; see ``validation.check_launch``.
 
         Raises:
             ConfigError: the configuration is not allowed.
