@@ -20,11 +20,11 @@ from workbench.config import TaskConfig
 from workbench.config.io import ConfigError, load, parse_text, validate
 from workbench.config.text import dump
 from workbench.config.yamlio import YamlError, parse
+from workbench.runs.imports import rollout_tables
 from workbench.runs.launcher import Launcher
 from workbench.runs.rundir import UnknownRunError, resolve
 from workbench.runs.validation import check_allowed, check_config
 from workbench.store.errors import QueryError, StoreError
-from workbench.store.imports import _jsonl_rollouts
 from workbench.store.quarantine import quarantined
 from workbench.store.reader import Store
 from workbench.store.writer import RunWriter
@@ -162,7 +162,7 @@ def imported(data: bytes) -> None:
     file = folder() / "import.jsonl"
     file.write_bytes(data)
     try:
-        _jsonl_rollouts(file)
+        rollout_tables(file)
     except (StoreError, ValueError, TypeError):
         pass  # what import_path turns into one line
 

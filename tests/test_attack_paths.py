@@ -11,12 +11,12 @@ from store_batches import RUN, make_batch, make_run
 
 from workbench.api.workbench import Workbench
 from workbench.config.io import ConfigError, load
+from workbench.runs.imports import import_path
 from workbench.runs.launcher import Launcher
 from workbench.runs.rundir import LauncherError, create
 from workbench.store.archive import archive
 from workbench.store.errors import StoreError
 from workbench.store.export import export
-from workbench.store.imports import import_path
 from workbench.store.reader import Store
 from workbench.store.retention import _inside
 from workbench.store.writer import RunWriter

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from chat_world import HUGE, SIZE, SYSTEM, batch, make_chats, rendered
 
+from workbench.analysis.completions import HEAD
+from workbench.analysis.completions import texts as texts_of
 from workbench.api.workbench import Workbench
-from workbench.pages import chat_text, inspect, inspect_data
+from workbench.pages import chat_text, inspect
 from workbench.pages.chat_text import Message, last_user, messages, plain, thought_and_answer
 from workbench.pages.gradio_patches import gr
 from workbench.pages.live_cache import forget
@@ -123,9 +125,9 @@ def test_a_search_marks_its_hits_and_shows_the_first_of_a_long_text(wb):
     values, _ = shown(wb, prompt="c0", step="2", q="RENEW")
     assert "<mark>renew</mark>" in str(values[2]) and "<mark>renew" in str(values[3])
     rows = wb.rollouts("chat-0", split="train", step=2, prompt_id="c0")
-    last = next(t for t in rows["completion"] if len(t) > inspect_data.HEAD + 400)
+    last = next(t for t in rows["completion"] if len(t) > HEAD + 400)
     words = " ".join(chat_text.thought_and_answer(last)[1][-90:-10].split()[1:5])
-    texts = inspect_data.texts(wb, wb.resolve("chat-0"), rows, words)
+    texts = texts_of(wb.store, wb.resolve("chat-0"), rows, words)
     hit = texts[texts["start"] > 0].iloc[0]
     assert words.lower() in hit["head"].lower()
 

@@ -29,6 +29,24 @@ def guarded() -> TestClient:
     return TestClient(Guard(_inner), base_url="http://127.0.0.1:7860")
 
 
+def test_a_proxy_that_a_root_path_names_is_answered():
+    """It hands on its own Host, or its own Origin; another one is refused as ever."""
+    client = TestClient(
+        Guard(_inner, proxy="hub.example.com:8443"), base_url="http://hub.example.com:8443"
+    )
+    origin = {"Origin": "https://hub.example.com:8443"}
+    assert client.get("/", headers=origin).status_code == 200
+    assert client.get("/", headers=origin | {"Host": "127.0.0.1:7860"}).status_code == 200
+    assert client.get("/", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize("root", ["wb", "hub.example.com/wb", "/w b", '/"'])
+def test_a_root_path_that_is_none_is_refused(tmp_path, root):
+    with pytest.raises(ValueError, match="write /PATH or https://HOST/PATH"):
+        serve(tmp_path, root_path=root)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "localhost"])
 def test_this_machines_own_names_are_answered(guarded, host):
     assert guarded.get("/", headers={"host": host}).text == "fine"
@@ -150,7 +168,7 @@ def test_a_page_of_another_package_is_a_tab_and_an_address(tmp_path, monkeypatch
     class Event:
         view, changed, n = {"tab": "notes"}, ["tab"], 1
 
-    answer, tabs, _, *values = router.go(Event())
+    answer, tabs, _, *values, notices = router.go(Event())
     assert answer["view"]["tab"] == tabs.selected == "notes"
     assert "<p>here</p>" in values
 

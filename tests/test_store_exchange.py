@@ -13,11 +13,11 @@ import pytest
 from store_batches import NAMES, RUN, make_batch, make_run
 
 from workbench.analysis.queries import rollouts
+from workbench.runs.imports import import_path
 from workbench.store.annotations import annotate
 from workbench.store.archive import archive
 from workbench.store.errors import StoreError
 from workbench.store.export import EXPORTED, export, neutral
-from workbench.store.imports import import_path
 from workbench.store.reader import Store
 from workbench.store.writer import RunWriter
 
@@ -132,6 +132,51 @@ def test_csv_neutralises_formulas_and_keeps_numbers(tmp_path):
     assert "'=cmd" in (tmp_path / "out" / "runs.csv").read_text()
 
 
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv", "duckdb"])
+def test_every_export_comes_back_to_the_last_bit(tmp_path, form):
+    source, new = tmp_path / "source", tmp_path / "new"
+    texts = ["=1+1", "'", "", "a\rb", 'q"', "é\n", "NA", "nan"]
+    entropies = [[0.25, math.nan], [math.inf], [], [1e-30], [1.5], [0.1], [0.2], [0.3]]
+    make_run(source, name="back", seed=7)
+    with RunWriter(source / RUN) as writer:
+        writer.rollouts(
+            make_batch(
+                0,
+                completions=texts,
+                advantages=np.array([*ODD, *ODD][:8]),
+                token_entropies=entropies,
+                token_ids=[[1]] * 8,
+                contexts=np.array([ODD[:2]] * 8, dtype=np.float16),
+            )
+        )
+        writer.metrics(0, {"loss": math.inf, "x": math.nan})
+        writer.conductor_update(0, {"loss": 0.1, "policy": {"format": 0.25}, "odd": 3.0})
+        writer.checkpoint(0, source / RUN / "checkpoints" / "step-0", {"score": 0.5})
+        writer.state(status="finished", step=1, steps=1, attempt=1)
+    annotate(source, RUN, "note", text="", rater="'me")
+    path = tmp_path / ("x.duckdb" if form == "duckdb" else "x")
+    export(source, [RUN], path, form)
+    import_path(new, path)
+    for view in EXPORTED:
+        if view not in ("runs", "contexts"):
+            assert rows_of(new, view, RUN) == rows_of(source, view, RUN), view
+    bits = [np.array(list(Store(d).contexts(RUN)["context"])).tobytes() for d in (source, new)]
+    assert len(bits[0]) and bits[0] == bits[1]
+    known = ["name", "seed", "status", "step", "steps", "attempt", "objectives"]
+    before, after = (Store(d).runs()[known].iloc[0].astype(str).tolist() for d in (source, new))
+    assert before == after
+
+
+def test_a_file_of_an_export_comes_back_alone(tmp_path):
+    with RunWriter(make_run(tmp_path / "source")) as writer:
+        writer.rollouts(make_batch(0))
+    for form in ("parquet", "jsonl", "csv"):
+        export(tmp_path / "source", [RUN], tmp_path / form, form)
+        (run,) = import_path(tmp_path / f"new-{form}", tmp_path / form / f"rollouts.{form}")
+        rows = rows_of(tmp_path / f"new-{form}", "rollouts", run)
+        assert [r[1:] for r in rows] == [r[1:] for r in rows_of(tmp_path / "source", "rollouts")]
+
+
 def test_trl_tables_come_in(tmp_path):
     folder = tmp_path / "completions"
     folder.mkdir()
@@ -173,11 +218,17 @@ def test_chat_messages_become_readable_text(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("{", "line 1"),
-        ('{"prompt": "a", "completion": "b", "rewards": 1}\n{"prompt": "a"}', "line 2: no compl"),
-        ('{"prompt": "a", "completion": "b", "rewards": {"x": "high"}}', "line 1.*high"),
-        ('{"prompt": "a", "completion": "b", "rewards": 1, "step": "two"}', "two|str"),
-        ("[1]", "line 1"),
+        ("{", "row 1"),
+        ('{"prompt": "a", "completion": "b", "rewards": 1}\n{"prompt": "a"}', "row 2: no compl"),
+        (
+            '{"prompt": "a", "completion": "b", "rewards": {"x": "high"}}',
+            "row 1: column 'rewards'.*high",
+        ),
+        (
+            '{"prompt": "a", "completion": "b", "rewards": 1, "step": "two"}',
+            "row 1: column 'step': 'two' is no whole number",
+        ),
+        ("[1]", "row 1"),
         ("", "no rows"),
     ],
 )

@@ -146,7 +146,9 @@ def test_a_bad_row_is_named_with_its_column(tmp_path, row, message):
 
 
 def test_a_missing_mapped_column_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"row 1: column 'answer' is missing; there are"):
+    with pytest.raises(
+        ValueError, match=r"p.jsonl: column 'answer' of task.columns is missing in every"
+    ):
         load(jsonl(tmp_path / "p.jsonl", numbered(4)), columns={"reference": "answer"})
 
 
@@ -205,7 +207,9 @@ def test_a_saved_data_set_gives_the_task_of_its_rows(saved):
 
 
 def test_a_row_of_a_saved_data_set_is_named(saved):
-    with pytest.raises(ValueError, match=r"splits@test, row 1: column 'answer' is missing"):
+    with pytest.raises(
+        ValueError, match=r"splits@test: column 'answer' of task.columns is missing"
+    ):
         load(f"{saved}/splits@test", columns={"reference": "answer"})
 
 

@@ -30,25 +30,50 @@ def _one(runs: Asked) -> str:
     """
     ids = _ids(runs)
     if len(ids) != 1:
-        raise ValueError(f"this figure shows one run; asked for are {', '.join(runs)}")
+        raise ValueError(f"this figure is of one run; asked for are {', '.join(runs)}")
     return ids[0]
+
+
+def _each(runs: Asked, ask: Callable[[str], pd.DataFrame], column: str) -> pd.DataFrame:
+    """The answers for one or several runs; of several, lines or panels begin with the run.
+
+    Without it the points of all runs would be one line, or one mean.
+    """
+    ids = {run_id: name for name, run_id in runs.items()}
+    if len(ids) == 1:
+        return ask(next(iter(ids)))
+    frames = [ask(run_id) for run_id in ids]
+    told = [
+        frame.assign(**{column: f"{name} · " + frame[column]})
+        for name, frame in zip(ids.values(), frames, strict=True)
+        if len(frame)
+    ]
+    return pd.concat(told, ignore_index=True) if told else frames[0]
 
 
 def _rewards(store: Store, runs: Asked) -> go.Figure:
     """Mean reward per objective over training."""
-    return figures.curves(queries.reward_curves(store, _one(runs)), "mean reward")
+    frame = _each(runs, lambda run: queries.reward_curves(store, run), "name")
+    return figures.curves(frame, "mean reward")
 
 
 def _judge(store: Store, runs: Asked) -> go.Figure:
     """Judge on the probe prompts over training."""
-    frame = queries.curves(store, _one(runs), split="probe")
-    frame = frame[frame["name"].str.match(r"judge(/|$)")]
-    return figures.curves(frame, "judge on probe prompts")
+
+    def ask(run: str) -> pd.DataFrame:
+        frame = queries.curves(store, run, split="probe")
+        return frame[frame["name"].str.match(r"judge(/|$)")]
+
+    return figures.curves(_each(runs, ask, "name"), "judge on probe prompts")
 
 
 def _weights(store: Store, runs: Asked) -> go.Figure:
     """Mean weight per objective over training, a panel per kind of prompt."""
-    return figures.weights_by_kind(queries.weights_over_steps(store, _one(runs), "split", "train"))
+
+    def ask(run: str) -> pd.DataFrame:
+        return queries.weights_over_steps(store, run, "split", "train")
+
+    return figures.weights_by_kind(_each(runs, ask, "kind"))
 
 
 def _weight_area(store: Store, runs: Asked) -> go.Figure:
@@ -90,8 +115,12 @@ def _self_favouring(store: Store, runs: Asked, by: Any = "kind") -> go.Figure:
 
 def _health(store: Store, runs: Asked) -> go.Figure:
     """Emphasis entropy, share of groups that teach nothing, share of cut-off completions."""
-    frame = queries.step_health(store, _one(runs))[["step", "entropy", "flat_groups", "truncated"]]
-    return figures.curves(frame.melt("step", var_name="name").dropna(), "share")
+
+    def ask(run: str) -> pd.DataFrame:
+        frame = queries.step_health(store, run)[["step", "entropy", "flat_groups", "truncated"]]
+        return frame.melt("step", var_name="name").dropna()
+
+    return figures.curves(_each(runs, ask, "name"), "share")
 
 
 def _compare(store: Store, runs: Asked, phase: str | None = None) -> go.Figure:

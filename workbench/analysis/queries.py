@@ -63,7 +63,23 @@ def select(
     )
     if frame.empty:
         known(store, runs, kind=where.get("kind"), split=where.get("split"))
+        if where.get("step") is not None:
+            _known_step(store, view, runs, where["step"])
     return frame
+
+
+def _known_step(store: Store, view: str, runs: Runs, step: int) -> None:
+    """Refuse a step that the runs do not have; called where nothing was found."""
+    mine, params = of_runs(runs)
+    found = store.sql(
+        f"SELECT min(step) AS first, max(step) AS last, bool_or(step = $step) AS there "
+        f"FROM {view} WHERE {mine}",
+        params | plain({"step": step}),
+    ).iloc[0]
+    if not pd.isna(found["first"]) and not found["there"]:
+        raise ValueError(
+            f"step {step} unknown; steps with rows lie from {found['first']} to {found['last']}"
+        )
 
 
 def known(store: Store, runs: Runs, kind: str | None = None, split: str | None = None) -> None:

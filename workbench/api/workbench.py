@@ -15,10 +15,11 @@ Nothing here imports torch: training and evaluation are child processes.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -48,12 +49,22 @@ from workbench.runs.spawn import MAX_ACTIVE
 from workbench.runs.validation import check_runnable
 from workbench.store.reader import MAX_ROWS, Answer, Store
 
+Outward = Literal["datasets", "dpo", "lm-eval"]
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from workbench.store.annotations import AnnotationType
     from workbench.store.doctor import Health
     from workbench.store.export import Format
+
+
+RUN_TYPES: Mapping[str, tuple[str, ...]] = {
+    "float64": ("created", "heartbeat", "eta_seconds", "steps_per_second", "weights_entropy"),
+    "int64": ("step", "steps", "attempt"),
+    "Int64": ("pid", "seed"),
+}
+"""Types of columns of ``runs()``, the same whatever runs there are."""
 
 
 class Workbench:
@@ -200,11 +211,17 @@ class Workbench:
         Rows of runs that this process has started are archived, by a process of their own, when
         they are found to have ended, or when this process holds many that are not archived yet.
         """
-        columns = list(rundir.RunInfo("", "", "").as_dict())
-        rows = [info.as_dict() for info in self.launcher.list()]
+        columns = [*rundir.RunInfo("", "", "").as_dict(), *rundir.SUMMARY]
+        rows = [{c: known.get(c) for c in columns} for known in self._known_runs()]
         waiting = self.store.waiting if "store" in self.__dict__ else 0  # only if it was opened
         self._housekeeper.look(self.launcher.take_ended(), waiting)
-        return RunTable(rows, columns=None if rows else columns)
+        table = pd.DataFrame(rows, columns=columns)
+        for types, names in RUN_TYPES.items():
+            table = table.astype(dict.fromkeys(names, types))
+        return RunTable(table)
+
+    def _known_runs(self) -> list[dict[str, Any]]:
+        return [info.as_dict() for info in self.launcher.list()]
 
     def state(self, handle: str) -> dict[str, Any]:
         """What there is to say of one run now: status, step, steps, ETA, message and so on."""
@@ -447,25 +464,84 @@ class Workbench:
 
         return examine(self.runs_dir, mend)
 
-    def export(self, runs: Runs, target: str | Path, format: Format = "parquet") -> list[Path]:
+    def export(
+        self,
+        runs: Runs,
+        target: str | Path,
+        format: Format | Outward = "parquet",
+        *,
+        by: str = "advantage",
+    ) -> list[Path]:
         """Write runs to a new folder with one file a view, or to one DuckDB file.
+
+        ``parquet``, ``csv``, ``jsonl`` and ``duckdb`` come back whole (``import_``); ``datasets``
+        (with a card), ``dpo`` (preference pairs) and ``lm-eval`` (samples) are for other tools.
+
+        Args:
+            runs: ids or names.
+            target: a new folder, or file.
+            format: one of these.
+            by: for ``dpo``, what tells the best of a group: advantage, scalar, judge, votes or
+                ``reward:NAME``.
 
         Raises:
             StoreError: the target exists, or the format is unknown.
         """
+        from workbench.analysis.outward import FORMATS, write_outward
         from workbench.store.export import export
 
-        return export(self.runs_dir, self._ids(runs), target, format)
+        ids, target = self._ids(runs), Path(target).expanduser()
+        if format in FORMATS:
+            return write_outward(self.store, ids, target, format, by)
+        return export(self.runs_dir, ids, target, cast("Format", format))
 
-    def import_(self, path: str | Path, name: str | None = None) -> list[str]:
-        """Bring in runs: a store, an export, TRL's completion tables, JSONL; returns their ids.
+    def import_(
+        self, path: str | Path, name: str | None = None, rewards: Sequence[str] | None = None
+    ) -> list[str]:
+        """Bring in runs: a store, an export, rows that TRL or others wrote; returns their ids.
+
+        Args:
+            path: see ``workbench.runs.imports``.
+            name: name of the new run where the source has none.
+            rewards: which columns of TRL's tables are rewards; None: told by the advantages.
 
         Raises:
-            StoreError: nothing there can be imported; file and line are named.
+            StoreError: nothing there can be imported; file and row are named.
         """
-        from workbench.store.imports import import_path
+        from workbench.runs.imports import import_path
 
-        return import_path(self.runs_dir, path, name)
+        return import_path(self.runs_dir, path, name, rewards)
+
+    def push(
+        self,
+        run: str | Sequence[str],
+        repo: str,
+        *,
+        checkpoint: str | int | None = None,
+        private: bool = True,
+    ) -> str:
+        """Upload rollouts as a data set with a card, or a checkpoint as a model; the address.
+
+        Args:
+            run: id or name; for rollouts several will do.
+            repo: ``OWNER/NAME`` on the hub, made where it is missing.
+            checkpoint: ``best``, ``last`` or a step: that model instead of rollouts.
+            private: whether a repository that is made now is private.
+
+        Raises:
+            ValueError: ``repo`` is no such name, or there is no such checkpoint.
+            PushError: the hub cannot be reached, or refuses.
+        """
+        from workbench.api.sharing import check_name, push_folder
+
+        check_name(repo)
+        if checkpoint is not None:
+            if not isinstance(run, str):
+                raise ValueError("a checkpoint is of one run")
+            return push_folder(self.export_model(run, checkpoint), repo, "model", private)
+        with tempfile.TemporaryDirectory() as folder:
+            self.export(run, Path(folder) / "rows", "datasets")
+            return push_folder(Path(folder) / "rows", repo, "dataset", private)
 
     rollouts = of_runs(queries.rollouts)
     weights = of_runs(queries.weights)

@@ -42,6 +42,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="runs that may be active at once before new ones queue; 0: no limit",
     )
+    parser.add_argument(
+        "--root-path",
+        metavar="PATH",
+        help="the path below which a proxy shows the app, e.g. /wb; or its whole address, "
+        "https://HOST/wb, where the proxy hands on its own Host",
+    )
     parser.add_argument("--open", action="store_true", help="open a browser tab")
 
 
@@ -64,6 +70,7 @@ def _run(args: argparse.Namespace) -> int:
         allowed_paths=args.allow_path,
         max_runs=args.max_runs or None,
         open_browser=args.open,
+        root_path=args.root_path,
     )
     return 0
 
@@ -81,6 +88,7 @@ def _start_again_without(args: argparse.Namespace) -> None:
     words += [w for name in args.allow_objective or () for w in ("--allow-objective", name)]
     words += [w for name in args.allow_path or () for w in ("--allow-path", name)]
     words += ["--max-runs", str(args.max_runs)] + ["--open"] * args.open
+    words += ["--root-path", args.root_path] if args.root_path else []
     sys.stdout.flush()
     os.execve(
         sys.executable,

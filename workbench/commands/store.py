@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("parquet", "csv", "jsonl", "duckdb")
+OUTWARD = ("datasets", "dpo", "lm-eval")
 
 
 def _query_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +125,19 @@ def _archive(args: argparse.Namespace) -> int:
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", nargs="+", help="id or name of a run")
-    parser.add_argument("--format", choices=FORMATS, default="parquet")
+    parser.add_argument(
+        "--format",
+        choices=(*FORMATS, *OUTWARD),
+        default="parquet",
+        help="the first four come back with import; datasets, dpo and lm-eval are for other tools",
+    )
+    parser.add_argument(
+        "--by",
+        default="advantage",
+        metavar="WHAT",
+        help="for dpo, what tells the best of a group: advantage, scalar, judge, votes, "
+        "reward:NAME (default: advantage)",
+    )
     parser.add_argument(
         "--out", metavar="PATH", help="a new folder, or a new file for duckdb (default: the name)"
     )
@@ -133,6 +146,12 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHICH",
         help="best, last or a step: a model folder with a card, in exports/, instead of rows",
     )
+    parser.add_argument(
+        "--push",
+        metavar="OWNER/NAME",
+        help="upload to the hub: rollouts as a data set, or the checkpoint as a model",
+    )
+    parser.add_argument("--public", action="store_true", help="a repository made now is public")
     json_flag(parser, "the files written")
 
 
@@ -140,22 +159,42 @@ def _export(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
     wb = Workbench(args.runs_dir)
+    if args.push is not None:
+        runs = args.run if args.checkpoint is None else _one(args.run)
+        address = wb.push(runs, args.push, checkpoint=args.checkpoint, private=not args.public)
+        print_json({"address": address}) if args.json else emit(address)
+        return 0
     if args.checkpoint is not None:
         folders = [wb.export_model(run, args.checkpoint) for run in args.run]
         print_json([str(f) for f in folders]) if args.json else emit("\n".join(map(str, folders)))
         return 0
     suffix = ".duckdb" if args.format == "duckdb" else f"-{args.format}"
     out = args.out or f"{args.run[0] if len(args.run) == 1 else 'runs'}{suffix}"
-    files = wb.export(args.run, out, args.format)
+    files = wb.export(args.run, out, args.format, by=args.by)
     print_json([str(f) for f in files]) if args.json else emit("\n".join(map(str, files)))
+    left = "metrics, updates, evaluations and hidden states are not in this form"
+    say(left if args.format in OUTWARD else "not taken along: checkpoints' files and the log")
     return 0
+
+
+def _one(runs: list[str]) -> str:
+    if len(runs) > 1:
+        raise UsageError(f"--checkpoint is of one run, not of {len(runs)}")
+    return runs[0]
 
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path",
         metavar="PATH",
-        help="a store or its folder, an export, TRL's completions_*.parquet, or JSONL rows",
+        help="a store or its folder, an export, TRL's completions_*.parquet, or rows of verl, "
+        "OpenRLHF, prime-rl or trackio",
+    )
+    parser.add_argument(
+        "--rewards",
+        nargs="+",
+        metavar="COLUMN",
+        help="columns of TRL's tables that are rewards (default: told by the advantages)",
     )
     parser.add_argument("--name", help="name of the new run")
     json_flag(parser, "the ids of the new runs")
@@ -164,8 +203,12 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 def _import(args: argparse.Namespace) -> int:
     from workbench.api.workbench import Workbench
 
-    found = Workbench(args.runs_dir).import_(args.path, args.name)
+    wb = Workbench(args.runs_dir)
+    found = wb.import_(args.path, args.name, args.rewards)
     print_json(found) if args.json else emit("\n".join(found))
+    for run in found:
+        if message := wb.state(run)["message"]:
+            say(message)
     return 0
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from workbench.analysis.completions import HEAD
 from workbench.analysis.group_report import group_of
 from workbench.analysis.queries import matrix
 from workbench.config import RunConfig
 from workbench.core.group_findings import findings
 from workbench.formatting import num, visible
 from workbench.pages import chat_text
-from workbench.pages.inspect_data import HEAD
 from workbench.pages.render import macro, render
 from workbench.pages.token_text import Parts
 from workbench.types import Floats
@@ -43,9 +43,19 @@ def heat(shown: Floats, step_values: Floats) -> Floats:
     """How strongly to shade each reward: 0 at the step's lowest value, 1 at its highest."""
     if not len(step_values):
         return np.zeros_like(shown)
-    low, high = np.nanmin(step_values, axis=0), np.nanmax(step_values, axis=0)
-    spread = np.where(high - low > 1e-12, high - low, 1.0)
-    return np.clip(np.nan_to_num((shown - low) / spread), 0.0, 1.0)
+    low, high = np.fmin.reduce(step_values), np.fmax.reduce(step_values)  # NaN is left out
+    with np.errstate(invalid="ignore"):  # an infinite reward leaves its objective unshaded
+        spread = np.where(high - low > 1e-12, high - low, 1.0)
+        return np.clip(np.nan_to_num((shown - low) / spread), 0.0, 1.0)
+
+
+def standardised_within(raw: Floats) -> Floats:
+    """(G, K) z-scores within a group; NaN stays and takes no part in mean and deviation."""
+    known = ~np.isnan(raw)
+    count = known.sum(axis=0)
+    mean = np.where(known, raw, 0.0).sum(axis=0) / np.maximum(count, 1)
+    squares = np.where(known, (raw - mean) ** 2, 0.0).sum(axis=0)
+    return np.asarray((raw - mean) / (np.sqrt(squares / np.maximum(count - 1, 1)) + 1e-4))
 
 
 def found_in(text: str, wanted: str) -> Markup:
@@ -82,7 +92,7 @@ def lines_of(
 
     Args:
         rows: the G rows of the group, in order of samples.
-        texts: their texts, as ``inspect_data.texts`` gives them.
+        texts: their texts, as ``analysis.completions`` gives them.
         names: the K objectives.
         what_if: (G,) advantages under other weights.
         shown: (G, K) rewards as they are shown.
@@ -141,7 +151,7 @@ def group_card(
     Args:
         view: the address.
         rows: the G rows of the group, in order.
-        texts: their texts, as ``inspect_data.texts`` gives them.
+        texts: their texts, as ``analysis.completions`` gives them.
         step: all rows of its step, for the shading.
         steps: the steps at which this prompt was sampled.
         names: the K objectives.
@@ -156,7 +166,7 @@ def group_card(
     standardised = view.get("std") == "1"
     if standardised:
         with np.errstate(invalid="ignore"):
-            shown = (raw - np.nanmean(raw, axis=0)) / (np.nanstd(raw, axis=0, ddof=1) + 1e-4)
+            shown = standardised_within(raw)
         depth = np.clip(np.abs(np.nan_to_num(shown)) / 2, 0, 1)
     else:
         shown, depth = raw, heat(raw, matrix(step["rewards"], names))
@@ -201,7 +211,7 @@ def group_card(
         mean=dict(zip(names, mean.mean(axis=0), strict=True)),
         has_policy=group.policy is not None,
         means=_means(raw),
-        tokens=float(rows["num_tokens"].mean()),
+        tokens=float(rows["num_tokens"].astype(float).mean()),
         judge=_means(group.judge[:, None])[0],
         scale=ADVANTAGE_SCALE,
         trained=rows["split"].iloc[0] == "train",
@@ -222,15 +232,15 @@ def _note(found: Any, colors: Mapping[str, str]) -> dict[str, Any]:
 
 def about(row: Any) -> str:
     """What else was logged of a completion: its length and how probable it was."""
-    said = [f"{int(row.num_tokens)} tokens"]
+    said = [] if pd.isna(row.num_tokens) else [f"{int(row.num_tokens)} tokens"]
     for name, value in (
         ("KL", row.kl),
         ("log-probability when sampled", row.behaviour_logp),
         ("under the reference", row.reference_logp),
     ):
-        if value is not None and not np.isnan(value):
+        if not pd.isna(value):
             said.append(f"{name} {num(value)}")
-    return ", ".join(said)
+    return ", ".join(said) or "nothing else was logged"
 
 
 def _folded(head: str, thought: int) -> bool:

@@ -101,7 +101,11 @@ def _result(
         token=secrets.token_hex(8),
         changed=bool(view.get("set")),
         budget=budget(wb, config) if config is not None else None,
-        preview=task_preview.preview_card(config.task) if config and readable else "",
+        preview=task_preview.preview_card(
+            config.task, config.policy.model, config.policy.system_prompt
+        )
+        if config and readable
+        else "",
         scale=scale_form.cards(view),
         command=command(wb, view),
         yaml=dump(config, comments=False) if config is not None else "",

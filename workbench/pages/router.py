@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial, update_wrapper
 from typing import Any
@@ -39,6 +40,8 @@ class Router:
     def warm_up(self) -> None:
         """Fill every page once and throw the result away: what Python loads on demand is loaded."""
         for page in self.pages.values():
+            if not threading.main_thread().is_alive():
+                return  # the script has ended: it must not wait for what it will not show
             try:
                 page.show(self.wb, {"tab": page.name}, EVERYTHING)
             except Exception:  # whoever opens the page sees the reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -27,6 +28,8 @@ from workbench.pages.router import Router
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]+)?")
 """A ``Host`` header: name or address, perhaps a port, nothing else."""
+ROOT = re.compile(r"(https?://[^/\s]+)?/[^\s\"'<>]*")
+"""A path, or an address with one, below which a proxy shows the app."""
 PLOTLY_URL = f"/workbench/plotly/{plotly.__version__.replace('.', '-')}"
 
 # Inline script and style are Gradio's; nothing may be fetched from, sent to or framed by others.
@@ -64,13 +67,19 @@ class Guard:
 
     A browser that was lured to another site cannot use the app: a foreign ``Host`` (DNS rebinding)
     and a foreign ``Origin`` (cross-site request) are refused. Every answer carries ``HEADERS``.
+    ``proxy`` is the one other host that a root path has named.
     """
 
     def __init__(
-        self, app: ASGIApp, hosts: tuple[str, ...] | None = LOOPBACK, frames: str = ""
+        self,
+        app: ASGIApp,
+        hosts: tuple[str, ...] | None = LOOPBACK,
+        frames: str = "",
+        proxy: str = "",
     ) -> None:
         self.app = app
-        self.hosts = hosts
+        self.hosts = hosts if hosts is None or not proxy else (*hosts, HOST.sub(r"\1", proxy))
+        self.proxy = proxy
         policy = POLICY.replace(
             "frame-ancestors 'self'", f"frame-ancestors 'self' {frames}".strip()
         )
@@ -105,7 +114,7 @@ class Guard:
         if self.hosts is not None and (name is None or name[1].lower() not in self.hosts):
             return f"Host {host!r} is not this app"
         origin = headers.get("origin", b"").decode("latin-1")
-        if origin and urlsplit(origin).netloc != host:
+        if origin and urlsplit(origin).netloc not in (host, self.proxy or host):
             return f"Origin {origin!r} is not this app"
         return ""
 
@@ -150,10 +159,12 @@ class WorkbenchBlocks(SkippingBlocks):
                 launcher.allowed_functions = ()
             if launcher.allowed_paths is None:
                 launcher.allowed_paths = ()
+        root = kwargs.get("root_path") or os.environ.get("GRADIO_ROOT_PATH", "")
+        proxy = urlsplit(root).netloc.lower()
         own = {
             "routes": [Route(PLOTLY_URL, _plotly)],
             "middleware": [
-                Middleware(Guard, hosts=hosts, frames=self.frames),
+                Middleware(Guard, hosts=hosts, frames=self.frames, proxy=proxy),
                 Middleware(FirstScript, script=asset("frames.js")),
             ],
         }

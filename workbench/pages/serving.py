@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 from workbench.api.workbench import Workbench
 from workbench.pages.app import build_app
 from workbench.pages.gradio_patches import gr
-from workbench.pages.server import LOOPBACK, NOTEBOOKS
+from workbench.pages.server import LOOPBACK, NOTEBOOKS, ROOT
 from workbench.runs.spawn import MAX_ACTIVE
 
 
@@ -27,6 +28,7 @@ def serve(
     open_browser: bool = False,
     block: bool = True,
     embed: bool = False,
+    root_path: str | None = None,
 ) -> gr.Blocks:
     """Serve the app; on SIGTERM or Ctrl-C it ends at once and leaves every run running.
 
@@ -43,16 +45,21 @@ def serve(
         open_browser: open a tab on it.
         block: stay until told to end; False returns the app at once (a notebook).
         embed: let notebooks on this machine, and VS Code, show it below a cell.
+        root_path: the path below which a proxy shows the app, e.g. ``/wb``, or its whole address,
+            ``https://hub.example.com/wb``, where the proxy hands on its own Host or Origin.
 
     Raises:
-        ValueError: a public address without ``auth``.
+        ValueError: a public address without ``auth``, or a root path that is none.
         OSError: the port is taken.
     """
+    if root_path is not None and not ROOT.fullmatch(root_path):
+        raise ValueError(f"root path {root_path!r}: write /PATH or https://HOST/PATH")
     if host not in LOOPBACK and not auth:  # refused before anything is built
         raise ValueError(f"host {host!r} is open to others: give --auth USER:PASSWORD")
     ended = end_on_signal() if block else None  # before the app can be seen to be up
     app = build_app(runs_dir, allowed_functions, max_runs, allowed_paths)
-    threading.Thread(target=app.router.warm_up, name="warm-up", daemon=True).start()
+    # no daemon: Python must not end while it is inside DuckDB, which would abort the process
+    threading.Thread(target=app.router.warm_up, name="warm-up").start()
     if embed:
         app.frames = NOTEBOOKS
     app.launch(
@@ -64,9 +71,11 @@ def serve(
         quiet=True,
         inline=embed,
         height=800,
+        root_path=root_path,
     )
     if ended is not None:
         wait_for_end(app, ended)
+    atexit.register(app.close, verbose=False)  # a script that ends lets no request go on
     return app
 
 

@@ -11,20 +11,24 @@ from workbench.config import TaskConfig
 from workbench.pages.render import render
 from workbench.tasks import load_task
 from workbench.tasks.sources import Source
+from workbench.tasks.summary import summarise
 from workbench.types import Example, Task
 
 ROWS = 5
 CUT = 240
 
 
-def preview_card(config: TaskConfig) -> Markup | str:
-    """What the run would train on; empty where its task is no file."""
+def preview_card(
+    config: TaskConfig, model: str | None = None, system: str | None = None
+) -> Markup | str:
+    """What the run would train on, as its model sees it; empty where its task is no file."""
     if config.name != "file" or not config.path:
         return ""
     if _remote(config):  # a page must not wait for a network
         return render("task_preview.html", remote=f"workbench data {config.path}", error="")
     try:
         task = _load(repr(config), _stamps(config), _Box(config))
+        found = summarise(task, model, system)
     except (ValueError, OSError) as error:
         return render("task_preview.html", remote="", error=str(error))
     return render(
@@ -33,6 +37,8 @@ def preview_card(config: TaskConfig) -> Markup | str:
         error="",
         sizes=(len(task.train), len(task.calibration), len(task.report)),
         rows=[(e.kind, _text(e)[:CUT], (e.reference or "–")[:CUT]) for e in task.train[:ROWS]],
+        facts=found.lines()[2 if found.columns else 1 :],
+        seen=found.shown,
         kinds=Counter(e.kind for e in task.train).most_common(12),
     )
 

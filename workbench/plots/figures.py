@@ -121,6 +121,8 @@ def weights_by_kind(frame: pd.DataFrame) -> go.Figure:
     from plotly.subplots import make_subplots
 
     kinds = sorted(frame["kind"].unique())
+    if not kinds:
+        return go.Figure()
     names = objective_order(frame["objective"])
     colors = objective_colors(names)
     columns = min(4, max(1, len(kinds)))

@@ -142,7 +142,7 @@ def _checked(row: Row, where: str) -> Row:
             continue
         try:
             made[name] = _value(value, COLUMNS[name])
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, KeyError) as error:
             raise StoreError(
                 f"{where}: column {name!r}: {clipped(repr(value))} is no {_WORDS[COLUMNS[name]]}"
             ) from error
@@ -199,7 +199,7 @@ def _value(value: Any, kind: pa.DataType) -> Any:
     if kind == pa.bool_():
         if value in (0, 1):  # True and False too
             return bool(value)
-        return {"true": True, "false": False}[str(value).lower()] if value else None
+        return {"true": True, "false": False}[str(value).lower()]
     if kind == pa.string():
         if isinstance(value, Mapping | list | bytes):
             raise TypeError

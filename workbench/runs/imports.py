@@ -19,8 +19,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from workbench.formatting import clipped, listed
-from workbench.runs.exported import VIEWS, export_tables, unflattened
+from workbench.formatting import clipped, from_cell, listed
+from workbench.runs.exported import export_tables, unflattened
 from workbench.runs.foreign_rows import FORMS, MAPS, is_trl, rollout, step_of_path, trl_rollout
 from workbench.runs.reward_columns import reward_columns
 from workbench.store.catalog import STORE_FILE
@@ -29,8 +29,11 @@ from workbench.store.errors import StoreError
 from workbench.store.imports import add_run, add_runs, import_store
 from workbench.store.inferred_config import objective_names
 from workbench.store.schema import PER_OBJECTIVE, TABLES
-from workbench.tasks.formats import ALLOWED, Row, clean, kind_of
+from workbench.tasks.formats import ALLOWED, TEXTS, Row, clean, kind_of
 from workbench.tasks.sources import read_rows
+
+EVALUATED = re.compile(r"(.*[_-])?(eval|val)([_-].*)?$")
+"""Names of files and folders whose rows are no training rows."""
 
 Located = tuple[str, Path, Row]
 """Where a row stands, the file, and the row."""
@@ -58,26 +61,14 @@ def import_path(
     root, path = Path(runs_dir).resolve(), Path(path).expanduser().absolute()
     if not path.exists():
         raise StoreError(f"{path} does not exist")
-    if (path / STORE_FILE).exists() or path.suffix == ".duckdb":
+    is_runs_dir = (path / STORE_FILE).exists() or any(path.glob("*/run.json"))
+    if is_runs_dir or path.suffix == ".duckdb":
         return import_store(root, path)
     if path.is_dir() and all(any(path.glob(f"{view}.*")) for view in ("runs", "rollouts")):
         return add_runs(root, *export_tables(path))
-    files = row_files(path)
-    if not files:
-        raise StoreError(
-            f"{path} is none of: a runs directory, an export, completions_*.parquet of TRL, rows "
-            f"in {ALLOWED}, or a folder of these"
-        )
-    found = [row for file in files for row in _read(file)]
-    if not found:
-        raise StoreError(f"{path} has no rows")
     taken = name or path.name.partition(".")[0]
-    runs: dict[Any, list[Located]] = {}
-    for row in found:
-        runs.setdefault(row[2].get("run_id") if "rewards" in row[2] else None, []).append(row)
     made = []
-    for number, rows in enumerate(runs.values(), 1):
-        table, said = _table(rows, path, rewards)
+    for number, (table, said) in enumerate(rollout_tables(path, rewards), 1):
         run_id = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{secrets.token_hex(2)}"
         identity = {
             "name": taken if number == 1 else f"{taken}-{number}",
@@ -88,6 +79,28 @@ def import_path(
         add_run(root, run_id, identity, {"rollouts": table}, None)
         made.append(run_id)
     return made
+
+
+def rollout_tables(
+    path: Path, rewards: Sequence[str] | None = None
+) -> list[tuple[pa.Table, str | None]]:
+    """The rows of files as tables of ``rollouts``, one a run, and what to say of each.
+
+    Raises:
+        StoreError: there are none, or a row is malformed; see ``import_path``.
+    """
+    files = row_files(path)
+    if not files:
+        raise StoreError(
+            f"{path} is none of: a runs directory, an export, completions_*.parquet of TRL, rows "
+            f"in {ALLOWED}, or a folder of these"
+        )
+    runs: dict[Any, list[Located]] = {}
+    for row in (row for file in files for row in _read(file)):
+        runs.setdefault(row[2].get("run_id") if "rewards" in row[2] else None, []).append(row)
+    if not runs:
+        raise StoreError(f"{path} has no rows")
+    return [_table(rows, path, rewards) for rows in runs.values()]
 
 
 def row_files(path: Path) -> list[Path]:
@@ -110,9 +123,12 @@ def _natural(text: str) -> list[tuple[int, str]]:
 
 def _read(file: Path) -> list[Located]:
     try:
-        return [(where, file, unflattened(clean(row))) for where, row in read_rows(file)]
+        rows = [(where, clean(row)) for where, row in read_rows(file)]
     except ValueError as error:
         raise StoreError(str(error)) from error
+    if rows and kind_of(file) in TEXTS and {"run_id", "group_id", "attempt"} <= set(rows[0][1]):
+        rows = [(w, {name: from_cell(v) for name, v in row.items()}) for w, row in rows]
+    return [(where, file, unflattened(row)) for where, row in rows]
 
 
 def _table(
@@ -249,6 +265,3 @@ def _groups(rows: Sequence[Row], files: Sequence[Path]) -> tuple[list[int], list
             groups[i], samples[i] = group, sample
             known[key] = (group, sample + 1)
     return groups, samples
-
-
-__all__ = ["VIEWS", "import_path", "row_files"]

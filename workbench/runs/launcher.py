@@ -20,7 +20,6 @@ from workbench.runs.deletion import bury, collect
 from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, LockedError, held
 from workbench.runs.queue import whose_turn
 from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
-from workbench.runs.spawn import spawn
 from workbench.runs.status import Look
 from workbench.runs.stopping import stop_phases
 from workbench.runs.watch import Watch
@@ -57,7 +56,7 @@ class Launcher:
         allowed_functions: Sequence[str] | None = None,
         allowed_paths: Sequence[str | Path] | None = None,
     ) -> None:
-        self.runs_dir = Path(runs_dir).absolute()
+        self.runs_dir = Path(runs_dir).expanduser().absolute()
         self.limit = limit
         self.command = command
         self.allowed_functions = allowed_functions
@@ -206,6 +205,8 @@ class Launcher:
 
     def _spawn(self, path: Path) -> None:
         """Start the child of a queued run. Needs the lock."""
+        from workbench.runs.spawn import spawn
+
         try:
             child = spawn(path, self.command)
         except OSError as error:
@@ -259,8 +260,10 @@ class Launcher:
 
     def rename(self, handle: str, name: str) -> str:
         """Give a run another name; returns its id. Raises ConfigError, LauncherError."""
-        from workbench.config.io import load, with_name
+        from workbench.config.io import ConfigError, Problem, load, with_name
 
+        if not isinstance(name, str):
+            raise ConfigError([Problem("name", f"{name!r} is not allowed; a name is a text")])
         with self._lock():
             path = rundir.resolve(self.runs_dir, handle)
             identity = rundir.read_identity(path)

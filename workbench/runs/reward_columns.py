@@ -18,6 +18,7 @@ import numpy as np
 from workbench.types import Floats
 
 FIXED = ("step", "prompt", "completion", "advantage", "advantages", "image", "images")
+SMALL = 1e-6
 TOLERANCE = 1e-3
 """Relative error of a fit: TRL adds 1e-4 to deviations and keeps float32."""
 
@@ -123,27 +124,29 @@ def _explaining(
 
 
 def _fits(parts: Sequence[tuple[Floats, Floats]]) -> bool:
-    if not parts:
+    """Whether one weighting of the columns gives all advantages; see ``_explaining``."""
+    moving = [(a, r) for a, r in parts if np.abs(a).max() > SMALL]
+    if not moving:
         return False
-    crossed = []
-    for a, r in parts:
+    rows = [r for a, r in parts if np.abs(a).max() <= SMALL]  # flat groups: R_g w = 0
+    for a, r in moving:
         top = int(np.argmax(np.abs(a)))
-        crossed.append(a[:, None] * r[top] - a[top] * r)  # (n, m)
-    system = np.concatenate(crossed)
+        rows.append(a[:, None] * r[top] - a[top] * r)
+    system = np.concatenate(rows)
     size = max(float(np.abs(system).max()), 1e-12)
     _, singular, basis = np.linalg.svd(system / size, full_matrices=True)
     rank = int(np.sum(singular > TOLERANCE * math.sqrt(len(system))))
-    null = basis[rank:]
+    null = basis[rank:]  # (d, m)
     if not len(null):
         return False
-    weights = null.T @ (null @ np.ones(basis.shape[0]))  # the nearest to equal weights
-    for a, r in parts:
-        scalar = r @ weights
-        moved, wanted = float(np.abs(scalar).max()), float(np.abs(a).max())
-        if (moved > 1e-6) != (wanted > 1e-6):
+    # of all weightings that fit, one that moves every group the right way: c_g about 1
+    pushed = np.array([(a @ r) @ null.T / (a @ a) for a, r in moving])
+    weights = np.linalg.lstsq(pushed, np.ones(len(moving)), rcond=None)[0] @ null
+    for a, r in moving:
+        scalar, wanted = r @ weights, float(np.abs(a).max())
+        moved = float(np.abs(scalar).max())
+        if moved <= SMALL or a @ scalar <= 0:
             return False
-        if wanted > 1e-6 and (a / wanted) @ (scalar / moved) <= 0:
+        if not np.allclose(a / wanted, scalar / moved, atol=20 * TOLERANCE):
             return False
-        if wanted > 1e-6 and not np.allclose(a / wanted, scalar / moved, atol=20 * TOLERANCE):
-            return False
-    return True
+    return all(np.abs(r @ weights).max() <= 1e-3 for a, r in parts if np.abs(a).max() <= SMALL)

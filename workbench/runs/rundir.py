@@ -287,6 +287,10 @@ def create(
     return run_id
 
 
+SUMMARY = ("task", "policy", "scalarizer", "objectives", "seed")
+"""The keys of ``summary``, which tables of runs have as columns."""
+
+
 def summary(config: RunConfig) -> dict[str, Any]:
     """The few keys that lists show, so that a list reads no YAML."""
     return {

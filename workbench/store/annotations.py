@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from workbench.store.catalog import OWN_FOLDER
 from workbench.store.encode import table_of
 from workbench.store.segments import publish
 
 AnnotationType = Literal["rating", "vote", "tag", "note"]
+TYPES = get_args(AnnotationType)
 
 
 def annotate(
@@ -36,10 +37,15 @@ def annotate(
 
     Raises:
         OSError: the disk is full or the run's directory cannot be written.
-        ValueError: ``score`` is outside [0, 1], or the run has no directory.
+        ValueError: the type is unknown, ``score`` is outside [0, 1] or missing from a rating, or
+            the run has no directory.
     """
+    if type not in TYPES:
+        raise ValueError(f"type {type!r} unknown; allowed are {', '.join(TYPES)}")
     if score is not None and not 0 <= score <= 1:
         raise ValueError(f"score {score} is outside [0, 1]")
+    if type == "rating" and score is None:
+        raise ValueError("a rating needs a score in [0, 1]")
     identity = annotation_id or secrets.token_hex(8)
     where = {"split": split, "step": step, "prompt_id": prompt_id, "group_id": group_id}
     what = {"type": type, "rater": rater, "score": score, "text": text, "sample": sample}

@@ -57,7 +57,7 @@ def table_of(name: str, rows: int, columns: Mapping[str, Any]) -> pa.Table:
     unknown = sorted(set(columns) - set(schema.names))
     if unknown:
         raise KeyError(f"{name} has no column {unknown}; it has {schema.names}")
-    arrays = []
+    arrays: list[Any] = []
     for field in schema:
         value = columns.get(field.name)
         if value is None:

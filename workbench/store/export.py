@@ -12,12 +12,11 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,6 +26,7 @@ from workbench.store.errors import StoreError
 from workbench.store.scan import quoted
 from workbench.store.schema import TABLES
 from workbench.store.session import Session, session_for
+from workbench.store.sums import write_sums
 
 Format = Literal["parquet", "csv", "jsonl", "duckdb"]
 EXPORTED = (
@@ -38,6 +38,7 @@ EXPORTED = (
     "evaluations",
     "warnings",
     "annotations",
+    "contexts",
 )
 """Views that leave; the others follow from them."""
 
@@ -51,7 +52,8 @@ def export(
 ) -> list[Path]:
     """Write runs to ``target``: a folder with one file a view, or one file for ``duckdb``.
 
-    Nothing is overwritten: ``target`` must not exist, and appears whole or not at all.
+    A folder has the checksums of its files beside them, see ``sums``. Nothing is overwritten:
+    ``target`` must not exist, and appears whole or not at all.
 
     Returns:
         The files written.
@@ -78,6 +80,7 @@ def export(
             made.mkdir(parents=True)
             for view in EXPORTED:
                 _WRITERS[format](_pieces(session, view, run_ids), made / f"{view}.{format}")
+            write_sums(made)
         os.replace(made, target)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True) if made.is_dir() else made.unlink(missing_ok=True)
@@ -94,6 +97,9 @@ def _pieces(session: Session, view: str, run_ids: Sequence[str]) -> Iterator[pa.
     ]
     by = f"ORDER BY {', '.join(order)}" if order else ""
     for run_id in run_ids:
+        if view == "contexts":  # straight from their files: too large for the reader's memory
+            yield session.context_table(run_id)
+            continue
         rows = session.arrow(f"SELECT * FROM {view} WHERE run_id = $1 {by}", [run_id])
         if view == "runs":
             config = session.root / run_id / "config.yaml"
@@ -130,9 +136,38 @@ def _jsonable(value: Any) -> Any:
 
 
 def _write_csv(pieces: Iterator[pa.Table], path: Path) -> None:
-    """Maps become one column an objective, ``rewards.format``; lists become JSON text."""
-    frame = pd.DataFrame([_flat(row) for rows in pieces for row in rows.to_pylist()])
-    frame.to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)
+    """Maps become one column an objective, ``rewards.format``; lists become JSON text.
+
+    Nothing is an empty cell, a text without characters an apostrophe, a number that is none "nan".
+    """
+    names: dict[str, None] = {}
+    rows: list[dict[str, Any]] = []
+    for piece in pieces:
+        names |= dict.fromkeys(piece.column_names)
+        rows += [_flat(row) for row in piece.to_pylist()]
+    flat = {n for row in rows for n in row}
+    maps = {n.partition(".")[0] for n in flat if n not in names}
+    columns = [
+        c for name in names for c in ([name] if name not in maps else _keys(rows, f"{name}."))
+    ]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(map(neutral, columns))
+        for row in rows:
+            writer.writerow([_cell(row.get(name)) for name in columns])
+
+
+def _keys(rows: Sequence[Mapping[str, Any]], start: str) -> list[str]:
+    """The columns of one map, in the order of first appearance."""
+    return list(dict.fromkeys(n for row in rows for n in row if n.startswith(start)))
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return neutral(value) or "'"
+    return value
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -140,11 +175,9 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     for name, value in row.items():
         if name in TABLES["rollouts"].names and isinstance(value, list) and _is_map(value):
             flat |= {f"{name}.{k}": v for k, v in value}
-        elif isinstance(value, list):
-            flat[name] = json.dumps(_jsonable(value))
         else:
-            flat[name] = neutral(value) if isinstance(value, str) else value
-    return {neutral(k): v for k, v in flat.items()}
+            flat[name] = json.dumps(_jsonable(value)) if isinstance(value, list) else value
+    return flat
 
 
 def _is_map(value: list[Any]) -> bool:

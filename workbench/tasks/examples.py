@@ -32,17 +32,30 @@ RESERVED = (*TAKEN, *TRAINER, "completion")
 def renamed_row(row: Row, columns: Mapping[str, str], where: str) -> Row:
     """The row under the workbench's names: ``columns`` maps these to the file's.
 
+    A line of JSON may leave out what it does not have; only the prompt must be there.
+
     Raises:
-        ValueError: the row lacks one of the columns.
+        ValueError: the row lacks the column of the prompt.
     """
-    missing = sorted(source for source in columns.values() if source not in row)
-    if missing:
+    prompt = columns.get("prompt")
+    if prompt is not None and prompt not in row:
         raise ValueError(
-            f"{where}: column {clipped(repr(missing[0]))} is missing; there are {listed(row)}"
+            f"{where}: column {clipped(repr(prompt))} is missing; there are {listed(row)}"
         )
     taken = set(columns.values())
     renamed = {name: value for name, value in row.items() if name not in taken}
-    return renamed | {name: row[source] for name, source in columns.items()}
+    return renamed | {name: row[source] for name, source in columns.items() if source in row}
+
+
+def refuse_absent(columns: Mapping[str, str], seen: Iterable[str], name: str, key: str) -> None:
+    """Refuse columns that no row of a file has. Raises ValueError."""
+    there = dict.fromkeys(seen)
+    absent = [source for source in columns.values() if source not in there]
+    if absent:
+        raise ValueError(
+            f"{name}: column {clipped(repr(absent[0]))} of {key} is missing in every row; there "
+            f"are {listed(there)}"
+        )
 
 
 def composed(template: str, row: Row, where: str) -> str:
@@ -254,7 +267,10 @@ def _reference(value: Any, where: str) -> str | None:
     if empty(value):
         return None
     if isinstance(value, dict | list):
-        raise ValueError(f"{where}: column 'reference': {clipped(repr(value))} is not text")
+        raise ValueError(
+            f"{where}: column 'reference': {clipped(repr(value))} is not text; another name makes "
+            "it a column for objectives: task.columns {references: reference}"
+        )
     return str(value)
 
 

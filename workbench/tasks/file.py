@@ -21,7 +21,13 @@ import pandas as pd
 
 from workbench.config import TaskConfig
 from workbench.formatting import clipped, listed
-from workbench.tasks.examples import canonical, digest, example_of, renamed_row
+from workbench.tasks.examples import (
+    canonical,
+    digest,
+    example_of,
+    refuse_absent,
+    renamed_row,
+)
 from workbench.tasks.formats import SUFFIXES
 from workbench.tasks.sources import Source, missing, read_rows
 from workbench.types import Example, Task
@@ -63,7 +69,7 @@ def load(config: TaskConfig) -> Task:
     _refuse_mixed([*train, *held])
     if len(report) < FEW:
         notes.append(
-            f"only {len(report)} prompts are for the report: 95 % intervals will be wide; "
+            f"few prompts ({len(report)}) are for the report: 95 % intervals will be wide; "
             f"{FEW} or more are better (task.held_out or task.eval_path)"
         )
     return Task(
@@ -112,7 +118,9 @@ def _examples(text: str, config: TaskConfig, notes: list[str]) -> list[Located]:
     seen: dict[str, str] = {}
     times: dict[str, int] = {}
     repeated: list[tuple[str, str, str]] = []
+    columns: dict[str, None] = {}
     for where, raw in read_rows(text):
+        columns |= dict.fromkeys(raw)
         # the template names the file's own columns, which renaming may take away
         row = renamed_row(raw, config.columns, where)
         if config.template is not None:
@@ -135,6 +143,7 @@ def _examples(text: str, config: TaskConfig, notes: list[str]) -> list[Located]:
         found.append((where, example))
     if not found:
         raise ValueError(f"{text}: no rows")
+    refuse_absent(config.columns, columns, source.name, "task.columns")
     if repeated:
         _tell_duplicates(repeated, len(found), config, notes)
     kinds = {example.kind for _, example in found}

@@ -26,6 +26,7 @@ from workbench.formatting import clipped, listed
 from workbench.tasks.examples import (
     checked_messages,
     empty,
+    refuse_absent,
     renamed_row,
     split_answer,
     split_pair,
@@ -89,7 +90,9 @@ def _refuse_missing(path: str | Path, seen: set[str]) -> None:
 
 def _forms(path: str | Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Row]]:
     """Rows with ``prompt``, ``response`` and ``reward``, whatever form of TRL's they had."""
+    seen: dict[str, None] = {}
     for where, raw in read_rows(path):
+        seen |= dict.fromkeys(raw)
         row = renamed_row(raw, columns, where)
         if "chosen" in row and "rejected" in row and "response" not in row:
             yield from _pair(row, where)
@@ -106,6 +109,7 @@ def _forms(path: str | Path, columns: Mapping[str, str]) -> Iterator[tuple[str, 
                 for k, v in row.items()
             },
         )
+    refuse_absent(columns, seen, Path(path).name, "offline.source.columns")
 
 
 def _pair(row: Row, where: str) -> Iterator[tuple[str, Row]]:

@@ -39,7 +39,7 @@ def fitted(
     rendering = Rendering.of(config, tokenizer)
     encoded = rendering.encode([rendering.prompt(e) for e in examples])
     ids = {id(example): found for example, found in zip(examples, encoded, strict=True)}
-    notes = _covered(tokenizer, examples, encoded)
+    notes = _covered(tokenizer, examples, encoded, refuse=config.offline is None)
     room = _room(config, model)
     if room is None or all(len(found) <= room for found in encoded):
         return replace(task, notes=(*task.notes, *notes))
@@ -106,9 +106,15 @@ def _cut(rendering: Rendering, example: Example, ids: Sequence[int], room: int) 
 
 
 def _covered(
-    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], encoded: Sequence[list[int]]
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    encoded: Sequence[list[int]],
+    refuse: bool,
 ) -> list[str]:
-    """What to know of the tokenizer's coverage; empty where it knows every token."""
+    """What to know of the tokenizer's coverage; empty where it knows every token.
+
+    A run that learns from logged rows is not refused: these prompts only evaluate it.
+    """
     empty = [e.prompt_id for e, ids in zip(examples, encoded, strict=True) if not ids]
     if empty:
         raise ValueError(
@@ -124,7 +130,7 @@ def _covered(
         return []
     share = missed / total
     what = f"{missed:,} of {total:,} tokens of the prompts ({share:.0%}) are unknown"
-    if share > MOST_UNKNOWN:
+    if share > MOST_UNKNOWN and refuse:
         raise ValueError(
             f"policy.model: its tokenizer does not cover this text: {what}; choose a model that "
             "was made for it"
