@@ -170,7 +170,7 @@ def test_a_page_of_another_package_is_a_tab_and_an_address(tmp_path, monkeypatch
 
     answer, tabs, _, *values, notices = router.go(Event())
     assert answer["view"]["tab"] == tabs.selected == "notes"
-    assert values[-1] == "<p>here</p>"
+    assert "<p>here</p>" in values
 
 
 def test_a_page_that_fails_says_why_in_its_first_part(tmp_path, monkeypatch):
