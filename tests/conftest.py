@@ -34,7 +34,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def app(world: Path) -> Iterator[App]:
     """The app over ``world``; what it starts is a child that publishes made-up numbers at once."""
-    running = start_app(world, fake=True)
+    # an evaluation is looked for among the app's own children, where a forked one is not
+    running = start_app(world, fake=True, WORKBENCH_FORK_SERVER="")
     yield running
     if running.process.poll() is None:
         running.stop()

@@ -86,6 +86,15 @@ def test_the_parts_do_not_know_the_whole():
                     assert not str(node.module).startswith("workbench.api"), path
 
 
+def test_pages_and_commands_write_no_sql():
+    """What they ask stands in ``analysis``, where the API and the notebooks ask it too."""
+    for room in ("pages", "commands"):
+        for path in (Path(api.__file__).parent.parent / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                    assert node.func.attr != "sql", f"{path}:{node.lineno}"
+
+
 def test_every_method_explains_itself():
     for name, member in inspect.getmembers(Workbench, inspect.isfunction):
         if not name.startswith("_"):

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 from workbench.analysis.queries import matrix
 from workbench.api.workbench import Workbench
 from workbench.core.advantages import aggregate
+from workbench.formatting import num
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -44,7 +45,7 @@ def test_the_group_that_is_shown_is_the_one_in_the_store(app: App, tab: Watched)
         assert shown.locator(".wb-text").inner_text().removesuffix(" ✂") == row.completion
         label = shown.locator(".wb-stack").get_attribute("aria-label")
         for name, weight in row.weights.items():
-            assert f"{name} {weight:.2f}" in label
+            assert f"{name} {num(weight)}" in label
         advantage = float(shown.locator("[data-advantage]").get_attribute("data-advantage"))
         assert advantage == pytest.approx(row.advantage, rel=1e-8)
         assert shown.locator(".wb-act").inner_text() == row.action

@@ -243,7 +243,7 @@ def test_a_runs_directory_that_became_read_only(runs_dir, monkeypatch):
 
 
 def test_a_store_that_is_moved_while_a_run_writes(runs_dir, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_STEP", "0.02")
+    monkeypatch.setenv("FAKE_STEP", "0.1")  # it must outlive the move
     runs = Launcher(runs_dir, command=CHILD)
     run = runs.start({"name": "one", "steps": 60, "objectives": ["format", "length"]})
     wait_for(lambda: list(runs_dir.glob("*/segments/rollouts/*.parquet")))

@@ -122,3 +122,12 @@ def test_a_figure_by_name():
     assert figures.figure("curves", STEPS, title="reward").layout.yaxis.title.text == "reward"
     with pytest.raises(ValueError, match="no figure 'pie'; there are curves"):
         figures.figure("pie", STEPS)
+
+
+def test_weights_are_always_drawn_from_nought_to_one():
+    """0.162 to 0.170 fills no panel; only a negative weight widens the axis."""
+    close = WEIGHTS.assign(weight=0.166)
+    assert list(figures.weights_by_kind(close).layout.yaxis.range) == [0, 1]
+    signed = figures.weights_by_kind(WEIGHTS.assign(weight=-0.4))
+    assert list(signed.layout.yaxis.range) == [-0.4, 1]
+    assert not signed.data[0].stackgroup

@@ -2,12 +2,18 @@
 
 import numpy as np
 import pytest
-from chat_world import HUGE, SIZE, SYSTEM, make_chats, rendered
+from chat_world import HUGE, SIZE, SYSTEM, batch, make_chats, rendered
 
+from workbench.analysis.completions import HEAD
+from workbench.analysis.completions import texts as texts_of
 from workbench.api.workbench import Workbench
-from workbench.pages import chat_text, inspect, inspect_data
+from workbench.pages import chat_text, inspect
 from workbench.pages.chat_text import Message, last_user, messages, plain, thought_and_answer
+from workbench.pages.gradio_patches import gr
+from workbench.pages.live_cache import forget
 from workbench.pages.router import EVERYTHING
+from workbench.store.state import write_state
+from workbench.store.writer import RunWriter
 
 LLAMA3 = (
     "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
@@ -119,9 +125,9 @@ def test_a_search_marks_its_hits_and_shows_the_first_of_a_long_text(wb):
     values, _ = shown(wb, prompt="c0", step="2", q="RENEW")
     assert "<mark>renew</mark>" in str(values[2]) and "<mark>renew" in str(values[3])
     rows = wb.rollouts("chat-0", split="train", step=2, prompt_id="c0")
-    last = next(t for t in rows["completion"] if len(t) > inspect_data.HEAD + 400)
+    last = next(t for t in rows["completion"] if len(t) > HEAD + 400)
     words = " ".join(chat_text.thought_and_answer(last)[1][-90:-10].split()[1:5])
-    texts = inspect_data.texts(wb, wb.resolve("chat-0"), rows, words)
+    texts = texts_of(wb.store, wb.resolve("chat-0"), rows, words)
     hit = texts[texts["start"] > 0].iloc[0]
     assert words.lower() in hit["head"].lower()
 
@@ -144,3 +150,21 @@ def test_the_split_of_the_list_stays_while_another_split_is_shown(wb):
 def test_prompts_of_a_template_are_no_role_of_their_own():
     assert messages(rendered("x"))[0].role == "system"
     assert np.all([m.text for m in messages(rendered("x"))])
+
+
+def test_a_run_that_trains_is_followed_and_one_that_stands_is_left_alone(wb, tmp_path):
+    own = Workbench(make_chats(tmp_path / "runs", runs=1, steps=2, huge=False))
+    run_dir = own.launcher.path("chat-0")
+    view = {"tab": "inspect", "run": "chat-0"}
+    inspect.show(own, view, EVERYTHING)
+    assert inspect.pace(own, view) == 0.0, "nothing is to come from a finished run"
+    memory: dict = {}
+    looks = [inspect.live(own, view, memory) for _ in range(2)]
+    assert all(value == gr.skip() for look in looks for value in look)
+    with RunWriter(run_dir) as writer:
+        writer.rollouts(batch(np.random.default_rng(0), 2, "train", 0))
+    write_state(run_dir, status="finished", step=3)
+    forget(own)
+    values = inspect.live(own, view, memory)
+    assert "step 2" in values[2] and view["step"] == "1", "the list grows, the choice stays"
+    assert values[3] == gr.skip(), "the group that is read is not drawn anew"

@@ -7,8 +7,9 @@ import pytest
 from workbench.api.workbench import Workbench
 from workbench.config.doc import describe_fields
 from workbench.config.io import PRESETS, load, to_dict
+from workbench.objectives import OBJECTIVES
 from workbench.pages import form, form_values, rate, run_actions
-from workbench.pages.launch import add_objective, command, show
+from workbench.pages.launch import add_objective, checked, command, show, start
 from workbench.pages.launch_address import open_with, overrides, read
 from workbench.pages.page import ActionError, parse_view
 
@@ -168,3 +169,35 @@ def test_an_empty_field_means_the_default():
     steps = next(d for d in describe_fields() if d.path == "steps")
     path = next(d for d in describe_fields() if d.path == "task.path")
     assert (form_values.as_yaml(steps, " "), form_values.as_yaml(path, "")) == ("100", "null")
+
+
+@pytest.mark.parametrize(
+    ("sets", "path"),
+    [
+        (
+            "objectives=[format, {name: vowels, function: 'no_such_module_here:vowels'}]",
+            "objectives.1.function",
+        ),
+        ("grpo.extra={foo: 1}", "grpo.extra.foo"),
+    ],
+)
+def test_what_would_end_the_run_keeps_the_button_off(wb, sets, path):
+    assert path in checked(wb, {"set": sets})[2]
+    _, result = shown(wb, {"set": sets})
+    assert "1 value is refused" in result
+    assert "disabled" in result.split("Launch run")[0].rsplit("<button", 1)[1]
+    with pytest.raises(ActionError):
+        start(wb, {"set": sets}, {})
+
+
+def test_a_task_file_that_cannot_be_read_keeps_the_button_off(wb, tmp_path):
+    (tmp_path / "bad.jsonl").write_text('{"question": "no prompt here"}\n')
+    view = {"set": f"task.name=file\ntask.path={tmp_path / 'bad.jsonl'}"}
+    fields, result = shown(wb, view)
+    assert 'id="f-task.path-error"' in fields
+    assert "disabled" in result.split("Launch run")[0].rsplit("<button", 1)[1]
+
+
+def test_every_objective_that_there_is_stands_on_the_form(wb):
+    fields, _ = shown(wb, {"set": "objectives=[format]"})
+    assert all(f'id="o-{name}"' in fields for name in OBJECTIVES)

@@ -168,7 +168,7 @@ def test_a_page_of_another_package_is_a_tab_and_an_address(tmp_path, monkeypatch
     class Event:
         view, changed, n = {"tab": "notes"}, ["tab"], 1
 
-    answer, tabs, _, *values = router.go(Event())
+    answer, tabs, _, *values, notices = router.go(Event())
     assert answer["view"]["tab"] == tabs.selected == "notes"
     assert values[-1] == "<p>here</p>"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from workbench.__main__ import COMMANDS, build_parser
+from workbench.config.glossary import glossary_markdown
 from workbench.config.io import load
 from workbench.config.yamlio import parse
 
@@ -93,3 +94,22 @@ def test_its_python_runs(world):
     start = next(line for line in code.splitlines() if "wb.start" in line)
     sets = re.search(r"sets=(\[.*?\])", start)
     assert sets and load("quick", eval(sets[1])).name == "second"
+
+
+HOUSE = (ROOT / "workbench" / "README.md").read_text("utf-8")
+
+
+def test_the_terms_are_those_of_the_glossary():
+    """They are written by ``glossary_markdown`` and pasted in."""
+    assert glossary_markdown() in HOUSE
+
+
+def test_the_ways_name_files_that_are_there():
+    named = re.findall(r"`((?:[a-z_]+/)+[\w.]*|types\.py)`", HOUSE)
+    assert len(named) > 40
+    places = (ROOT / "workbench", ROOT)
+    assert [name for name in named if not any((p / name).exists() for p in places)] == []
+    hops = [
+        int(n) for n in re.findall(r"^\| (\d+) \| `", HOUSE.split("one rollout")[1], re.MULTILINE)
+    ]
+    assert hops == list(range(1, len(hops) + 1)) and len(hops) <= 25

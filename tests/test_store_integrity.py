@@ -19,20 +19,24 @@ import pyarrow.parquet as pq
 import pytest
 from store_batches import RUN, fill, make_batch, make_run, plain_count
 
+from workbench.api.workbench import Workbench
+from workbench.pages.app import Router
 from workbench.store import manifest, segments
-from workbench.store.annotations import annotate
+from workbench.store.annotations import annotate, tombstone
 from workbench.store.archive import archive
 from workbench.store.cache import LiveCache
 from workbench.store.catalog import OWN_FOLDER, create_store, ensure_store, store_path
 from workbench.store.doctor import examine
 from workbench.store.encode import encode_rollouts, objective_maps
 from workbench.store.errors import StoreError, StoreWarning
+from workbench.store.export import export
 from workbench.store.imports import import_path
 from workbench.store.migrations import bring_up
 from workbench.store.quarantine import quarantined
 from workbench.store.reader import Store
 from workbench.store.segments import encode_segment, why_damaged
 from workbench.store.state import read_state, write_atomically, write_state
+from workbench.store.sums import check_sums
 
 OTHER = "20260101-000000-beef"
 
@@ -135,6 +139,9 @@ def test_what_was_set_aside_is_told_by_everything_that_reads_the_store(tmp_path)
     )
     assert json.loads(done.stdout) == [{"n": 8}]
     assert done.stderr.startswith("note: ") and path.name in done.stderr
+    wb = Workbench(tmp_path)
+    assert any(path.name in text for text in wb.notices)
+    assert path.name in Router(wb, {})._notices()  # above every page
 
 
 def test_a_segment_that_was_set_aside_though_whole_comes_back(tmp_path):
@@ -211,7 +218,8 @@ def test_a_read_that_fails_once_is_tried_again(tmp_path, monkeypatch, code):
     assert len(rows_of(tmp_path)) == 32 and quarantined(tmp_path) == []
 
 
-@pytest.mark.parametrize("code", ERRORS)
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES])
+@pytest.mark.filterwarnings("ignore::workbench.store.errors.StoreWarning")
 def test_a_read_that_goes_on_failing_is_told_and_nothing_is_moved(tmp_path, monkeypatch, code):
     run_dir = make_run(tmp_path)
     fill(run_dir, range(3))
@@ -248,44 +256,47 @@ def test_duckdb_that_cannot_open_a_segment_is_asked_again(tmp_path, monkeypatch)
 
 # -- odd files and names ---------------------------------------------------------------------------
 
-ODD_IDENTITIES = {
+ODD_FILES = {
     "half an emoji": b'{"run_id": "x", "name": "cut \\ud83d", "cwd": "/tmp/\\udcff"}',
     "no number": b'{"name": "n", "schema": "four", "created": "yesterday", "seed": [1]}',
+    "nul": b'{"name": "a\\u0000b", "summary": {"objectives": "none"}}',
+    "not a number": b'{"name": "n", "created": NaN, "summary": [NaN, Infinity]}',
     "a list": b"[1, 2]",
     "too deep": b"[" * 100_000,
     "nothing": b"",
-    "nul": b'{"name": "a\\u0000b", "summary": {"objectives": "none"}}',
-    "not a number": b'{"name": "n", "created": NaN, "summary": [NaN, Infinity]}',
     "no text": b"\xff\xfe\x00",
 }
+"""The first four are JSON objects that say strange things, the others are no JSON objects."""
 
 
-@pytest.mark.parametrize("content", ODD_IDENTITIES.values(), ids=ODD_IDENTITIES)
-@pytest.mark.parametrize("file", ["run.json", "state.json"])
 @pytest.mark.filterwarnings("ignore::workbench.store.errors.StoreWarning")
-def test_an_odd_file_of_one_run_touches_no_other(tmp_path, content, file):
+def test_odd_files_of_some_runs_touch_no_other(tmp_path):
     fill(make_run(tmp_path), range(1))
-    fill(make_run(tmp_path, OTHER), range(1))
-    (tmp_path / RUN / file).write_bytes(content)
+    damaged, readable = set(), set()
+    for number, content in enumerate(ODD_FILES.values()):
+        for file in ("run.json", "state.json"):
+            run_dir = make_run(tmp_path, f"20260101-000000-{number}{file[0]}")
+            (run_dir / "segments").mkdir()
+            shutil.copytree(
+                tmp_path / RUN / "segments" / "metrics", run_dir / "segments" / "metrics"
+            )
+            (run_dir / file).write_bytes(content)
+            (readable if number < 4 else damaged).add(str(run_dir / file))
     for _ in range(2):
-        assert OTHER in set(Store(tmp_path).runs().run_id)
-        assert len(rows_of(tmp_path)) == 16 and plain_count(tmp_path, "runs") in (1, 2)
-        readable = isinstance(_json(content), dict)
-        told = [n for n in Store(tmp_path).notices if file in n]
-        assert bool(told) != readable
-        assert any(file in p for p in examine(tmp_path).problems) != readable
+        shown = Store(tmp_path).runs()
+        # a run without a readable run.json is not listed; all others are
+        assert len(shown) == 1 + len(readable) + len(damaged) // 2 and "cut ?" in set(shown.name)
+        counted = Store(tmp_path).sql("SELECT count(*) AS n FROM metrics").n[0]
+        assert counted == 17 == plain_count(tmp_path, "metrics")
+        notices, problems = Store(tmp_path).notices, examine(tmp_path).problems
+        for path in damaged:
+            assert any(n.startswith(path) for n in notices)
+            file, run = Path(path).name, Path(path).parent.name
+            assert any(run in p and f"{file} is damaged" in p for p in problems)
+        assert not any(path in n for n in notices for path in readable)
         archive(tmp_path)
-    shown = set(Store(tmp_path).runs().name)
-    if b"emoji" in content or b"ud83d" in content:
-        assert file == "state.json" or "cut ?" in shown
-    assert isinstance(read_state(tmp_path / RUN), dict)
-
-
-def _json(content: bytes) -> object:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
+    for path in damaged | readable:
+        assert isinstance(read_state(Path(path).parent), dict)
 
 
 @pytest.mark.filterwarnings("ignore::workbench.store.errors.StoreWarning")
@@ -547,8 +558,6 @@ def test_a_killed_import_is_named_cleared_and_possible_again(tmp_path):
 def test_killed_deletions_and_temporary_files_are_named_and_cleared(tmp_path):
     fill(make_run(tmp_path), range(1))
     gone = make_run(tmp_path, OTHER)
-    from workbench.store.annotations import tombstone
-
     write_state(gone, status="finished")
     tombstone(tmp_path, OTHER)  # killed here: the directory is still there
     left = [
@@ -569,9 +578,6 @@ def test_killed_deletions_and_temporary_files_are_named_and_cleared(tmp_path):
 
 
 def test_a_deleted_run_that_is_imported_again_is_seen(tmp_path):
-    from workbench.store.annotations import tombstone
-    from workbench.store.export import export
-
     fill(make_run(tmp_path / "runs"), range(1))
     export(tmp_path / "runs", [RUN], tmp_path / "kept.duckdb", "duckdb")
     tombstone(tmp_path / "runs", RUN)
@@ -588,3 +594,17 @@ def test_bytes_of_a_segment_are_the_same_to_every_reader(tmp_path):
     path.write_bytes(encode_segment(rows))
     assert pq.read_table(path).equals(rows.cast(pq.read_table(path).schema))
     assert duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchall() == [(8,)]
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "jsonl"])
+def test_a_changed_file_of_an_export_is_noticed(tmp_path, format):
+    fill(make_run(tmp_path / "runs"), range(1))
+    files = export(tmp_path / "runs", [RUN], tmp_path / "out", format)
+    assert tmp_path / "out" / "SHA256SUMS" in files
+    check_sums(tmp_path / "out")
+    path = tmp_path / "out" / f"rollouts.{format}"
+    path.write_bytes(flipped(path.read_bytes(), 4000))
+    with pytest.raises(StoreError, match=f"rollouts.{format} was changed"):
+        check_sums(tmp_path / "out")
+    (tmp_path / "out" / "SHA256SUMS").unlink()
+    check_sums(tmp_path / "out")

@@ -28,7 +28,7 @@ def trained(tmp_path: Path, **changes: Any) -> tuple[Any, Recorder]:
 
 
 def test_rows_that_enter_no_loss_are_said_to_carry_no_signal(tmp_path: Path) -> None:
-    grpo = {"extra": {"mask_truncated_completions": True}}
+    grpo = {"extra": {"mask_truncated_completions": True}, "beta": 0.1}
     _, recorder = trained(tmp_path, grpo=grpo, scalarizer=CONDUCTOR)
     cut = np.concatenate([b.truncated for b in recorder.batches])
     assert cut.any() and not cut.all()
@@ -36,6 +36,8 @@ def test_rows_that_enter_no_loss_are_said_to_carry_no_signal(tmp_path: Path) -> 
         mask = np.ones(16) if batch.mask is None else batch.mask
         np.testing.assert_array_equal(mask == 0.0, batch.truncated)
         assert not batch.advantages[batch.truncated].any()
+        # TRL's pass under the reference did not read them either: unknown, not 0
+        np.testing.assert_array_equal(np.isnan(batch.reference_logp), batch.truncated)
         expected = np.where(batch.truncated, 0, batch.num_tokens)
         np.testing.assert_array_equal(batch.loss_tokens, expected)
     audits = [n["audit_error"] for _, split, n in recorder.numbers if "audit_error" in n]

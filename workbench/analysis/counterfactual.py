@@ -147,7 +147,7 @@ def latest_conductor(run_dir: Path) -> dict[str, np.ndarray]:
     try:
         found = find(run_dir, "last")
     except UnknownCheckpointError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"run {run_dir.name!r} has no checkpoint with a Conductor") from error
     if found is None or not (found / CONDUCTOR).is_file():
         raise ValueError(f"run {run_dir.name!r} has no checkpoint with a Conductor")
     return dict(load_file(found / CONDUCTOR))

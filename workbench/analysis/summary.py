@@ -65,8 +65,8 @@ def outcome(store: Store, run_id: str, live: Mapping[str, Any] | None) -> dict[s
 def _judged(store: Store, run_id: str) -> list[tuple[str | None, dict[str, float | None]]]:
     """Mean judge per kind; kind None is over all of them."""
     frame = store.sql(
-        "SELECT kind, avg(judge) FILTER (phase = 'before') AS judge_before, "
-        "avg(judge) FILTER (phase = 'after') AS judge_after FROM evaluations "
+        "SELECT kind, avg(nullif(judge, 'NaN')) FILTER (phase = 'before') AS judge_before, "
+        "avg(nullif(judge, 'NaN')) FILTER (phase = 'after') AS judge_after FROM evaluations "
         "WHERE run_id = $run GROUP BY GROUPING SETS ((kind), ()) ORDER BY kind NULLS LAST",
         {"run": run_id},
     )
@@ -79,7 +79,7 @@ def _mean_weights(store: Store, run_id: str) -> pd.DataFrame:
     frame = pd.DataFrame()
     for source in SOURCES:
         frame = store.sql(
-            "SELECT kind, objective, avg(weight) AS weight FROM ("
+            "SELECT kind, objective, avg(nullif(weight, 'NaN')) AS weight FROM ("
             "SELECT kind, unnest(map_keys(weights)) AS objective, "
             f"unnest(map_values(weights)) AS weight FROM {source} AND run_id = $run) "
             "GROUP BY GROUPING SETS ((kind, objective), (objective)) ORDER BY kind NULLS LAST",

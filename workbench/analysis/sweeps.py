@@ -76,7 +76,8 @@ class SweepResult:
         if not run_ids:
             return pd.DataFrame({"run_id": []}, dtype=str)
         rows = self.store.sql(
-            "SELECT run_id, avg(judge) AS judge, objective, avg(reward) AS reward FROM ("
+            "SELECT run_id, avg(nullif(judge, 'NaN')) AS judge, objective, "
+            "avg(nullif(reward, 'NaN')) AS reward FROM ("
             "SELECT run_id, judge, unnest(map_keys(rewards)) AS objective, "
             "unnest(map_values(rewards)) AS reward FROM evaluations "
             "WHERE phase = 'after' AND list_contains($runs, run_id)) GROUP BY run_id, objective",

@@ -47,7 +47,6 @@ from workbench.train.sequence_logprobs import (
     value_network,
 )
 from workbench.train.session import Session
-from workbench.train.text import encode_prompts, with_system_prompt
 from workbench.types import Example, Floats, Ints
 
 BETA, TAU, VALUE_WIDTH = 0.1, 1.0, 64
@@ -102,13 +101,13 @@ def sample(session: Session, writer: RunWriter) -> Judged:
     for step, start in enumerate(range(0, len(order), grpo.prompts_per_step)):
         chosen: list[Example] = [train[i] for i in order[start : start + grpo.prompts_per_step]]
         seed = int(np.random.SeedSequence([config.seed, step, 32]).generate_state(1)[0])
-        sampling = Sampling(grpo.num_generations, grpo.max_completion_length, seed=seed)
+        sampling = Sampling.of(config, temperature=1.0, top_p=1.0, seed=seed)
         batch = roller.roll_out(chosen, sampling, step, "train")
         writer.rollouts(batch)
         writer.state(status="running", phase="sampling", step=0, steps=config.steps)
         assert batch.token_ids is not None and batch.judge is not None
-        with_system = [with_system_prompt(e, config.policy.system_prompt) for e in chosen]
-        prompts += encode_prompts(session.tokenizer, with_system)
+        rendering = session.rendering
+        prompts += rendering.encode([rendering.prompt(e) for e in chosen])
         size = grpo.num_generations
         for group in range(len(chosen)):
             rows = slice(group * size, (group + 1) * size)

@@ -166,8 +166,9 @@ def _show(args: argparse.Namespace) -> int:
     from workbench.store.reader import Store
 
     store = Store(launcher.runs_dir)
-    outcome = summary.outcome(store, run, state)
-    warnings = queries.warnings(store, run)
+    with store.attached():
+        outcome = summary.outcome(store, run, state)
+        warnings = queries.warnings(store, run)
     if args.json:
         print_json((state or {}) | outcome | {"warnings": warnings.to_dict("records")})
         return 0

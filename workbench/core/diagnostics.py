@@ -86,10 +86,10 @@ def degenerate_groups(
     count = int(groups.max()) + 1
     parts = segment_z_scores(rewards, groups) if aggregation == "normalize_then_sum" else rewards
     weighted = np.nan_to_num(parts * weights)
-    flat = np.stack([_flat(column, column, groups, count) for column in rewards.T], axis=1)
+    flat = np.stack([flat_groups(column, groups) for column in rewards.T], axis=1)
     heaviest = _largest(np.abs(np.nan_to_num(weights)), groups, count)
     # flatness of the sum is judged against the size of its parts, which may cancel
-    sum_flat = _flat(weighted.sum(axis=1), np.abs(weighted).sum(axis=1), groups, count)
+    sum_flat = flat_groups(weighted.sum(axis=1), groups, np.abs(weighted).sum(axis=1))
     codes = np.where(sum_flat, 3, 0)
     codes = np.where(sum_flat & (flat | (heaviest <= 1e-9)).all(axis=1), 2, codes)
     return np.asarray(np.where(flat.all(axis=1), 1, codes), dtype=np.int64)
@@ -102,10 +102,16 @@ def _largest(values: Floats, groups: Ints, count: int) -> Floats:
     return found
 
 
-def _flat(values: Floats, size: Floats, groups: Ints, count: int) -> np.ndarray:
-    """(B,) whether the deviation of a group's values is rounding beside their ``size``."""
+def flat_groups(values: Floats, groups: Ints, size: Floats | None = None) -> NDArray[np.bool_]:
+    """(B,) whether the deviation of a group's (N,) values is rounding beside their ``size``.
+
+    ``groups`` (N,) are indices from 0; without ``size`` the values' own magnitude counts. A group
+    of one is flat.
+    """
+    count = int(groups.max()) + 1
     std = segment_mean_std(values, groups, count)[1]
-    return within_rounding(std, _largest(np.abs(np.nan_to_num(size)), groups, count))
+    beside = np.abs(np.nan_to_num(values if size is None else size))
+    return within_rounding(std, _largest(beside, groups, count))
 
 
 def audit(

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from workbench.analysis.completions import THOUGHT_END
+
 
 @dataclass(frozen=True)
 class Message:
@@ -45,7 +47,6 @@ SPECIAL = re.compile(
     r"|\[/?INST\]|<</?SYS>>"
 )
 """Tokens that a template writes and a person does not."""
-THOUGHT_END = "</think>"
 
 
 def messages(prompt: str) -> list[Message]:

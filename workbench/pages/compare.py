@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.analysis.comparison import Comparison
+from workbench.analysis.overview import evaluated, evaluated_objectives
 from workbench.api.workbench import Workbench
 from workbench.pages import compare_ask, compare_views, sweep_view
 from workbench.pages.gradio_patches import gr
@@ -46,7 +47,9 @@ def build(wb: Workbench) -> Page:
         partial(show, jobs),
         {
             "evaluate": lambda wb, view, args: compare_ask.evaluate(wb, jobs, view, args),
-            "ask": lambda wb, view, args: compare_ask.ask(wb, jobs, view, args, evaluations(wb)),
+            "ask": lambda wb, view, args: compare_ask.ask(
+                wb, jobs, view, args, evaluated(wb.store)
+            ),
             "cancel": lambda wb, view, args: cancel(jobs, args),
         },
         partial(live, jobs),
@@ -63,7 +66,7 @@ def cancel(jobs: Jobs, args: dict[str, Any]) -> str:
 
 def rows(wb: Workbench, view: View) -> tuple[pd.DataFrame, str] | None:
     """The means with their intervals, to download."""
-    sides = sides_of(view, evaluations(wb))
+    sides = sides_of(view, evaluated(wb.store))
     if len(sides) < 2:
         return None
     return wb.compare(sides).means, f"compare-{','.join(sides)}"
@@ -80,16 +83,6 @@ def live(jobs: Jobs, wb: Workbench, view: View, memory: dict[str, Any]) -> list[
     # what a person is typing under "Evaluate more" is never drawn anew
     shown = work if jobs.active or before != now else gr.skip()
     return [*values, gr.skip(), shown, *[gr.skip()] * 3]
-
-
-def evaluations(wb: Workbench) -> pd.DataFrame:
-    """Every evaluation there is: run, name, phase, split, step, prompts, completions, judge."""
-    return wb.sql(
-        """SELECT e.run_id, r.name, e.phase, e.split, e.step, count(DISTINCT prompt_id) AS prompts,
-               count(*) AS completions, avg(judge) AS judge, max(e.time) AS time
-        FROM evaluations e JOIN runs r USING (run_id) WHERE e.split <> 'own'
-        GROUP BY ALL ORDER BY max(r.created) DESC, e.run_id, e.step, e.phase"""
-    )
 
 
 def sides_of(view: View, known: pd.DataFrame) -> list[str]:
@@ -109,7 +102,7 @@ def sides_of(view: View, known: pd.DataFrame) -> list[str]:
 
 def show(jobs: Jobs, wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:
     """Fill the page for an address."""
-    known = evaluations(wb)
+    known = evaluated(wb.store)
     if not len(known):
         nothing = empty(
             "Nothing to compare yet",
@@ -151,12 +144,8 @@ def objectives_of(wb: Workbench, known: pd.DataFrame, sides: Sequence[str]) -> l
     """The objectives that all sides have, in the order of the first, as a comparison lists them."""
     names = {side.rpartition("@")[0] for side in sides}
     runs = known[known["name"].isin(names)].drop_duplicates("run_id").set_index("run_id")["name"]
-    frame = wb.sql(
-        "SELECT run_id, any_value(map_keys(rewards)) AS names FROM evaluations "
-        "WHERE list_contains($runs, run_id) GROUP BY run_id",
-        {"runs": list(runs.index)},
-    )
-    has = {runs[row.run_id]: list(row.names) for row in frame.itertuples()}
+    known_names = evaluated_objectives(wb.store, list(runs.index))
+    has = {runs[run_id]: found for run_id, found in known_names.items()}
     first = has[sides[0].rpartition("@")[0]]
     return [n for n in first if all(n in others for others in has.values())]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from workbench.analysis import overview
 from workbench.analysis.queries import matrix
 from workbench.api.workbench import Workbench
 from workbench.pages.jobs import Job, Jobs
@@ -48,13 +49,9 @@ def evaluate(wb: Workbench, jobs: Jobs, view: View, args: dict[str, Any]) -> str
         raise ActionError(f"checkpoint {checkpoint!r}: allowed are last, best, base or a step")
     wb.config(run)
     at = step_of(wb, run, checkpoint)
-    stored = wb.sql(
-        "SELECT phase FROM evaluations WHERE run_id = $run AND split = $split AND step = $step "
-        "ORDER BY time DESC LIMIT 1",
-        {"run": wb.resolve(run), "split": split, "step": at},
-    )
-    if at is not None and len(stored):
-        side = f"{run}@{stored['phase'].iloc[0]}"
+    stored = overview.stored_phase(wb.store, wb.resolve(run), split, at)
+    if stored is not None:
+        side = f"{run}@{stored}"
         chosen = [s for s in view.get("sides", "").split(",") if "@" in s and s != side]
         view["sides"] = ",".join([*chosen, side])
         return f"Stored already: {side} stands beside the others"
@@ -105,11 +102,7 @@ def answers(wb: Workbench, view: View) -> Markup | str:
     if not prompt:
         return ""
     identity = f"own-{hashlib.sha256(prompt.encode()).hexdigest()[:12]}"
-    rows = wb.sql(
-        "SELECT r.name, e.* FROM evaluations e JOIN runs r USING (run_id) "
-        "WHERE e.split = 'own' AND e.prompt_id = $prompt ORDER BY r.name, e.step, e.sample",
-        {"prompt": identity},
-    )
+    rows = overview.answers(wb.store, identity)
     names = figures.objective_order({k for m in rows["rewards"] for k in dict(m)})
     answered = [
         {

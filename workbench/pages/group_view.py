@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from workbench.analysis.completions import HEAD
 from workbench.analysis.group_report import group_of
 from workbench.analysis.queries import matrix
 from workbench.config import RunConfig
 from workbench.core.group_findings import findings
 from workbench.formatting import num, visible
 from workbench.pages import chat_text
-from workbench.pages.inspect_data import HEAD
 from workbench.pages.render import macro, render
 from workbench.pages.token_text import Parts
 from workbench.types import Floats
@@ -92,7 +92,7 @@ def lines_of(
 
     Args:
         rows: the G rows of the group, in order of samples.
-        texts: their texts, as ``inspect_data.texts`` gives them.
+        texts: their texts, as ``analysis.completions`` gives them.
         names: the K objectives.
         what_if: (G,) advantages under other weights.
         shown: (G, K) rewards as they are shown.
@@ -151,7 +151,7 @@ def group_card(
     Args:
         view: the address.
         rows: the G rows of the group, in order.
-        texts: their texts, as ``inspect_data.texts`` gives them.
+        texts: their texts, as ``analysis.completions`` gives them.
         step: all rows of its step, for the shading.
         steps: the steps at which this prompt was sampled.
         names: the K objectives.

@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from workbench.analysis import groups, queries
+from workbench.analysis import completions, groups, queries
 from workbench.api.workbench import Workbench
 from workbench.config import RunConfig
-from workbench.pages import chat_text, group_view, inspect_data, prompt_list, run_picker, what_if
+from workbench.pages import chat_text, group_view, prompt_list, run_picker, what_if
 from workbench.pages.export import flat
 from workbench.pages.gradio_patches import gr
 from workbench.pages.live_cache import LIVE, config_of
@@ -122,7 +122,7 @@ def _fill(
     known = not isinstance(other, Markup)
     inside = (step["group_id"] == rows["group_id"].iloc[0]).to_numpy()
     if changed & GROUP_KEYS:
-        texts = inspect_data.texts(wb, run_id, rows, view.get("q", ""))
+        texts = completions.texts(wb.store, run_id, rows, view.get("q", ""))
         parts = shades(texts, tokenizer_of(wb, run_id)) if view.get("shade") == "1" else None
         new = other.advantages[inside] if known else rows["advantage"].to_numpy(dtype=float)
         values.append(
@@ -190,7 +190,7 @@ def long_text(wb: Workbench, view: View, args: dict[str, Any]) -> str:
     sample, _, part = str(args.get("of", "")).partition(":")
     if run is None or rows is None or not sample.isdecimal():
         raise LookupError("this text is not there any more")
-    row = inspect_data.whole_text(wb, run["run_id"], rows, int(sample))
+    row = completions.whole_text(wb.store, run["run_id"], rows, int(sample))
     text = str(row["completion"])
     entropies = row["token_entropies"]
     if view.get("shade") == "1" and part == "answer" and entropies is not None:
@@ -242,7 +242,7 @@ def _rows(
     wanted = int(view["step"]) if view.get("step", "").isdecimal() else steps[-1]
     at = wanted if wanted in steps else min(steps, key=lambda s: abs(s - wanted))
     view["step"] = str(at)
-    step = inspect_data.step_numbers(wb, run_id, view["gsplit"], at)
+    step = completions.step_numbers(wb.store, run_id, view["gsplit"], at)
     mine = step[step["prompt_id"] == view["prompt"]]
     return mine[mine["group_id"] == mine["group_id"].iloc[0]], step, steps
 

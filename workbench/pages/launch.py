@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Mapping
-from importlib.util import find_spec
 from itertools import takewhile
 from typing import Any
 
@@ -57,23 +56,10 @@ def checked(wb: Workbench, view: View) -> tuple[RunConfig | None, dict[str, Any]
             wb.launcher.check(with_absolute_paths(config), call=False)
         except ConfigError as error:
             problems = {p.path: p.message for p in error.problems}
-        problems |= {k: v for k, v in _missing_modules(config).items() if k not in problems}
         if not any(path.startswith("task.") for path in problems):
             unread = task_preview.problem_of(config.task)
             problems |= {"task.path": unread} if unread else {}
     return config, data, problems
-
-
-def _missing_modules(config: RunConfig) -> dict[str, str]:
-    """Functions whose package is not installed here; the module itself is not run to find out."""
-    found = {}
-    for at, objective in enumerate(config.objectives):
-        package = (objective.function or "").partition(":")[0].partition(".")[0]
-        if package and find_spec(package) is None:
-            found[f"objectives.{at}.function"] = (
-                f"{objective.function!r}: there is no module {package!r} that Python can import"
-            )
-    return found
 
 
 def show(wb: Workbench, view: View, changed: frozenset[str]) -> list[Any]:

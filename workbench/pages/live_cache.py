@@ -90,7 +90,7 @@ def yaml_of(wb: Workbench, run_id: str) -> str:
 
 
 def forget(wb: Workbench) -> None:
-    """Ask everything anew next time: somebody has just changed something."""
+    """Ask everything anew next time: something has just been changed."""
     _ANSWERS.pop(wb, None)
 
 
@@ -140,7 +140,7 @@ class _Watched:
 
 
 class Feed:
-    """Curves of the runs that somebody looks at."""
+    """Curves of the runs that are being looked at."""
 
     def __init__(self, wb: Workbench) -> None:
         self._wb = wb

@@ -103,7 +103,7 @@ def group_card(
     texts = []
     for text, part in rows.groupby("completion", sort=False):
         samples = [int(s) for s in part["sample"]]
-        answer = chat_text.plain(str(text))
+        thought, answer = chat_text.thought_and_answer(str(text))
         texts.append(
             {
                 "samples": samples,
@@ -111,6 +111,7 @@ def group_card(
                 "long": len(answer) > FOLDED_AT or answer.count("\n") > 12,
                 "part": len(answer) > SHOWN,
                 "chars": len(answer),
+                "thought": len(thought),
                 "grade": given.get(samples[0]),
             }
         )
@@ -140,7 +141,7 @@ def group_card(
 
 
 def long_text(wb: Workbench, view: View, args: dict[str, Any]) -> str:
-    """A completion's whole text; ``of`` is SAMPLE:answer, ``group`` its group.
+    """A completion's whole answer or thought; ``of`` is SAMPLE:PART, ``group`` its group.
 
     Raises:
         LookupError: there is no such completion.
@@ -151,11 +152,12 @@ def long_text(wb: Workbench, view: View, args: dict[str, Any]) -> str:
         if run is None
         else queries.rollouts(wb.store, run["run_id"], group_id=str(args.get("group")))
     )
-    sample = str(args.get("of", "")).partition(":")[0]
+    sample, _, part = str(args.get("of", "")).partition(":")
     found = rows[rows["sample"].astype(str) == sample] if len(rows) else rows
     if not len(found):
         raise LookupError("this text is not there any more")
-    return render("text.html", text=chat_text.plain(str(found["completion"].iloc[0])))
+    thought, answer = chat_text.thought_and_answer(str(found["completion"].iloc[0]))
+    return render("text.html", text=thought if part == "thought" else answer)
 
 
 def agreement_card(wb: Workbench, run_id: str, marks: pd.DataFrame) -> Markup:

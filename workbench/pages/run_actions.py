@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from workbench.analysis import overview
 from workbench.api.workbench import Workbench
 from workbench.formatting import NOTHING, num
 from workbench.pages import run_facts
@@ -32,7 +33,7 @@ def detail(wb: Workbench, run: dict[str, Any]) -> Markup:
         again=status in ("stopped", "failed") and done < steps,
         message=message if isinstance(message, str) else "",
         note=run_facts.note_of(wb, run["run_id"]),
-        tags=run_facts.tags_of(wb).get(run["run_id"], []),
+        tags=overview.tags(wb.store).get(run["run_id"], []),
         warnings=run_facts.warnings(wb, run["run_id"]),
         hero=recent(
             wb, ("hero", run["run_id"]), lambda: run_facts.hero(wb, run["run_id"]), HERO_SECONDS

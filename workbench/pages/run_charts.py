@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from workbench.analysis import overview
 from workbench.analysis.queries import JUDGE
 from workbench.api.workbench import Workbench
 from workbench.pages.long_curves import shortened
@@ -92,16 +93,7 @@ def chart(wb: Workbench, view: View, runs: pd.DataFrame, group: str) -> dict[str
 
 def _values(wb: Workbench, runs: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     """run_id, metric, step, time, value, in the order of the metrics; long lines in bins."""
-    frame = wb.sql(
-        """SELECT run_id, name AS metric, step, avg(value) AS value, min(time) AS time FROM metrics
-        WHERE list_contains($runs, run_id) AND list_contains($names, name) AND isfinite(value)
-        GROUP BY ALL
-        UNION ALL
-        SELECT run_id, $judge, step, avg(judge), min(time) FROM rollouts
-        WHERE list_contains($runs, run_id) AND list_contains($names, $judge)
-              AND split = 'probe' AND judge IS NOT NULL GROUP BY ALL""",
-        {"runs": list(runs), "names": list(metrics), "judge": JUDGE},
-    )
+    frame = overview.lines(wb.store, runs, metrics)
     if frame.empty:
         return frame
     order = {name: i for i, name in enumerate(metrics)}
@@ -117,11 +109,6 @@ def _over(wb: Workbench, frame: pd.DataFrame, axis: str) -> pd.DataFrame:
         began = frame.groupby("run_id")["time"].transform("min")
         return frame.assign(x=(frame["time"] - began) / 60)
     if axis == "tokens":
-        tokens = wb.sql(
-            "SELECT run_id, step, sum(sum(num_tokens)) OVER (PARTITION BY run_id ORDER BY step) "
-            "AS x FROM rollouts WHERE list_contains($runs, run_id) AND split = 'train' "
-            "GROUP BY run_id, step",
-            {"runs": list(frame["run_id"].unique())},
-        )
-        return frame.merge(tokens, on=["run_id", "step"])
+        tokens = overview.tokens_until(wb.store, list(frame["run_id"].unique()))
+        return frame.merge(tokens.rename(columns={"tokens": "x"}), on=["run_id", "step"])
     return frame.assign(x=frame["step"])

@@ -8,14 +8,13 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from workbench.analysis import overview
 from workbench.analysis.queries import objectives
 from workbench.api.workbench import Workbench
 from workbench.core.diagnostics import suggest_token_limit
 from workbench.pages.live_cache import config_of, yaml_of
 from workbench.pages.render import or_problem, render
 from workbench.plots.palette import objective_colors
-
-RECENT_SHARE = 0.2
 
 
 def cards(wb: Workbench, run_id: str) -> Markup:
@@ -32,22 +31,9 @@ def hero(wb: Workbench, run_id: str) -> dict[str, Any]:
     The interval of the gain is 1.96 standard errors of the mean over prompts, each compared with
     itself. ``judge`` is None where no held-out prompt was judged both before and after.
     """
-    frame = wb.sql(
-        """SELECT kind, prompt_id, avg(judge) FILTER (phase = 'before') AS before,
-                  avg(judge) FILTER (phase = 'after') AS after
-        FROM evaluations WHERE run_id = $run AND split = 'report' AND judge IS NOT NULL
-        GROUP BY kind, prompt_id""",
-        {"run": run_id},
-    ).dropna()
+    frame = overview.held_out_prompts(wb.store, run_id)
     names = objectives(wb.store, run_id)
-    weights = wb.sql(
-        """SELECT kind, entry.key AS objective, avg(entry.value) AS weight
-        FROM (SELECT kind, unnest(map_entries(coalesce(policy, weights))) AS entry FROM rollouts
-              WHERE run_id = $run AND split = 'train'
-              AND step > (SELECT 0.8 * max(step) FROM rollouts WHERE run_id = $run))
-        GROUP BY ALL ORDER BY kind""",
-        {"run": run_id},
-    )
+    weights = overview.late_weights(wb.store, run_id)
     kinds = []
     for kind in sorted(set(frame["kind"]) | set(weights["kind"])):
         mine = weights[weights["kind"] == kind]
@@ -91,29 +77,10 @@ def warnings(wb: Workbench, run_id: str) -> list[dict[str, Any]]:
 
 def drift_card(wb: Workbench, run_id: str) -> Markup | str:
     """Length, truncation and KL per kind, first fifth against last; and a better token limit."""
-    frame = wb.sql(
-        """WITH ends AS (
-            SELECT min(step) AS first, max(step) AS last,
-                   ceil((max(step) - min(step)) * $share) AS width
-            FROM rollouts WHERE run_id = $run AND split = 'train')
-        SELECT kind, count(DISTINCT step) AS steps,
-            avg(num_tokens) FILTER (step <= first + width) AS tokens0,
-            avg(num_tokens) FILTER (step >= last - width) AS tokens1,
-            avg(truncated::DOUBLE) FILTER (step <= first + width) AS cut0,
-            avg(truncated::DOUBLE) FILTER (step >= last - width) AS cut1,
-            avg(kl) FILTER (step <= first + width) AS kl0,
-            avg(kl) FILTER (step >= last - width) AS kl1
-        FROM rollouts, ends WHERE run_id = $run AND split = 'train' GROUP BY kind ORDER BY kind""",
-        {"run": run_id, "share": RECENT_SHARE},
-    )
+    frame = overview.drift(wb.store, run_id)
     if not len(frame) or int(frame["steps"].max()) < 2:
         return ""
-    rows = wb.sql(
-        "SELECT num_tokens, coalesce(truncated, false) AS truncated FROM rollouts "
-        "WHERE run_id = $run AND split = 'train' AND num_tokens IS NOT NULL "
-        "ORDER BY step DESC LIMIT 2000",
-        {"run": run_id},
-    )
+    rows = overview.lengths(wb.store, run_id)
     now = config_of(wb, run_id).grpo.max_completion_length
     better = now  # rows of elsewhere may not tell their lengths
     if len(rows):
@@ -145,17 +112,6 @@ def settings_card(wb: Workbench, run_id: str) -> Markup:
     """The run's whole configuration, and the command that makes it again."""
     command = str(wb.reproduce(run_id)["command"])
     return render("settings.html", command=command, yaml=yaml_of(wb, run_id))
-
-
-def tags_of(wb: Workbench) -> dict[str, list[tuple[str, str]]]:
-    """Tags of every run: run_id to (annotation_id, text)."""
-    frame = wb.sql(
-        "SELECT run_id, annotation_id, text FROM annotations WHERE type = 'tag' ORDER BY time"
-    )
-    found: dict[str, list[tuple[str, str]]] = {}
-    for row in frame.itertuples():
-        found.setdefault(str(row.run_id), []).append((str(row.annotation_id), str(row.text)))
-    return found
 
 
 def note_of(wb: Workbench, run_id: str) -> str:

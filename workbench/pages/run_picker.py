@@ -68,5 +68,5 @@ def status(run: dict[Any, Any]) -> str:
     if run["status"] == "running" and run.get("eta_seconds") is not None:
         text += f" · {duration(run['eta_seconds'])} left"
     if run.get("headline") is not None and run["status"] not in LIVE:
-        text += f" · judge of probes {num(run['headline'])}"
+        text += f" · probe judge {num(run['headline'])}"
     return text

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.analysis import overview
 from workbench.api.workbench import Workbench
 from workbench.config.doc import field_index
 from workbench.config.io import to_dict
@@ -41,11 +42,7 @@ def held_out(wb: Workbench) -> pd.DataFrame:
     return recent(
         wb,
         "held out",
-        lambda: wb.sql(
-            "SELECT run_id, avg(judge) FILTER (phase = 'before') AS before, "
-            "avg(judge) FILTER (phase = 'after') AS held FROM evaluations "
-            "WHERE split = 'report' GROUP BY run_id"
-        ).set_index("run_id"),
+        lambda: overview.held_out(wb.store),
         HELD_SECONDS,
     )
 
@@ -70,7 +67,9 @@ def with_columns(
     frame["tags"] = [" ".join(text for _, text in tags.get(r, ())) for r in frame["run_id"]]
     for key in dict.fromkeys(more):
         if key.startswith(METRIC):
-            frame[key] = frame["run_id"].map(_last_values(wb, key.removeprefix(METRIC)))
+            frame[key] = frame["run_id"].map(
+                overview.last_values(wb.store, key.removeprefix(METRIC))
+            )
         elif key not in frame:
             frame[key] = [_setting(wb, str(r), key) for r in frame["run_id"]]
     return frame
@@ -87,7 +86,7 @@ def metric_names(wb: Workbench) -> list[str]:
     return recent(
         wb,
         "metric names",
-        lambda: list(wb.sql("SELECT DISTINCT name FROM metrics ORDER BY name")["name"]),
+        lambda: overview.metric_names(wb.store),
         HELD_SECONDS,
     )
 
@@ -160,15 +159,6 @@ def grouped(frame: pd.DataFrame, key: str) -> list[tuple[str, pd.DataFrame, floa
         mean = float(scores.mean()) if len(scores) else math.nan
         found.append((str(value), part, mean, float(half)))
     return found
-
-
-def _last_values(wb: Workbench, name: str) -> dict[str, float]:
-    found = wb.sql(
-        "SELECT run_id, max_by(value, step) AS value FROM metrics WHERE name = $name "
-        "GROUP BY run_id",
-        {"name": name},
-    )
-    return dict(zip(found["run_id"], found["value"], strict=True))
 
 
 def _setting(wb: Workbench, run_id: str, key: str) -> Any:

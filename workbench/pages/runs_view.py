@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from workbench.analysis import queries
+from workbench.analysis import overview, queries
 from workbench.api.workbench import Workbench
-from workbench.pages import run_facts, run_table
+from workbench.pages import run_table
 from workbench.pages.live_cache import Curves
 from workbench.pages.page import View
 from workbench.pages.render import render
@@ -119,7 +119,7 @@ def listing(wb: Workbench, runs: pd.DataFrame, view: View) -> Listing:
     named = [key for key, op, _ in run_table.terms(text) if op]
     wanted = [*asked, *named, sort.removeprefix("-"), group]
     known = run_table.known_keys(wb, filter(None, wanted))
-    tags = run_facts.tags_of(wb)
+    tags = overview.tags(wb.store)
     frame = run_table.with_columns(wb, runs, tags, known)
     frame = run_table.ordered(run_table.filtered(frame, text), sort)
     picked = [r for r in view.get("pick", "").split(",") if r in set(frame["run_id"])]
@@ -142,7 +142,7 @@ def runs_table(wb: Workbench, runs: pd.DataFrame, view: View) -> Markup:
         "runs.html",
         view=view,
         groups=[(v, part.to_dict("records"), mean, half) for v, part, mean, half in groups],
-        tags=run_facts.tags_of(wb),
+        tags=overview.tags(wb.store),
         found=len(found.frame),
         shown=len(frame),
         total=found.total,

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, held
 from workbench.runs.rundir import MAKING
-from workbench.store.annotations import tombstone
 from workbench.store.leftovers import DELETED
 
 
@@ -29,6 +28,8 @@ def bury(runs_dir: Path, path: Path) -> Path:
     if path != grave:
         path.rename(grave)
     if (grave / "run.json").exists():
+        from workbench.store.annotations import tombstone  # whoever only looks needs no DuckDB
+
         tombstone(runs_dir, grave.name.removeprefix(DELETED))
         (grave / "run.json").unlink()
     return grave

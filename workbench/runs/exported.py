@@ -13,6 +13,7 @@ from workbench.formatting import from_cell
 from workbench.store.errors import StoreError
 from workbench.store.export import EXPORTED
 from workbench.store.schema import PER_OBJECTIVE, TABLES
+from workbench.store.sums import check_sums
 from workbench.tasks.formats import Row, file_rows
 
 NUMBERS = {"created": float, "heartbeat": float, "headline": float, "step": int, "steps": int,
@@ -28,8 +29,9 @@ def export_tables(folder: Path) -> tuple[dict[str, pa.Table], dict[str, str | No
     """Every view of an exported folder, and each run's configuration by id.
 
     Raises:
-        StoreError: a file of it is damaged.
+        StoreError: a file of it is damaged, or was changed since it was written.
     """
+    check_sums(folder)
     tables: dict[str, pa.Table] = {}
     for view in EXPORTED:
         file = next(

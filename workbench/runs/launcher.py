@@ -20,7 +20,6 @@ from workbench.runs.deletion import bury, collect
 from workbench.runs.locks import LAUNCHER, PATIENCE_SECONDS, LockedError, held
 from workbench.runs.queue import whose_turn
 from workbench.runs.rundir import ACTIVE, LauncherError, RunInfo
-from workbench.runs.spawn import spawn
 from workbench.runs.status import Look
 from workbench.runs.stopping import stop_phases
 from workbench.runs.watch import Watch
@@ -206,6 +205,8 @@ class Launcher:
 
     def _spawn(self, path: Path) -> None:
         """Start the child of a queued run. Needs the lock."""
+        from workbench.runs.spawn import spawn
+
         try:
             child = spawn(path, self.command)
         except OSError as error:

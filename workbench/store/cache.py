@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from workbench.store.catalog import OWN_FOLDER
 from workbench.store.errors import StoreError
+from workbench.store.limits import duckdb_config
 from workbench.store.manifest import Listing, Segment, run_names
 from workbench.store.quarantine import Checked, Damaged, check_rows, check_segments
 from workbench.store.scan import scan_segments
@@ -174,7 +175,9 @@ class LiveCache:
     def _read(self, table: Table, numbers: dict[str, int]) -> pa.Table:
         """Rows of segments, read by a database of its own that never sees a user's query."""
         if self._loader is None:  # each segment is read once: remembering files would only add up
-            self._loader = duckdb.connect(config={"enable_external_file_cache": "false"})
+            self._loader = duckdb.connect(
+                config={"enable_external_file_cache": "false", **duckdb_config()}
+            )
         self._loader.register(
             "wanted", pa.table({"place": list(numbers), "segment": list(numbers.values())})
         )

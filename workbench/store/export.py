@@ -26,6 +26,7 @@ from workbench.store.errors import StoreError
 from workbench.store.scan import quoted
 from workbench.store.schema import TABLES
 from workbench.store.session import Session, session_for
+from workbench.store.sums import write_sums
 
 Format = Literal["parquet", "csv", "jsonl", "duckdb"]
 EXPORTED = (
@@ -51,7 +52,8 @@ def export(
 ) -> list[Path]:
     """Write runs to ``target``: a folder with one file a view, or one file for ``duckdb``.
 
-    Nothing is overwritten: ``target`` must not exist, and appears whole or not at all.
+    A folder has the checksums of its files beside them, see ``sums``. Nothing is overwritten:
+    ``target`` must not exist, and appears whole or not at all.
 
     Returns:
         The files written.
@@ -78,6 +80,7 @@ def export(
             made.mkdir(parents=True)
             for view in EXPORTED:
                 _WRITERS[format](_pieces(session, view, run_ids), made / f"{view}.{format}")
+            write_sums(made)
         os.replace(made, target)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True) if made.is_dir() else made.unlink(missing_ok=True)

@@ -72,7 +72,11 @@ def find(root: Path, wait: bool = False) -> list[Leftover]:
         for p in root.glob(".new-*")
         if time.time() - _changed(p) > YOUNG_SECONDS or wait and not _changes(p)
     ]
-    found += [Leftover(p, "a deletion that was interrupted") for p in root.glob(f"{DELETED}*")]
+    found += [
+        Leftover(p, "a deletion that was interrupted")
+        for p in root.glob(f"{DELETED}*")
+        if wait or time.time() - _renamed(p) > YOUNG_SECONDS
+    ]
     temporary = {p: _changed(p) for p in _temporary(root)}
     old = time.time() - YOUNG_SECONDS
     if wait and any(changed > old for changed in temporary.values()):
@@ -85,7 +89,7 @@ def find(root: Path, wait: bool = False) -> list[Leftover]:
 
 
 def remove(found: Leftover) -> None:
-    """Remove a leftover; one that is gone already is no error.
+    """Remove a leftover; one that is gone already is no error, one that stays is found again.
 
     A run whose deletion began holds its run.json until its rows are deleted too.
 
@@ -97,7 +101,7 @@ def remove(found: Leftover) -> None:
 
         tombstone(found.path.parent, found.path.name.removeprefix(DELETED))
     if found.path.is_dir() and not found.path.is_symlink():
-        shutil.rmtree(found.path)
+        shutil.rmtree(found.path, ignore_errors=True)  # another process may be at it as well
     else:
         found.path.unlink(missing_ok=True)
 
@@ -123,6 +127,14 @@ def _changes(path: Path) -> bool:
     before = _changed(path)
     time.sleep(LOOK_AGAIN)
     return _changed(path) != before
+
+
+def _renamed(path: Path) -> float:
+    """When it got its name, or anything in it changed; now where it is gone."""
+    try:
+        return path.lstat().st_ctime
+    except FileNotFoundError:
+        return time.time()
 
 
 def _is_locked(folder: Path) -> bool:

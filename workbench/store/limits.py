@@ -10,6 +10,9 @@ import sys
 MEMORY = 4_000_000_000
 """Address space of a process that answers a user's query; libraries take about a quarter of it."""
 
+_DUCKDB = {"memory_limit": "2GB", "threads": "4"}
+_held = [False]
+
 QUERY_SECONDS = 20.0
 """How long a user's query may take."""
 
@@ -26,6 +29,15 @@ def hold_memory() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     wanted = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
     resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
+    _held[0] = True
+
+
+def duckdb_config() -> dict[str, str]:
+    """What a database of this process gets: its own limits where ``hold_memory`` was called.
+
+    Few threads, since the stack and the heap of each count as address space, used or not.
+    """
+    return dict(_DUCKDB) if _held[0] else {}
 
 
 def end_after(seconds: float) -> None:

@@ -25,7 +25,6 @@ from workbench.store.errors import QueryError, StoreError
 from workbench.store.limits import TOO_MUCH, end_after, hold_memory, too_long
 from workbench.store.session import Session, session_for
 
-DUCKDB_MEMORY = "2GB"
 ANSWER_BYTES = 200_000_000
 GRACE_SECONDS = 1.0
 """How long after its time a query may take to notice that it was interrupted."""
@@ -116,6 +115,7 @@ class QueryProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
+            env=os.environ | {"MALLOC_ARENA_MAX": "2"},  # each arena reserves address space
         )
         assert self._child.stdout is not None
         if _receive(self._child.stdout.fileno(), START_SECONDS) is None:
@@ -174,9 +174,8 @@ def main() -> None:
     """Answer queries from stdin on stdout, until nothing comes any more."""
     out, root = os.dup(1), Path(sys.argv[1])
     os.dup2(2, 1)  # whatever prints must not come between the answers
-    session = session_for(root)
-    session.limit_memory(DUCKDB_MEMORY)
     hold_memory()
+    session = session_for(root)
     _send(out, b"ready")
     while True:
         try:

@@ -6,6 +6,8 @@ policy) arrive as dicts. The questions themselves stand in ``workbench.analysis`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,12 @@ class Store:
     def __init__(self, runs_dir: Path | str = "runs") -> None:
         self.runs_dir = Path(runs_dir).resolve()
         self._session = session_for(self.runs_dir)
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Open the store once for several questions; no archive moves anything meanwhile."""
+        with self._session.attached():
+            yield
 
     @property
     def notices(self) -> list[str]:

@@ -35,6 +35,7 @@ from workbench.store.catalog import (
 )
 from workbench.store.contexts import context_table, read_contexts
 from workbench.store.errors import QueryError, StoreBusyError, StoreError, StoreWarning
+from workbench.store.limits import duckdb_config
 from workbench.store.migrations import read_meta
 from workbench.store.notices import find_notices
 from workbench.store.quarantine import quarantined
@@ -46,7 +47,6 @@ from workbench.store.turns import WAY_SECONDS, archive_waits, is_busy, reading_m
 BUSY_SECONDS = 2.0
 """How long a reader waits for an archive that holds the store."""
 
-QUERY_THREADS = 4
 RENEW_AFTER = 2000
 """How often the store is attached before the database around it is made anew: of each time DuckDB
 keeps a few kilobytes until the connection closes, which pages that watch a run add up to."""
@@ -68,7 +68,7 @@ def session_for(runs_dir: Path | str) -> Session:
             try:
                 if not store_path(root).exists():
                     create_store(root)
-            except (OSError, duckdb.IOException) as error:
+            except (OSError, StoreError, duckdb.IOException) as error:
                 why = f"no store in {root} and none can be made: {error}"
                 raise StoreError(why) from error
             known = _SESSIONS[root] = Session(root, store_path(root))
@@ -115,7 +115,6 @@ class Session:
         self.path = path
         self.copies = copies
         self.moved_from: str | None = None
-        self._memory: str | None = None
         self._mutex = threading.RLock()
         self._users = 0
         self._is_attached = False
@@ -128,12 +127,6 @@ class Session:
     def close(self) -> None:
         """Let go of everything; the session is of no use afterwards."""
         self._con.close()
-
-    def limit_memory(self, size: str) -> None:
-        """Make the database anew with a limit on its memory, such as ``2GB``, and few threads."""
-        self._memory = size
-        self._con.close()
-        self._connect()
 
     def notices(self) -> list[str]:
         """What is missing from the answers, and why; see ``notices.find``."""
@@ -162,11 +155,9 @@ class Session:
                 "autoload_known_extensions": "false",
                 "autoinstall_known_extensions": "false",
                 "temp_directory": "",
+                **duckdb_config(),
             },
         )
-        if self._memory is not None:
-            self._con.execute(f"SET memory_limit = {quoted(self._memory)}")
-            self._con.execute(f"SET threads = {min(os.cpu_count() or 1, QUERY_THREADS)}")
         allowed = ", ".join(quoted(str(p)) for p in own_files(self.path))
         self._con.execute(f"SET allowed_paths = [{allowed}]")
         self._con.execute("SET enable_external_access = false")

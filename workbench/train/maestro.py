@@ -200,13 +200,17 @@ class MaestroTrainer(ScoredRollouts):
         """This process's part of the batch."""
         assert self._scores is not None and self._rewarded is not None
         scores, given = self._scores, self._rewarded
+        mask = output["completion_mask"]
+        mask = mask * output["tool_mask"] if "tool_mask" in output else mask
+        loss_tokens = mask.sum(1).cpu().numpy()
         if scores.reference_token_logps is None and "ref_per_token_logps" in output:
             # TRL ran the reference for its own KL term: no second pass for the log
             logps = output["ref_per_token_logps"].double().cpu().numpy()
             own = [logps[i, : len(row)] for i, row in enumerate(scores.token_logps)]
-            scores = replace(scores, reference_token_logps=own)
-        mask = output["completion_mask"]
-        mask = mask * output["tool_mask"] if "tool_mask" in output else mask
+            # a completion that is masked out was not read by that pass
+            unread = [np.full(len(row), np.nan) for row in own]
+            read = [own[i] if n else unread[i] for i, n in enumerate(loss_tokens)]
+            scores = replace(scores, reference_token_logps=read)
         return Rows(
             indices=indices,
             prompts=[
@@ -217,7 +221,7 @@ class MaestroTrainer(ScoredRollouts):
             replies=list(given.completions),
             prompt_ids=self._ids[0],
             token_ids=self._ids[1],
-            loss_tokens=mask.sum(1).cpu().numpy(),
+            loss_tokens=loss_tokens,
             token_entropies=[row.astype(np.float32) for row in scores.token_entropies],
             truncated=scores.truncated,
             hidden=scores.hidden,

@@ -28,7 +28,7 @@ from workbench.types import Floats, RolloutBatch, Task
 if TYPE_CHECKING:
     import pandas as pd
 
-    from workbench.train.offline_rules import Finding
+    from workbench.train.offline_rules import RowsFinding
     from workbench.train.offline_tokens import TokenRows
     from workbench.train.offline_trainer import RowTraining
     from workbench.train.reference import Reference
@@ -127,7 +127,7 @@ class OfflineChild(Child):
 
     def _read(
         self, config: RunConfig, runs: Mapping[str, RunConfig]
-    ) -> tuple[pd.DataFrame, list[Finding], int]:
+    ) -> tuple[pd.DataFrame, list[RowsFinding], int]:
         """Rows with rewards that passed the rules on texts, and how many there were before."""
         from workbench.store.reader import Store
         from workbench.train import offline_rows, offline_rules
@@ -150,7 +150,7 @@ class OfflineChild(Child):
         config: RunConfig,
         session: Session,
         frame: pd.DataFrame,
-        findings: list[Finding],
+        findings: list[RowsFinding],
         total: int,
         runs: Mapping[str, RunConfig],
     ) -> TokenRows:

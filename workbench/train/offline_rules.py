@@ -14,27 +14,24 @@ import numpy as np
 import pandas as pd
 
 from workbench.config.offline import Method, RulesConfig
+from workbench.core.diagnostics import flat_groups
+from workbench.core.findings import Finding
 from workbench.train.offline_rows import RowsError, prompt_keys
-
-FLAT = 1e-12  # rewards that differ by less, relative to their size, are float noise
 
 
 @dataclass(frozen=True)
-class Finding:
+class RowsFinding(Finding):
     """What one rule found: how many rows (of how many prompts), and what was done with them."""
 
-    code: str
-    rows: int
-    prompts: int
-    action: str
-    message: str
-    advice: str
+    rows: int = 0
+    prompts: int = 0
+    action: str = ""
 
     def __str__(self) -> str:
         return f"{self.message}: {self.action} ({self.rows} rows, {self.prompts} prompts)"
 
 
-Cleaned = tuple[pd.DataFrame, list[Finding]]
+Cleaned = tuple[pd.DataFrame, list[RowsFinding]]
 
 
 def clean(frame: pd.DataFrame, rules: RulesConfig) -> Cleaned:
@@ -43,7 +40,7 @@ def clean(frame: pd.DataFrame, rules: RulesConfig) -> Cleaned:
     Raises:
         RowsError: When a rule says ``refuse`` and a row breaks it.
     """
-    findings: list[Finding] = []
+    findings: list[RowsFinding] = []
     frame = _apply(
         frame,
         ~np.isfinite(frame["reward"].to_numpy(dtype=np.float64)),
@@ -86,7 +83,7 @@ def fit(frame: pd.DataFrame, rules: RulesConfig, context: int | None, joint: boo
     Raises:
         RowsError: When a rule says ``refuse`` and a row breaks it.
     """
-    findings: list[Finding] = []
+    findings: list[RowsFinding] = []
     if context is None or frame.empty:
         return frame, findings
     prompts = frame["prompt_ids"].map(len).to_numpy()
@@ -125,11 +122,11 @@ def group(frame: pd.DataFrame, rules: RulesConfig, method: Method) -> Cleaned:
     Raises:
         RowsError: When no row is left, every reward is the same, or a rule says ``refuse``.
     """
-    findings: list[Finding] = []
+    findings: list[RowsFinding] = []
     if frame.empty:
         raise RowsError("no row is left after the rules: see the counts above")
-    spread = float(np.ptp(frame["reward"]))
-    if spread <= FLAT * max(1.0, float(frame["reward"].abs().max())) and method != "sft":
+    everything = np.zeros(len(frame), dtype=np.int64)
+    if flat_groups(frame["reward"].to_numpy(), everything)[0] and method != "sft":
         raise RowsError(
             f"all {len(frame)} rewards are {frame['reward'].iloc[0]:.6g}: nothing can be learned "
             "from them but by sft with sft.select=all"
@@ -149,13 +146,11 @@ def group(frame: pd.DataFrame, rules: RulesConfig, method: Method) -> Cleaned:
     if frame.empty:
         raise RowsError("no row is left: every prompt has a single row and rules.single_row=drop")
     keys = prompt_keys(frame)
-    rewards = frame["reward"].groupby(keys)
-    apart = (rewards.transform("max") - rewards.transform("min")).to_numpy()
-    scale = np.maximum(1.0, frame["reward"].abs().to_numpy())
-    several = rewards.transform("size").to_numpy() > 1
+    several = frame["reward"].groupby(keys).transform("size").to_numpy() > 1
+    index = np.asarray(pd.factorize(np.asarray(keys))[0], dtype=np.int64)
     frame = _apply(
         frame,
-        several & (apart <= FLAT * scale),
+        several & flat_groups(frame["reward"].to_numpy(), index)[index],
         "constant_rewards",
         rules.constant_rewards,
         "prompts whose rows all have the same reward",
@@ -173,7 +168,11 @@ def group(frame: pd.DataFrame, rules: RulesConfig, method: Method) -> Cleaned:
         advice = "they count as often as they stand there; the authors' partition counts them twice"
         message = "responses that stand more than once under their prompt"
         prompts = texts["key"][twice].nunique()
-        findings.append(Finding("duplicates", int(twice.sum()), prompts, "kept", message, advice))
+        findings.append(
+            RowsFinding(
+                "duplicates", message, advice, rows=int(twice.sum()), prompts=prompts, action="kept"
+            )
+        )
     return frame, findings
 
 
@@ -186,7 +185,7 @@ _ALONE = {
 }
 
 
-def counts(findings: list[Finding], total: int, kept: int) -> Mapping[str, float]:
+def counts(findings: list[RowsFinding], total: int, kept: int) -> Mapping[str, float]:
     """Metrics of the rules: rows in, rows kept, and rows that each rule concerned."""
     found = {f"rows/{f.code}": float(f.rows) for f in findings}
     return {"rows/total": float(total), "rows/kept": float(kept)} | found
@@ -202,7 +201,7 @@ def _apply(
     rule: str,
     message: str,
     advice: str,
-    findings: list[Finding],
+    findings: list[RowsFinding],
 ) -> pd.DataFrame:
     """Count the rows that break a rule and do what it says."""
     if not broken.any():
@@ -216,5 +215,7 @@ def _apply(
             f"is prompt {first['prompt_id']!r} of {first['origin']}. Allowed instead of 'refuse': "
             "'drop'"
         )
-    findings.append(Finding(code, len(rows), prompts, _ACTIONS[rule], message, advice))
+    findings.append(
+        RowsFinding(code, message, advice, rows=len(rows), prompts=prompts, action=_ACTIONS[rule])
+    )
     return frame[~broken] if rule == "drop" else frame

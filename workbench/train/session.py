@@ -60,8 +60,8 @@ class Session:
         rewards = build.load_rewards(config)
         tokenizer = build.load_tokenizer(config.policy)
         model = build.load_policy(config.policy, checkpoint)
-        if config.offline is None or config.evaluation.prompts or config.probe.prompts:
-            task = fitted(config, model, tokenizer, task)
+        if config.offline is None or config.probe.prompts or config.evaluation.prompts:
+            task = fitted(config, model, tokenizer, task)  # otherwise no prompt of it is read
         build.end_ids(model, tokenizer)
         hidden_size = model.config.get_text_config().hidden_size
         weighing = Weighing(config, [r.bounds for r in rewards], hidden_size)

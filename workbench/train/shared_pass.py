@@ -45,8 +45,9 @@ BYTES_PER_STATE = 34
 class Logged:
     """What the store was told of this process's rows.
 
-    ``advantages`` (n,) are recomputed from the logged rewards and weights, ``loss_tokens`` (n,)
-    are the tokens that were said to enter the loss, ``token_logps`` those of the scoring pass.
+    ``advantages`` (n,) are those of the logged rows, which ``core.diagnostics.audit`` holds against
+    their rewards and weights; ``loss_tokens`` (n,) are the tokens that were said to enter the loss,
+    ``token_logps`` those of the scoring pass.
     """
 
     advantages: Floats

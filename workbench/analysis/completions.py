@@ -10,29 +10,30 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.api.workbench import Workbench
-from workbench.pages.chat_text import THOUGHT_END
+from workbench.store.reader import Store
 
+THOUGHT_END = "</think>"
+"""What closes a model's thoughts before its answer."""
 HEAD = 1500
 """Characters of a completion that are sent at first."""
 BEFORE = 200
 """Characters shown before the first hit of a search that lies further behind."""
 
 
-def step_numbers(wb: Workbench, run_id: str, split: str, step: int) -> pd.DataFrame:
+def step_numbers(store: Store, run_id: str, split: str, step: int) -> pd.DataFrame:
     """Every completion of a step without its texts, in the trainer's order: groups, samples."""
-    return wb.sql(
+    return store.sql(
         "SELECT * EXCLUDE (prompt, completion, token_ids, token_entropies) FROM rollouts "
         "WHERE run_id = $run AND split = $split AND step = $step ORDER BY group_id, sample",
         {"run": run_id, "split": split, "step": step},
     )
 
 
-def texts(wb: Workbench, run_id: str, rows: pd.DataFrame, found: str = "") -> pd.DataFrame:
+def texts(store: Store, run_id: str, rows: pd.DataFrame, found: str = "") -> pd.DataFrame:
     """The beginnings of a group's completions.
 
     Args:
-        wb: where to ask.
+        store: where to ask.
         run_id: whose group.
         rows: its rows.
         found: text that was searched for: a beginning starts shortly before its first hit.
@@ -43,7 +44,7 @@ def texts(wb: Workbench, run_id: str, rows: pd.DataFrame, found: str = "") -> pd
         of the whole, ``thought`` (characters up to the end of what was thought; 0: none),
         ``digest`` of the whole, and ``token_ids`` and ``token_entropies`` where the head is all.
     """
-    return wb.sql(
+    return store.sql(
         """WITH whole AS (
             SELECT sample, prompt, completion, length(completion) AS chars,
                    md5(completion) AS digest,
@@ -75,13 +76,13 @@ def texts(wb: Workbench, run_id: str, rows: pd.DataFrame, found: str = "") -> pd
     )
 
 
-def whole_text(wb: Workbench, run_id: str, rows: pd.DataFrame, sample: int) -> pd.Series:
+def whole_text(store: Store, run_id: str, rows: pd.DataFrame, sample: int) -> pd.Series:
     """One completion of a group: ``completion``, ``token_ids``, ``token_entropies``.
 
     Raises:
         LookupError: the group has no such completion.
     """
-    found = wb.sql(
+    found = store.sql(
         "SELECT completion, token_ids, token_entropies FROM rollouts WHERE run_id = $run "
         "AND split = $split AND step = $step AND group_id = $group AND sample = $sample",
         _where(run_id, rows) | {"sample": sample},
