@@ -373,6 +373,7 @@ BIG = json.dumps([{"prompt": f"q{i} " + "x" * 200} for i in range(2000)])
         ("p.csv", b'a,b\n"1,2\n', "row 1: not valid CSV"),
         ("p.csv", b"a,a\n1,2\n", "column 'a' stands twice"),
         ("p.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 9999)[:-20], "cannot be unpacked"),
+        ("p.jsonl.zst", b"(\xb5/\xfd", "cannot be unpacked"),
         ("p.parquet", b"PAR1 and so on", "not valid Parquet"),
     ],
 )

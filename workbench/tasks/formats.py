@@ -72,6 +72,10 @@ def file_rows(path: Path) -> Iterator[Row]:
                 yield from _json(path, file)
     except (EOFError, zlib.error, gzip.BadGzipFile, pa.ArrowException) as error:
         raise ValueError(f"{path.name}: cannot be unpacked: {clipped(str(error), 120)}") from error
+    except OSError as error:
+        if error.errno is not None:  # the file system's; what Arrow cannot unpack has none
+            raise
+        raise ValueError(f"{path.name}: cannot be unpacked: {clipped(str(error), 120)}") from error
 
 
 def clean(value: Any) -> Any:
