@@ -131,7 +131,7 @@ def test_a_used_workbench_can_be_sent_to_another_process(world):
         (lambda wb: wb.weights("maestro", by=("day",)), "by: .'day'. not allowed"),
         (lambda wb: wb.weight_map("maestro", split="test"), "split 'test' unknown"),
         (lambda wb: wb.group("maestro", None), "no completions of prompt None"),
-        (lambda wb: wb.figure("rewards", ["equal", "maestro"]), "shows one run; asked for are"),
+        (lambda wb: wb.figure("weight_map", ["equal", "maestro"]), "is of one run|shows one run"),
         (lambda wb: wb.figure("no-such", "maestro"), "no figure 'no-such' of a run; there are"),
     ],
 )

@@ -186,17 +186,24 @@ def test_pickled_weights_are_never_opened(tmp_path):
 def test_resuming_opens_no_pickle(tmp_path):
     """Pickles lie in the checkpoint under every name that transformers knows.
 
-    All but ``scaler.pt``, which transformers reads under float16 only, with ``weights_only``.
+    Its own three, of optimiser, scheduler and random states, are read with ``weights_only``, which
+    refuses what would run; all others are not looked at.
     """
     from test_trainer_checkpoint import SaveAt, run
 
     _, _ = run(tmp_path, "through", SaveAt(1, stop=True))
     saved, mark = tmp_path / "through" / "step-000001", tmp_path / "mark"
-    for name in ("pytorch_model.bin", "training_args.bin", "optimizer.pt", "optimizer.bin",
-                 "scheduler.pt", "rng_state.pth", "rng_state_0.pth"):  # fmt: skip
+    for name in ("pytorch_model.bin", "training_args.bin", "optimizer.bin"):
         (saved / name).write_bytes(pickle.dumps(Bomb(mark)))
     _, rest = run(tmp_path, "through", SaveAt(2, stop=True), resume=saved)
     assert [b.step for b in rest.batches] == [1] and not mark.exists()
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        kept = (saved / name).read_bytes()
+        (saved / name).write_bytes(pickle.dumps(Bomb(mark)))
+        with pytest.raises(Exception, match="[Ww]eights.only|checksum|damaged"):
+            run(tmp_path, "through", SaveAt(2, stop=True), resume=saved)
+        (saved / name).write_bytes(kept)
+    assert not mark.exists()
 
 
 def test_the_failure_of_a_named_secret_is_told_without_it(tmp_path, monkeypatch):
