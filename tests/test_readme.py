@@ -80,7 +80,7 @@ def test_its_objective_is_one():
 
 def test_its_python_runs(world):
     """On the two runs of the tests in the place of ``demo``."""
-    code = next(text for text in blocks("python") if "Workbench" in text)
+    code = next(text for text in blocks("python") if "Workbench(" in text)
     code = code.replace('Workbench("runs")', f"Workbench({str(world)!r})").replace(
         "demo", "maestro"
     )
