@@ -157,8 +157,9 @@ def test_those_who_share_a_directory_share_its_locks(tmp_path):
 KILLED = """
 import os, signal, shutil, sys
 from workbench.runs.launcher import Launcher
-from workbench.runs import deletion, rundir
+from workbench.runs import rundir
 from workbench.config.io import load
+from workbench.store import annotations
 
 def dies(module, name, after):
     whole = getattr(module, name)
@@ -169,7 +170,7 @@ def dies(module, name, after):
     setattr(module, name, killed)
 
 root, act, target, name, after = sys.argv[1:]
-place = {"rundir": rundir, "deletion": deletion, "Path": rundir.Path, "shutil": shutil}[target]
+place = {"rundir": rundir, "annotations": annotations, "Path": rundir.Path, "shutil": shutil}[target]
 dies(place, name, after == "after")
 runs = Launcher(root, command=("/bin/true",))
 runs.delete("one") if act == "delete" else runs.start(load({"name": "two", "steps": 1}))
@@ -191,7 +192,7 @@ def killed(root: Path, *words: str) -> None:
     "where",
     [
         ("Path", "rename", "after"),
-        ("deletion", "tombstone", "after"),
+        ("annotations", "tombstone", "after"),
         ("shutil", "rmtree", "before"),
     ],
 )

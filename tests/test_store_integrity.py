@@ -21,6 +21,7 @@ from store_batches import RUN, fill, make_batch, make_run, plain_count
 
 from workbench.api.workbench import Workbench
 from workbench.pages.app import Router
+from workbench.runs.imports import import_path
 from workbench.store import manifest, segments
 from workbench.store.annotations import annotate, tombstone
 from workbench.store.archive import archive
@@ -30,7 +31,6 @@ from workbench.store.doctor import examine
 from workbench.store.encode import encode_rollouts, objective_maps
 from workbench.store.errors import StoreError, StoreWarning
 from workbench.store.export import export
-from workbench.store.imports import import_path
 from workbench.store.migrations import bring_up
 from workbench.store.quarantine import quarantined
 from workbench.store.reader import Store
@@ -534,10 +534,11 @@ def test_bring_up_refuses_a_file_of_something_else(tmp_path):
 
 KILLED_IMPORT = """
 import os, signal, sys
+from workbench.runs.imports import import_path
 from workbench.store import imports
 def killed(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 imports.write_state = killed
-imports.import_path(sys.argv[1], sys.argv[2], "again")
+import_path(sys.argv[1], sys.argv[2], "again")
 """
 
 

@@ -84,8 +84,8 @@ def test_an_unknown_kind_is_refused_by_name():
         load_task(TaskConfig(kinds=("poem",)))
 
 
-def test_etudes_and_file_are_the_tasks():
-    assert set(TASKS) == {"etudes", "file"}
+def test_these_are_the_tasks():
+    assert set(TASKS) == {"etudes", "chats", "file"}
 
 
 def test_light_wing_can_load_tasks_without_torch():

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,7 @@ def problems_of(config: RunConfig, runs_dir: Path, call: bool = True) -> list[Pr
         return [*found, problem]
     if example is not None:
         found += _prompts(config, example)
+    found += _missing_modules(own)
     if call and own and not found:
         found += _called(config, own, example)
     return found
@@ -300,6 +303,15 @@ def _own_functions(config: RunConfig) -> Iterator[Wanted]:
     if anchor is not None and chosen.meta_reward == "anchor" and anchor.source:
         if FUNCTION.match(anchor.source) and not anchor.source.startswith("objective:"):
             yield Wanted("scalarizer.anchor.source", anchor.source, {})
+
+
+def _missing_modules(own: Sequence[Wanted]) -> Iterator[Problem]:
+    """Functions whose module is not there; looked for, not imported."""
+    for wanted in own:
+        top = wanted.function.partition(":")[0].partition(".")[0]
+        here = top in sys.modules or PathFinder.find_spec(top, [str(Path.cwd())]) is not None
+        if not here and find_spec(top) is None:
+            yield Problem(wanted.key, f"{wanted.function!r}: there is no module {top!r}")
 
 
 def _called(config: RunConfig, own: Sequence[Wanted], example: Example | None) -> Iterator[Problem]:
