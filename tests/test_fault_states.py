@@ -170,7 +170,8 @@ def dies(module, name, after):
     setattr(module, name, killed)
 
 root, act, target, name, after = sys.argv[1:]
-place = {"rundir": rundir, "annotations": annotations, "Path": rundir.Path, "shutil": shutil}[target]
+places = {"rundir": rundir, "annotations": annotations, "Path": rundir.Path, "shutil": shutil}
+place = places[target]
 dies(place, name, after == "after")
 runs = Launcher(root, command=("/bin/true",))
 runs.delete("one") if act == "delete" else runs.start(load({"name": "two", "steps": 1}))
