@@ -12,9 +12,11 @@ import torch
 from datasets import Dataset
 from tiny_models import tiny_model, tiny_tokenizer
 from tiny_runs import EXAMPLES, low_words, short
+from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from workbench import Workbench, watch
+from workbench.runs.rundir import LauncherError
 
 TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
 STEPS, ROWS, SIZE = 3, 8, 4
@@ -125,22 +127,28 @@ def test_a_training_that_raises_leaves_a_failed_run(tmp_path):
     assert run["status"] == "failed" and "answer" in run["message"]
 
 
-def test_a_stop_that_was_asked_for_ends_the_training_and_not_the_process(tmp_path):
+def test_a_stop_ends_the_training_and_never_the_process(tmp_path, monkeypatch):
+    """However long ago the script said something, it is running; killing is not tried."""
+    monkeypatch.setattr("workbench.runs.status.STARTING_GRACE", 0.0)
+    monkeypatch.setattr("workbench.runs.stopping.PATIENCE", 0.3)
     trainer = make("grpo", tmp_path)
     watch(trainer, tmp_path / "runs", "mine")
     wb = Workbench(tmp_path / "runs")
-
-    from transformers import TrainerCallback
+    seen: list[str] = []
 
     class Stop(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            seen.append(wb.state("mine")["status"])
             if state.global_step == 1:
-                wb.stop("mine")
+                seen.extend(wb.launcher.stop_phases("mine", now=True))
 
     trainer.add_callback(Stop())
     trainer.train()
+    assert set(seen[:2]) <= {"starting", "running"} and "is left alone" in seen[2]
     assert trainer.state.global_step == 2
-    assert wb.state("mine")["status"] in ("stopped", "finished")
+    assert wb.state("mine")["status"] == "stopped"
+    with pytest.raises(LauncherError):
+        wb.resume("mine")
 
 
 def test_wrong_trainers_and_taken_names_are_refused(tmp_path):

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MAKING = ".new-"
 """Beginning of the name of a directory that is no run yet."""
+WATCHED = "watched"
+"""Kind of a run that a script of the user's own trains (see ``train.watch``)."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 LATEST = 2.0**37
 """Seconds since 1970 that a calendar can still show."""
@@ -167,6 +169,17 @@ def read_process(run_dir: Path) -> dict[str, Any]:
     started_for = Path(record.get("mark") or run_dir)
     copied = started_for.is_dir() and not started_for.samefile(run_dir)
     return {"copied": True} if copied else record
+
+
+def read_guest(run_dir: Path) -> dict[str, Any]:
+    """Identity of a process that trains here and is not ours to end: a script that is watched.
+
+    It is looked at to tell whether the run goes on, and never signalled; empty if there is none.
+    """
+    state = read_state(run_dir)
+    if read_identity(run_dir).get("kind") != WATCHED or type(state.get("pid")) is not int:
+        return {}
+    return {k: state.get(k) for k in ("pid", "pid_created")}
 
 
 def resolve(runs_dir: Path, handle: str) -> Path:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.runs import processes
-from workbench.runs.rundir import ACTIVE, ENDED, last_words, read_process
+from workbench.runs.rundir import ACTIVE, ENDED, last_words, read_guest, read_process
 
 DIED = "its process ended without saying how (killed, or out of memory?): see the end of log.txt"
 STARTING_GRACE = 30.0
@@ -52,7 +52,7 @@ class Look:
         if status not in ACTIVE:
             return state
         record = read_process(path)
-        if processes.alive(record):
+        if processes.alive(record) or (not record and processes.alive(read_guest(path))):
             return state
         left = self._snapshot.trainers(record, path)
         if left:

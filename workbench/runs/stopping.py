@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from workbench.runs import processes
-from workbench.runs.rundir import ENDED, LauncherError, last_words, read_process
+from workbench.runs.rundir import ENDED, LauncherError, last_words, read_guest, read_process
 from workbench.store.state import write_state
 
 PATIENCE = 20.0
@@ -39,6 +40,13 @@ def stop_phases(path: Path, seconds: float | None = None, now: bool = False) -> 
         yield str(last_words(path)["status"])
         return
     (path / "stop").touch()
+    if processes.alive(read_guest(path)):
+        yield "asked to stop after the current step; its process is a script, and is left alone"
+        until = time.monotonic() + wait
+        while last_words(path).get("status") not in ENDED and time.monotonic() < until:
+            time.sleep(0.1)
+        yield str(last_words(path).get("status"))
+        return
     if not gone and not now:
         yield "asked to stop after the current step"
         gone = processes.wait_gone(record, path, wait)

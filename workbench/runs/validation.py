@@ -15,7 +15,7 @@ from workbench.config.io import ConfigError, Problem, to_dict
 from workbench.config.run import FUNCTION, RunConfig
 from workbench.config.scalarizers import Conductor
 from workbench.objectives import OBJECTIVES
-from workbench.runs.rundir import LauncherError, read_config, read_identity
+from workbench.runs.rundir import WATCHED, LauncherError, read_config, read_identity
 from workbench.tasks import offline_file
 from workbench.tasks.file import check_head
 from workbench.tasks.sources import KINDS, Source, absolute, missing
@@ -263,6 +263,10 @@ def check_runnable(run_dir: Path, allowed: Sequence[str] | None) -> None:
         ConfigError: its configuration names code that is not on the allow-list.
     """
     identity = read_identity(run_dir)
+    if identity.get("kind") == WATCHED:
+        raise LauncherError(
+            f"run {identity['name']!r} was trained by a script of its own: start that again"
+        )
     if "imported" in identity:
         raise LauncherError(
             f"run {identity['name']!r} was imported: only its rows are here; start a new run from "

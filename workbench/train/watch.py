@@ -104,13 +104,14 @@ class Watcher(TrainerCallback):
         given = name or rundir.free_name(str(self.config.name), taken)
         config = validate({**_as_mapping(self.config), "name": given})
         self.run_id = rundir.create(
-            runs_dir, config, token=None, parent=None, cwd=Path.cwd(), kind="watched"
+            runs_dir, config, token=None, parent=None, cwd=Path.cwd(), kind=rundir.WATCHED
         )
         self.writer = RunWriter(runs_dir / self.run_id)
         self.writer.state(
             status="starting", steps=config.steps, attempt=self.writer.attempt,
             pid=os.getpid(), pid_created=processes.identify(os.getpid())["pid_created"],
         )  # fmt: skip
+        self.writer.flush()  # once, before the first step: others can tell that it is alive
 
     def _wrap(self, method: str, around: Callable[..., Any]) -> None:
         inner = getattr(self.trainer, method)
@@ -159,8 +160,12 @@ class Watcher(TrainerCallback):
         except BaseException as error:
             self._close("failed", f"{type(error).__name__}: {error}")
             raise
-        self._close("finished", None)
+        asked = self._asked_to_stop()
+        self._close("stopped" if asked else "finished", "stopped on request" if asked else None)
         return result
+
+    def _asked_to_stop(self) -> bool:
+        return self.writer is not None and (self.writer.run_dir / "stop").exists()
 
     # -- the callback --------------------------------------------------------------------------
 
@@ -168,7 +173,7 @@ class Watcher(TrainerCallback):
         """Publish the step's rollouts; ask TRL to stop where the run was asked to."""
         self._safely(self._publish)
         self._say(step=state.global_step, steps=state.max_steps)
-        if self.writer is not None and (self.writer.run_dir / "stop").exists():
+        if self._asked_to_stop():
             control.should_training_stop = True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
