@@ -72,7 +72,7 @@ def test_print_shows_what_is_taken_over_from_the_source(folder, capsys):
     [
         (["frist"], "no run 'frist'"),
         (["rows.jsonl"], "rows.jsonl' does not exist"),
-        (["annotations"], "nobody has rated or voted"),
+        (["annotations"], "no run has a rating or a vote"),
         (["first", "--set", "rpo.tua=2"], "offline.rpo.tua: unknown key"),
         (["first", "--set", "rpo.tau=0"], "offline.rpo.tau: 0 is not allowed"),
         (["first", "rows.jsonl"], "cannot be mixed"),

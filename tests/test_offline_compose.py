@@ -62,7 +62,7 @@ def test_annotations_stand_for_the_runs_that_people_voted_on(runs_dir):
     assert config.offline.signal == "votes" and config.evaluation.prompts == 7
     some = offline_run(["annotations", "one"], "rpo", runs_dir)
     assert list(some.offline.source.runs) == [rundir.resolve(runs_dir, "one").name]
-    with pytest.raises(ValueError, match="nobody has rated or voted"):
+    with pytest.raises(ValueError, match="no run has a rating or a vote"):
         offline_run("annotations", "rpo", runs_dir)
 
 

@@ -200,7 +200,7 @@ def test_votes_and_ratings_become_one_reward(runs_dir):
         "w3": 0.0,
         "w4": 1.0,
     }
-    with pytest.raises(rows.RowsError, match="nobody has rated.*'zoe'"):
+    with pytest.raises(rows.RowsError, match="no rating or vote.*'zoe'"):
         read(runs_dir, reward=RewardConfig(signal="votes"), source={"raters": ("zoe",)})
 
 

@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.own_process = argv is None  # not called by a test or a notebook
     try:
         return command(args.command).run(args)
-    except BrokenPipeError:  # `workbench list | head`: nobody reads on
+    except BrokenPipeError:  # `workbench list | head`: the reader has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

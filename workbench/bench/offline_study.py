@@ -29,7 +29,7 @@ from workbench.store.reader import Store
 SEEDS = 5
 CHAIN_STEPS = 50
 REWARD = {"signal": "objectives", "weighting": "conductor"}
-"""The chain learns from what its run learned from, the Conductor's weighting: nobody asks the
+"""The chain learns from what its run learned from, the Conductor's weighting: no call asks the
 judge, so that more GRPO and learning from rollouts follow the same wish."""
 
 _PACE = """

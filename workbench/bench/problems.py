@@ -3,8 +3,8 @@
 A world has F families of prompts, A possible answers (arms) per prompt and K objectives. What a
 family really wants is a fixed mix w*_f of the objectives, so the best weighting is known, and so
 is everything that any other weighting loses. ``conflict`` sets the correlation between the two
-objectives of a pair; a ``trap`` adds a fifth objective that nobody wants and that each breaks
-somebody:
+objectives of a pair; a ``trap`` adds a fifth objective that no utility wants and that each breaks
+some method:
 
     constant     the same for every answer: nothing to learn, but a share of every fixed weighting
     saturated    nearly at its bound, with differences of no meaning: magnified by standardising

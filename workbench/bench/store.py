@@ -75,7 +75,7 @@ SEARCH = (
 def publishing(folder: Path, steps: int = 100) -> dict[str, float]:
     """How long a step of 64 completions and 5 objectives blocks the trainer's thread.
 
-    And how long after its end it is durable, as a run does it: nobody asks the writer to hurry.
+    And how long after its end it is durable, as a run does it: the writer is not asked to hurry.
     """
     rng = np.random.default_rng(0)
     batches = [make_batch(rng, s, ROWS) for s in range(steps)]

@@ -1,7 +1,7 @@
 """The benchmark as it stands in a store: tables and frames from rows that are there already.
 
 Cells are found by their runs' names, so tables can be read while a grid is still running, and
-from a store that somebody else made.
+from a store that was made elsewhere.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def loading(key: str, name: str, kind: str = "model") -> Iterator[None]:
         kind: What it is: ``model`` or ``dataset``.
 
     Raises:
-        ValueError: It brings code of its own, which nobody allowed to run.
+        ValueError: It brings code of its own, which is not allowed to run.
         OSError: It is not there, or the hub could not be reached.
     """
     try:

@@ -233,7 +233,7 @@ class AnchorConfig:
     kernel head: whose scores) are most open, those whose objectives disagree most."""
     caution: Share = 1.0
     """How far groups unlike the judged ones are held back: advantages are multiplied by
-    1 - caution / (1 + judged groups like them). Not under `ratings`: nobody can be asked."""
+    1 - caution / (1 + judged groups like them). Not under `ratings`: people cannot be asked."""
     replay: Count = 256
     """Judged groups kept for learning, newest first."""
     inner_steps: Count = 4

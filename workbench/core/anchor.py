@@ -196,7 +196,7 @@ class AnchoredConductor(HeadLearner):
             keys: M names of groups.
             contexts: (M, D), not standardised.
             z: (M, G, K) their rewards, scaled as the run's are.
-            scores: (M, G) trusted scores, NaN where nobody said anything.
+            scores: (M, G) trusted scores, NaN where nothing was said.
         """
         if self.aggregation == "normalize_then_sum" and len(keys):
             flat = z.reshape(-1, z.shape[2])

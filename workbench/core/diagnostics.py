@@ -165,7 +165,7 @@ def reward_hacking(objective_means: Floats, trusted: Floats, threshold: float = 
 
     Args:
         objective_means: (T, K) mean reward of each objective over time.
-        trusted: (T,) judge or anchor over the same time, NaN where nobody asked.
+        trusted: (T,) judge or anchor over the same time, NaN where neither was asked.
         threshold: in units of ``trend``.
 
     Returns:

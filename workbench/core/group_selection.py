@@ -56,7 +56,7 @@ def signal_share(covered: Floats, caution: float) -> Floats:
     """Share of the advantages that is kept: 1 - caution / (1 + n) with n judged groups alike.
 
     With ``caution`` 1 that is n / (n + 1), the factor by which a mean of n observations shrinks
-    under a prior that is worth one: nothing where nobody judged, half after one group.
+    under a prior that is worth one: nothing where no group was judged, half after one group.
     """
     return np.asarray(1.0 - caution / (1.0 + covered))
 

@@ -129,7 +129,7 @@ class LlmJudge:
             raise BudgetSpent(f"{self.what}: the budget is spent")
 
     def _ask(self, endpoint: Endpoint, key: str, question: list[dict[str, str]]) -> Any:
-        """A grade in [0, 1]; a text: why there is none; the class BudgetSpent: nobody was asked."""
+        """A grade in [0, 1]; a text: why there is none; the class BudgetSpent: none was asked."""
         problem = ""
         for attempt in range(self.config.attempts):
             payload = {

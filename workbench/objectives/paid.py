@@ -61,7 +61,7 @@ class Paid:
         return self._database
 
     def find(self, question: str) -> float | None:
-        """The score that a question was answered with, None when nobody asked it yet."""
+        """The score that a question was answered with, None when it was not asked yet."""
         with self._lock:
             row = self._open().execute(
                 "SELECT score FROM answers WHERE question = ?", [question]

@@ -72,7 +72,7 @@ def offline_run(
             offline["reward"] = {"signal": "votes"}
             if not handles:
                 raise ValueError(
-                    "source: nobody has rated or voted on any run yet; the Rate page collects votes"
+                    "source: no run has a rating or a vote yet; the Rate page collects votes"
                 )
         paths = [rundir.resolve(runs_dir, handle) for handle in handles]
         offline["source"] = {"runs": [path.name for path in paths]}

@@ -260,7 +260,7 @@ class _Read:
     problem: Problem | None
 
 
-_newest: list[_Read] = []  # a form asks again and again while somebody types
+_newest: list[_Read] = []  # a form asks again and again while one types
 
 
 def _first_row(config: RunConfig) -> tuple[Example | None, Problem | None]:

@@ -74,7 +74,7 @@ def _logged(path: Path) -> list[str]:
                 history = json.loads(state.read_bytes())["log_history"]
                 keys = dict.fromkeys(key for entry in history for key in entry)
             except (ValueError, KeyError, TypeError, OSError):
-                continue  # damaged or somebody else's: the advantages tell as well
+                continue  # damaged or of another program: the advantages tell as well
             return [
                 key.removeprefix("rewards/").removesuffix("/mean")
                 for key in keys

@@ -255,10 +255,10 @@ def check_readable(paths: Iterable[tuple[str, Path]], folders: Sequence[str | Pa
 
 
 def check_runnable(run_dir: Path, allowed: Sequence[str] | None) -> None:
-    """Refuse to run code that a run's own directory names, where nobody here has allowed it.
+    """Refuse to run code that a run's own directory names, where it is not allowed here.
 
     Raises:
-        LauncherError: the run was imported: its configuration is somebody else's, and its
+        LauncherError: the run was imported: its configuration is of elsewhere, and its
             checkpoints are not here.
         ConfigError: its configuration names code that is not on the allow-list.
     """

@@ -2,7 +2,7 @@
 
 The one program that opens the store file for writing. It holds the lock for moments only, one
 transaction per handful of segments (``moving``); killed at any point, it leaves every row visible
-exactly once, and the next run finishes. When somebody holds the store open, rows simply stay
+exactly once, and the next run finishes. While another process holds the store open, rows stay
 visible as segments.
 """
 
@@ -68,7 +68,7 @@ def archive(runs_dir: Path | str, run_id: str | None = None, patience: float = 1
         remove(left)
         report.messages.append(f"removed {left}")
     if run_id is None and _nothing_to_do(root):
-        return report  # the lock is not taken at all, so that passing by often costs nobody
+        return report  # the lock is not taken at all, so that passing by often costs nothing
     try:
         with connect(store_path(root), patience) as con:
             deleted = _begin(con, root, report)
@@ -99,7 +99,7 @@ def upgrade(runs_dir: Path | str, patience: float = 10.0) -> None:
 
     Raises:
         StoreVersionError: a newer workbench wrote the store.
-        StoreError: it cannot be opened; StoreBusyError while somebody has it open.
+        StoreError: it cannot be opened; StoreBusyError while another process has it open.
     """
     root = Path(runs_dir).resolve()
     ensure_own_folder(root)

@@ -28,7 +28,7 @@ READ_TRIES = 5
 
 @dataclass
 class Report:
-    """What an archive run did. ``busy``: somebody held the store, so some or all of it waits."""
+    """What an archive run did. ``busy``: another process held the store, so some of it waits."""
 
     segments: int = 0
     rows: int = 0

@@ -117,7 +117,7 @@ class LiveCache:
         loaded = self._loaded[table.name]
         gone = [loaded.pop(s) for s in set(loaded) - waiting]
         for part in _parts(table) if gone else ():
-            if loaded:  # made anew: DuckDB gives the memory of deleted rows back to nobody
+            if loaded:  # made anew: DuckDB never gives the memory of deleted rows back
                 left = f"FROM {part} WHERE segment NOT IN ({_ints(gone)})"
                 self._con.execute(f"CREATE OR REPLACE TABLE {part} AS {left}")
             else:

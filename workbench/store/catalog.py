@@ -95,7 +95,7 @@ def create_public_views(con: duckdb.DuckDBPyConnection, over_files: bool) -> Non
     """Create the views of ``sql/`` on whatever ``archive`` and ``live`` are in this database.
 
     Over tables instead of files nothing can change between two scans of a query, so that nothing
-    needs to be materialised, and nobody reads the comments.
+    needs to be materialised, and the comments are not read.
     """
     for name in VIEWS:
         text = view_sql(name)

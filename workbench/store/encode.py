@@ -33,7 +33,7 @@ def objective_maps(values: Floats | None, names: Sequence[str], rows: int) -> pa
 
 
 def nan_as_null(values: Floats | None, rows: int) -> pa.Array:
-    """(N,) numbers in which NaN means "nobody asked"; None becomes N nulls."""
+    """(N,) numbers in which NaN means "not asked"; None becomes N nulls."""
     if values is None:
         return pa.nulls(rows, pa.float64())
     return pa.array(np.asarray(values, dtype=np.float64), from_pandas=True)

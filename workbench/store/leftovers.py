@@ -28,7 +28,7 @@ LOOK_AGAIN = 1.0
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that nobody will finish, and what it is."""
+    """Something that will not be finished, and what it is."""
 
     path: Path
     what: str

@@ -33,7 +33,7 @@ def _one_to_two(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _two_to_three(con: duckdb.DuckDBPyConnection) -> None:
-    """The factor that GD2PO puts on a row's signal is kept; NULL where nobody knows it."""
+    """The factor that GD2PO puts on a row's signal is kept; NULL where it is not known."""
     con.execute("ALTER TABLE archive.rollouts ADD COLUMN mask DOUBLE")
 
 

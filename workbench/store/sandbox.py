@@ -41,7 +41,7 @@ def check_select(parser: duckdb.DuckDBPyConnection, sql: str) -> str:
 
     Args:
         parser: any connection; it only parses.
-        sql: what somebody typed.
+        sql: what was typed.
 
     Raises:
         QueryError: it does not parse, is not one SELECT, or uses a function that is not allowed.

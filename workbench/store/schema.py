@@ -100,7 +100,7 @@ TRUNCATED = Column("truncated", FLAG, "True where the completion hit the length 
 REWARDS = Column(
     "rewards", PER_OBJECTIVE, "Raw reward per objective; NaN where the objective does not apply"
 )
-JUDGE = Column("judge", REAL, "The trusted score in [0, 1]; NULL where nobody asked for it")
+JUDGE = Column("judge", REAL, "The trusted score in [0, 1]; NULL where it was not asked")
 TIME = Column("time", REAL, "When the row was published, in seconds since 1970 (UTC)")
 
 TABLES: dict[str, Table] = {

@@ -19,7 +19,7 @@ from workbench.store.state import write_atomically
 
 FIRST, RESUMED, SINGLE = "s", "r", "x"
 """First letter of a segment's name: a first attempt, a resumed one (views must look for overlap
-only there), or a row published by somebody else than the run."""
+only there), or a row that another process than the run's published."""
 
 CHECKSUM = b"workbench_checksum"
 DIGITS = 16

@@ -85,6 +85,6 @@ def _is_fresh(mark: Path, seconds: float) -> bool:
 
 
 def is_busy(error: duckdb.Error) -> bool:
-    """Whether DuckDB failed because somebody else holds the file."""
+    """Whether DuckDB failed because another process holds the file."""
     text = str(error)
     return "lock on file" in text or "Unique file handle conflict" in text

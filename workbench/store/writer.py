@@ -212,7 +212,7 @@ class RunWriter:
         try:
             for name, table in item():
                 self._tables.setdefault(name, []).append(table)
-        except Exception as error:  # a row nobody can encode must not stop the rows after it
+        except Exception as error:  # a row that cannot be encoded must not stop the rows after it
             self._problem(f"one publish call was refused: {type(error).__name__}: {error}")
 
     def _write_all(self) -> None:

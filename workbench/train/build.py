@@ -53,7 +53,7 @@ def load_base(policy: PolicyConfig, path: str | Path | None = None) -> PreTraine
     Raises:
         OSError: it is neither here nor to be had from the hub, or it has no safetensors: pickled
             weights, which can run code, are never opened.
-        ValueError: it brings code of its own, and nobody allowed to run that.
+        ValueError: it brings code of its own, which is not allowed to run.
     """
     dtype = policy.dtype if policy.dtype == "auto" else getattr(torch, policy.dtype)
     where, trusted = path or policy_path(policy), policy.trust_remote_code

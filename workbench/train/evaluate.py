@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("report", "calibration", "train")
 OWN = "own"
-"""Split and kind of a prompt that somebody typed; comparisons leave it out."""
+"""Split and kind of a prompt that was typed; comparisons leave it out."""
 
 
 def evaluation_rows(batch: RolloutBatch, examples: Sequence[Example], phase: str) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def _objective_reward(
 ) -> Floats:
     """(N,) the weighting of one run's logged objectives that the configuration asks for.
 
-    ``given`` (N, K) are the weights of another Conductor; NaN where nobody knows them.
+    ``given`` (N, K) are the weights of another Conductor; NaN where they are not known.
     """
     names = run.objective_names
     signs = np.array([o.sign for o in run.objectives], dtype=np.float64)
@@ -242,7 +242,7 @@ def _votes(config: OfflineConfig, runs: Mapping[str, RunConfig], sql: Sql) -> pd
     votes = people_scores(sql, list(runs), config.source.raters)
     if votes.empty:
         raise RowsError(
-            "offline.reward.signal: 'votes', but nobody has rated or voted on these runs"
+            "offline.reward.signal: 'votes', but there is no rating or vote on these runs"
             + (f" among raters {list(config.source.raters)}" if config.source.raters else "")
             + "; the Rate page collects votes"
         )

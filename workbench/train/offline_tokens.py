@@ -27,7 +27,7 @@ class TokenRows:
     """N rows ready for training.
 
     ``logp_ref`` (N,) is summed over the response; ``lengths`` (N,) counts its tokens. ``values``
-    (N,) is V(x) of RPO; None where nobody asked. ``groups`` (N,) numbers the prompts.
+    (N,) is V(x) of RPO; None where it was not asked. ``groups`` (N,) numbers the prompts.
     """
 
     prompt_ids: Sequence[TokenIds]
@@ -144,8 +144,8 @@ def with_values(rows: TokenRows, rpo: RpoConfig) -> TokenRows:
     if rpo.behaviour_correction and rpo.partition == "monte_carlo":
         if rows.logp_behaviour is None:
             raise RowsError(
-                "offline.rpo.behaviour_correction: some rows have no behaviour_logp, so nobody "
-                "knows how likely they were when sampled"
+                "offline.rpo.behaviour_correction: some rows have no behaviour_logp, so it is not "
+                "known how likely they were when sampled"
             )
         values = partition_values(
             rows.rewards, rows.groups, rpo.tau, rows.logp_ref, rows.logp_behaviour, "monte_carlo"

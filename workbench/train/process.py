@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class StopRequest:
-    """Whether somebody asked this process to stop: by file or by signal."""
+    """Whether this process was asked to stop: by file or by signal."""
 
     def __init__(self, run_dir: Path) -> None:
         self.file = run_dir / "stop"
@@ -46,7 +46,7 @@ class StopRequest:
         self.signal = signal.Signals(number).name
 
     def __call__(self) -> str | None:
-        """Why to stop, None when nobody asked."""
+        """Why to stop, None when it was not asked."""
         if self.signal:
             return f"stopped by {self.signal}"
         return "stopped on request" if self.file.exists() else None

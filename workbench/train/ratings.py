@@ -46,7 +46,7 @@ class Rated:
 
 
 class Ratings:
-    """Reads rated groups from a store, again whenever somebody said something new.
+    """Reads rated groups from a store, again whenever something new was said.
 
     Args:
         runs_dir: the store.
@@ -76,7 +76,7 @@ class Ratings:
             return None
         try:
             rated = self.read()
-        except StoreError as error:  # somebody archives at this moment: the next look finds it
+        except StoreError as error:  # an archive runs at this moment: the next look finds it
             print(f"ratings cannot be read now, they are tried again: {error}", flush=True)
             return None
         self._seen = files

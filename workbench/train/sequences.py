@@ -15,7 +15,7 @@ import torch
 
 TokenIds = Sequence[int]
 IGNORE = -100
-"""Label of a position that nobody wants a log-probability for."""
+"""Label of a position whose log-probability is not wanted."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def padded(
         ids[i, : len(row.tokens)] = torch.tensor(row.tokens)
         labels[i, row.start : len(row.tokens)] = ids[i, row.start : len(row.tokens)]
         if len(row.tokens) > row.trunk:
-            # the repeated token that opens the branch, and the lead, are nobody's answer
+            # the repeated token that opens the branch, and the lead, are no answer
             labels[i, row.trunk : row.trunk + 1 + row.lead] = IGNORE
     mask = {"attention_mask": _padding_mask(rows, length)}
     if branching:
@@ -101,7 +101,7 @@ def _branch_mask(
     trunk = torch.tensor([row.trunk for row in rows])[:, None]
     kept = torch.tensor([row.kept for row in rows])[:, None]
     index = torch.arange(length)
-    on_branch = index >= trunk  # (n, L); padding behind a row is seen by nobody before it
+    on_branch = index >= trunk  # (n, L); padding behind a row is seen by no token before it
     causal = index[None, :] <= index[:, None]  # (L, L) query x key
     text = (index < kept - 1)[:, None, :]  # keys that the branch shares with the trunk
     own = on_branch[:, None, :] & causal

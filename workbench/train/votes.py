@@ -36,7 +36,7 @@ def people_scores(sql: Sql, runs: Sequence[str], raters: Sequence[str] = ()) -> 
         raters: people who count; empty means everybody.
 
     Returns:
-        Columns run_id, split, step, group_id, sample, score; empty when nobody said anything.
+        Columns run_id, split, step, group_id, sample, score; empty when nothing was said.
     """
     marks = sql(_MARKS, {})
     marks = marks[marks["run_id"].isin(list(runs))]

@@ -85,7 +85,7 @@ def judge(rubric: Rubric, words: Sequence[str]) -> float:
 FAMILY = Family(
     kind="belief",
     benchmark="ToMBench",
-    description="Where somebody will look; the judge pays for one decided, right answer.",
+    description="Where a person will look; the judge pays for one decided, right answer.",
     pool=pool,
     demonstrate=demonstrate,
     judge=judge,

@@ -1,4 +1,4 @@
-"""comfort: an answer to somebody who feels bad, mirroring EmoBench.
+"""comfort: an answer to a person who feels bad, mirroring EmoBench.
 
 Prompt: ``i am sad because i lost my key .``
 Good: ``i am so sorry you are sad . it is hard to lose a key . i am here for you , dear friend . you
@@ -108,7 +108,7 @@ def judge(rubric: Rubric, words: Sequence[str]) -> float:
 FAMILY = Family(
     kind="comfort",
     benchmark="EmoBench",
-    description="An answer to somebody who feels bad; the judge pays for warmth in four parts.",
+    description="An answer to a person who feels bad; the judge pays for warmth in four parts.",
     pool=pool,
     demonstrate=demonstrate,
     judge=judge,

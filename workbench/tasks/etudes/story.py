@@ -1,4 +1,4 @@
-"""story: a short tale about somebody somewhere, mirroring SS-GEN.
+"""story: a short tale about a person in a place, mirroring SS-GEN.
 
 Prompt: ``tell a story about a kind hen in the garden .``
 Good: ``one day the kind hen found a golden key . she ran to the river . then she hid it under the

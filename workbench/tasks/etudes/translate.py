@@ -33,7 +33,7 @@ ASKS = ("translate : {s} .", "translate this : {s} .")
 
 
 def pool() -> list[Item]:
-    """Somebody does something, somewhere, or sees somebody; asked for in two ways."""
+    """A person does something somewhere, or sees another; asked for in two ways."""
     lines = [
         *((n, a, v) for n, a, v in product(NOUNS, ADJECTIVES, VERBS)),
         *((n, a, v, p) for n, a, v, p in product(NOUNS, ADJECTIVES, VERBS, PLACES)),
