@@ -17,6 +17,8 @@ from workbench.pages.live_cache import recent_runs
 from workbench.pages.page import ActionError, View
 from workbench.pages.render import render
 from workbench.plots import figures
+from workbench.runs import checkpoints
+from workbench.runs.rundir import UnknownRunError
 
 RECENT = 6
 SAYS = {
@@ -60,19 +62,14 @@ def evaluate(wb: Workbench, jobs: Jobs, view: View, args: dict[str, Any]) -> str
 
 
 def step_of(wb: Workbench, run: str, checkpoint: str) -> int | None:
-    """The step that a checkpoint's name stands for; None where that is for the child to find."""
-    if checkpoint == "base":
-        return 0
+    """The step that a checkpoint's name stands for; None where there is none on disk."""
     if checkpoint.isdecimal():
         return int(checkpoint)
-    found = wb.checkpoints(run)
-    kept = found[~found["removed"].astype(bool)] if len(found) else found
-    if not len(kept):
+    try:
+        found = checkpoints.find(wb.launcher.path(run), checkpoint)
+    except (checkpoints.UnknownCheckpointError, UnknownRunError):
         return None
-    if checkpoint == "last":
-        return int(kept["step"].max())
-    scored = kept[kept["score"].notna()].astype({"score": float}).sort_values(["score", "step"])
-    return int((scored if len(scored) else kept)["step"].iloc[-1])
+    return 0 if found is None else checkpoints.step_of(found)
 
 
 def ask(wb: Workbench, jobs: Jobs, view: View, args: dict[str, Any], known: pd.DataFrame) -> str:
