@@ -51,7 +51,7 @@ STEPS ?= 8
 CHAT_MODEL = $(RUNS)/.models/smollm2-135m-instruct
 chat: $(VENV)/.chat  ## train a real chat model of 135 M parameters for a few steps, open the app (STEPS=2 is short)
 	@$(PY) -m workbench.tasks.chats.model --out $(CHAT_MODEL)
-	@$(WORKBENCH) run chats --name chat --reuse --runs-dir $(RUNS) --set policy.model=$(CHAT_MODEL) steps=$(STEPS)
+	@env -u OMP_NUM_THREADS $(WORKBENCH) run chats --name chat --reuse --runs-dir $(RUNS) --set policy.model=$(CHAT_MODEL) steps=$(STEPS)
 	@$(WORKBENCH) app --port $(PORT) --runs-dir $(RUNS)
 
 app: $(VENV)/.runtime  ## open the app on http://127.0.0.1:7860

@@ -1,4 +1,4 @@
-"""The benchmark's part on archiving: a live run of many segments, while everybody goes on."""
+"""The benchmark's part on archiving: a live run of many segments, while readers and the trainer go on."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def spoil(rows: pd.DataFrame, condition: Condition, seed: int) -> pd.DataFrame:
     if condition.rows_per_prompt is not None:
         rows = rows[place < condition.rows_per_prompt]
     if condition.votes:
-        # each prompt's best row gets its vote; equals draw lots
+        # each prompt's best row gets its vote; among equals one is drawn
         lots = pd.Series(rng.random(len(rows)), index=rows.index)
         order = rows.assign(lots=lots).sort_values(["reward", "lots"], ascending=False)
         best = order.groupby("prompt_id").head(1).index

@@ -128,7 +128,7 @@ class AnchoredConductor(HeadLearner):
 
         Under ``source: ratings`` none is judged: what people said comes through ``recall``.
         """
-        if self.anchor.source == "ratings":  # people are not asked: they said what they said
+        if self.anchor.source == "ratings":  # ratings are there already: nothing is asked
             return np.zeros(0, dtype=np.int64)
         count = self.budget.take(scene.groups)
         if count == 0:

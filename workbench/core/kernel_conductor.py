@@ -226,7 +226,7 @@ class KernelConductor:
             self.trust = trust_of(compared(self.posterior.left_out, equal, v, mutual=True))
 
     def _to_judge(self, contexts: Floats, rows: Floats, rng: np.random.Generator) -> Ints:
-        if self.anchor.source == "ratings":  # people are not asked: they said what they said
+        if self.anchor.source == "ratings":  # ratings are there already: nothing is asked
             return np.zeros(0, dtype=np.int64)
         count = self.budget.take(len(contexts))
         order = rng.permutation(len(contexts))

@@ -35,7 +35,7 @@ def quiet_libraries(config: RunConfig) -> None:
 def choose_threads(parameters: int) -> int:
     """Tell torch how many threads fit a model of this size; returns the number.
 
-    ``OMP_NUM_THREADS`` has the last word. A tiny model loses more to the threads' meeting points
+    ``OMP_NUM_THREADS`` has the last word. A tiny model loses more to synchronising threads
     than it gains: its matrices fit into one core's cache.
     """
     import torch

@@ -2,7 +2,7 @@
 
 A checkpoint looks like that of a run on one device. What one process does alone elsewhere (probes,
 the evaluation after training) all do here together with the same seed, because every forward pass
-needs everybody's share of the parameters.
+needs every process's share of the parameters.
 """
 
 from __future__ import annotations

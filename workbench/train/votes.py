@@ -33,7 +33,7 @@ def people_scores(sql: Sql, runs: Sequence[str], raters: Sequence[str] = ()) -> 
     Args:
         sql: reads the store.
         runs: run ids that count.
-        raters: people who count; empty means everybody.
+        raters: people who count; empty means all.
 
     Returns:
         Columns run_id, split, step, group_id, sample, score; empty when nothing was said.

@@ -48,7 +48,7 @@ class NullWriter:
     problems: tuple[str, ...] = ()
 
     def _nothing(self, *args: Any, **kwargs: Any) -> None:
-        """Take anything, keep nothing."""
+        """Ignore what is published."""
 
     rollouts = metrics = conductor_update = checkpoint = evaluation = warning = _nothing
     state = close = _nothing
