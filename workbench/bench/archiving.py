@@ -1,4 +1,4 @@
-"""The benchmark's part on archiving: a live run of many segments, while readers and the trainer go on."""
+"""The benchmark's part on archiving: a live run of many segments, with readers."""
 
 from __future__ import annotations
 

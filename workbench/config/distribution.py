@@ -1,6 +1,6 @@
 """Files of ``accelerate config``: what they ask for, and what this machine or the trainer cannot.
 
-Accelerate itself turns FSDP on a CPU into plain data parallelism and says nothing; here it is refused
+Accelerate itself turns FSDP on a CPU into plain data parallelism unsaid; here it is refused
 before anything starts.
 """
 
